@@ -1,0 +1,24 @@
+"""Check all of params.yaml before anything is loaded; the first stage, on which every other depends.
+
+    python -m stages.validate
+
+Writes data/params.ok, whose content never changes: a param that passes re-runs only the stages that read it.
+"""
+
+from stages.lib.errors import Stop
+from stages.lib.files import write_text
+from stages.lib.params import load_yaml
+from stages.lib.schema import problems
+from stages.lib.stage import stage
+
+
+@stage("validate")
+def main(_params, _fingerprint) -> None:
+    found = problems(load_yaml("params.yaml"))
+    if found:
+        raise Stop(f"params.yaml has {len(found)} problem(s):\n" + "\n".join(f"  {problem}" for problem in found))
+    write_text("data/params.ok", "params.yaml follows its schema\n")
+
+
+if __name__ == "__main__":
+    main()
