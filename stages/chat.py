@@ -1,0 +1,59 @@
+"""Ask the base or the tuned model in the terminal; the answer streams as it is written.
+
+python -m stages.chat "How can CWE-79 be mitigated?"
+python -m stages.chat --model base "How can CWE-79 be mitigated?"
+"""
+
+import argparse
+from pathlib import Path
+
+import torch
+from transformers import TextStreamer
+
+from stages.lib.errors import Stop
+from stages.lib.modeling import load_model, load_tokenizer, settle
+from stages.lib.params import load_yaml
+from stages.lib.rendering import conversation, end_token_id, render_prompt
+from stages.lib.stage import plain_errors
+
+FOLDERS = {"base": "models/base", "tuned": "models/merged"}
+
+
+def stream(folder: str, question: str, dtype: str, system_prompt: str | None, max_new_tokens: int) -> str:
+    """Print the greedy answer to `question` word by word and return it."""
+    if not Path(folder, "config.json").exists():
+        raise Stop(f"{folder} is missing; run `dvc repro merge` (or `dvc pull`) first.")
+    tokenizer, model = load_tokenizer(folder), load_model(folder, dtype)
+    messages = conversation({"instruction": question, "context": ""}, system_prompt)
+    prompt = torch.tensor([render_prompt(tokenizer, messages)], device=model.device)
+    end = end_token_id(tokenizer)
+    with torch.no_grad():
+        tokens = model.generate(
+            input_ids=prompt,
+            attention_mask=torch.ones_like(prompt),
+            max_new_tokens=max_new_tokens,
+            do_sample=False,
+            eos_token_id=end,
+            pad_token_id=end,
+            streamer=TextStreamer(tokenizer, skip_prompt=True, skip_special_tokens=True),
+        )
+    return tokenizer.decode(tokens[0, prompt.shape[1] :], skip_special_tokens=True)
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Parse the command line and answer."""
+    parser = argparse.ArgumentParser(prog="python -m stages.chat", description="Ask the base or the tuned model.")
+    parser.add_argument("question")
+    parser.add_argument("--model", choices=FOLDERS, default="tuned")
+    parser.add_argument("--max-new-tokens", type=int, default=200, help="tokens, default 200")
+    given = parser.parse_args(arguments)
+    with plain_errors("chat"):
+        if not given.question.strip():
+            raise Stop('the question is empty; put it in quotes, as in `python -m stages.chat "What is CWE-79?"`.')
+        params = load_yaml("params.yaml")
+        settle(0, params["num_threads"])
+        stream(FOLDERS[given.model], given.question, params["dtype"], params["system_prompt"], given.max_new_tokens)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,66 @@
+"""Cross-entropy over the answer's tokens without the logits of all the others."""
+
+import torch
+from transformers import PreTrainedModel
+
+from stages.lib.rendering import IGNORE
+
+CHUNK = 256  # rows of logits alive at a time: 256 x 49,152 x 4 bytes = 50 MB
+
+
+class ChunkedCrossEntropy(torch.autograd.Function):
+    """Sum of the cross-entropies of `hidden @ weight.T` against `targets`, chunk by chunk.
+
+    The gradients are made in the forward pass, while a chunk's logits exist, so neither they nor their softmax
+    is kept (the idea of Liger's fused linear cross-entropy, Hsu et al. 2024, https://arxiv.org/abs/2410.10989).
+    Logits are float32 from the product on.
+
+    Shapes: hidden (tokens, features), weight (vocabulary, features), targets (tokens,); the result is a scalar.
+    """
+
+    @staticmethod
+    def forward(ctx, hidden, weight, targets):
+        grad_hidden = torch.empty_like(hidden) if ctx.needs_input_grad[0] else None
+        grad_weight = torch.zeros_like(weight) if ctx.needs_input_grad[1] else None
+        total = hidden.new_zeros((), dtype=torch.float32)
+        for start in range(0, len(targets), CHUNK):
+            part, target = hidden[start : start + CHUNK], targets[start : start + CHUNK]
+            logits = (part @ weight.t()).float()
+            log_sum = logits.logsumexp(-1, keepdim=True)
+            total += (log_sum - logits.gather(1, target[:, None])).sum()
+            if grad_hidden is None:
+                continue
+            grad = logits.sub_(log_sum).exp_()  # softmax, in place of the logits
+            grad.scatter_add_(1, target[:, None], grad.new_full((len(target), 1), -1.0))
+            grad = grad.to(weight.dtype)
+            grad_hidden[start : start + CHUNK] = grad @ weight
+            if grad_weight is not None:
+                grad_weight += grad.t() @ part
+        ctx.save_for_backward(grad_hidden, grad_weight)
+        return total
+
+    @staticmethod
+    def backward(ctx, grad_output):
+        grad_hidden, grad_weight = ctx.saved_tensors
+        return grad_hidden * grad_output, None if grad_weight is None else grad_weight * grad_output, None
+
+
+def response_loss(hidden: torch.Tensor, weight: torch.Tensor, labels: torch.Tensor) -> tuple[torch.Tensor, int]:
+    """Return the summed cross-entropy (nats) over the labelled tokens, and how many there are.
+
+    Shapes: hidden (batch, length, features), weight (vocabulary, features), labels (batch, length) with
+    `IGNORE` where there is no loss. Position t predicts label t + 1.
+    """
+    weight = weight if torch.is_grad_enabled() else weight.detach()
+    targets = labels[:, 1:]
+    chosen = targets != IGNORE
+    states = hidden[:, :-1][chosen].to(weight.dtype)
+    return ChunkedCrossEntropy.apply(states, weight, targets[chosen]), int(chosen.sum())
+
+
+def head_weight(model: PreTrainedModel) -> torch.Tensor | None:
+    """The weight of a head that is nothing but a matrix, or None for a model whose logits take more than that."""
+    head, config = model.get_output_embeddings(), model.config.get_text_config()
+    plain = type(head) is torch.nn.Linear and head.bias is None
+    scaled = getattr(config, "final_logit_softcapping", None) or getattr(config, "logit_scale", 1) != 1
+    return head.weight if plain and not scaled and not getattr(config, "logits_scaling", 0) else None
