@@ -1,0 +1,155 @@
+"""What README.md, the data card and the pins say is true of the repository."""
+
+import re
+import subprocess
+import tomllib
+from pathlib import Path
+
+import pytest
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+
+from stages.lib.files import read_json
+from stages.lib.params import load_yaml
+from stages.report import table, with_table
+
+ROOT = Path(__file__).parent.parent
+STAGES = load_yaml(ROOT / "dvc.yaml")["stages"]
+SUFFIXES = (".py", ".yaml", ".md", ".json", ".toml")
+
+
+@pytest.fixture(scope="module")
+def readme() -> str:
+    return (ROOT / "README.md").read_text(encoding="utf-8")
+
+
+def code(markdown: str) -> str:
+    """The fenced blocks and the spans in backticks, a span on a line of its own."""
+    blocks = re.findall(r"^ *```.*?\n(.*?)^ *```", markdown, re.MULTILINE | re.DOTALL)
+    return "\n".join([*blocks, *spans(markdown)])
+
+
+def spans(markdown: str) -> list[str]:
+    return re.findall(r"`([^`\n]+)`", re.sub(r"^ *```.*?^ *```", "", markdown, flags=re.MULTILINE | re.DOTALL))
+
+
+def outs() -> set[str]:
+    """What the stages write: not there in a fresh clone."""
+    listed = [item for entry in STAGES.values() for key in ("outs", "metrics", "plots") for item in entry.get(key, [])]
+    return {item if isinstance(item, str) else next(iter(item)) for item in listed}
+
+
+def repository_files() -> list[Path]:
+    """What git holds or would take in."""
+    listed = subprocess.run(
+        ["git", "ls-files", "-co", "--exclude-standard"], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    return [ROOT / name for name in listed.stdout.splitlines() if (ROOT / name).is_file()]
+
+
+def is_path(span: str) -> bool:
+    """Does a span name a file of this repository, rather than a command, placeholder, hub id or output?"""
+    if re.search(r"[\s*?<>{}\[\]:=…~$|&(,]", span) or span.startswith(("/", "-", "..", ".venv", ".ckpt")):
+        return False
+    if not ("/" in span or span.endswith(SUFFIXES)):
+        return False
+    parts = span.rstrip("/").split("/")
+    if any(part.split(".")[0].isupper() and part != "README.md" for part in parts):  # FOLDER/NAME.json
+        return False
+    if len(parts) == 2 and not span.endswith(("/", *SUFFIXES)) and not (ROOT / parts[0]).exists():  # org/name
+        return False
+    return not any(span.rstrip("/") == out or span.startswith(f"{out}/") for out in outs())
+
+
+def exists(path: str) -> bool:
+    """A path is there; a bare name may also be that of a file in a folder or of one that the code writes."""
+    if (ROOT / path).exists():
+        return True
+    written = "".join(file.read_text() for file in (ROOT / "stages").rglob("*.py"))
+    return "/" not in path and (path in {file.name for file in repository_files()} or f'"{path}"' in written)
+
+
+def test_every_path_in_the_readme_exists(readme):
+    links = [link for link in re.findall(r"\]\(([^)#\s]+)", readme) if "://" not in link]
+    named = {span for span in spans(readme) if is_path(span)} | set(links)
+    assert named
+    assert sorted(path for path in named if not exists(path)) == []
+
+
+@pytest.mark.parametrize("span", ["stages/train.py", "tests/", "stages/lib", ".ci/run", "dvc.yaml", "rendering.py"])
+def test_a_path_is_recognised(span):
+    assert is_path(span) and exists(span)
+
+
+@pytest.mark.parametrize("span", ["stages/gone.py", "stages/gone", "gone.yaml", "gone/", "tests/test_gone.py"])
+def test_a_path_that_is_not_there_is_noticed(span):
+    assert is_path(span) and not exists(span)
+
+
+@pytest.mark.parametrize(
+    "span",
+    ["Qwen/Qwen3-0.6B", "dvc repro", "data/raw/records.jsonl", "metrics/*.json", "FOLDER/OF", "https://a.org/b", "x"],
+)
+def test_what_is_no_path_is_passed_over(span):
+    assert not is_path(span)
+
+
+def test_every_param_that_the_readme_sets_is_one(readme):
+    keys = set(re.findall(r"(?:-S|--set-param)[ =]['\"]?\+*([\w.]+)=", readme))
+    assert keys
+    assert sorted(keys - set(load_yaml(ROOT / "params.yaml"))) == []
+
+
+def test_every_module_that_the_readme_runs_exists(readme):
+    modules = set(re.findall(r"python3? -m ((?:stages|benchmarks|tests)(?:\.\w+)*)", readme))
+    assert modules
+    assert [name for name in sorted(modules) if not Path(ROOT, *name.split(".")).with_suffix(".py").exists()] == []
+
+
+def test_every_make_target_that_the_readme_names_exists(readme):
+    targets = re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(), re.MULTILINE)
+    named = set(re.findall(r"(?:^ *|&& |; |\$ )make ([a-z]+)", code(readme), re.MULTILINE))
+    assert named
+    assert sorted(named - set(targets)) == []
+
+
+def test_every_stage_is_named_in_the_readme(readme):
+    text = code(readme) + "\n".join(line for line in readme.splitlines() if line.startswith("|"))
+    assert [name for name in STAGES if not re.search(rf"(?<![\w./]){name}(?![\w/]|\.\w)", text)] == []
+
+
+def test_the_result_table_of_the_readme_is_that_of_the_metrics(readme):
+    assert with_table(readme, table(read_json(ROOT / "metrics/evaluate.json"))) == readme
+
+
+@pytest.mark.parametrize("key", ["clean_rows_in", "clean_rows_kept", "clean_rows_dropped"])
+def test_the_data_card_gives_the_counts_of_the_metrics(key):
+    number = read_json(ROOT / "metrics/clean.json")[key]
+    card = (ROOT / "data/README.md").read_text(encoding="utf-8")
+    assert re.search(rf"(?<![\d,.])(?:{number}|{number:,})(?![\d]|[,.]\d)", card), f"{key} is {number:,}"
+
+
+def pins(lines: list[str]) -> dict[str, str]:
+    """Version by name; a requirement that is not pinned with == fails."""
+    requirements = [Requirement(line) for line in lines]
+    loose = [str(r) for r in requirements if [s.operator for s in r.specifier] != ["=="] or "*" in str(r.specifier)]
+    assert loose == []
+    return {canonicalize_name(r.name): next(iter(r.specifier)).version for r in requirements}
+
+
+def test_every_dependency_is_pinned_and_the_same_in_the_constraints():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    wanted = pins([*project["dependencies"], *project["optional-dependencies"]["dev"]])
+    lines = (ROOT / "constraints.txt").read_text().splitlines()
+    constraints = pins([line for line in lines if line and not line.startswith("#")])
+    assert "torch" in wanted  # pip may take a CPU or a CUDA build of it
+    assert "torch" not in constraints
+    del wanted["torch"]
+    assert {name: constraints.get(name) for name in wanted} == wanted
+
+
+def test_no_path_of_a_machine_is_in_the_repository():
+    machine = [f"/{folder}/".encode() for folder in ("work", "root")]
+    made = [ROOT / path for path in outs()]  # holds data and answers about file systems
+    files = [file for file in repository_files() if not any(file.is_relative_to(path) for path in made)]
+    assert [str(file) for file in files if any(path in file.read_bytes() for path in machine)] == []
