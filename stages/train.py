@@ -15,10 +15,11 @@ from stages.lib.errors import Stop
 from stages.lib.files import read_jsonl, whole_folder, write_json
 from stages.lib.hashing import sha256_value
 from stages.lib.modeling import hardware, load_model, load_tokenizer, settle
+from stages.lib.progress import announce_cost
 from stages.lib.provenance import record_base
 from stages.lib.rendering import fit
 from stages.lib.stage import only_one, stage
-from stages.lib.trainer import OPTIMISATION_PARAMS, ResponseTrainer, announce_cost, best_step, curve, sft_config
+from stages.lib.trainer import OPTIMISATION_PARAMS, ResponseTrainer, best_step, curve, sft_config
 
 ADAPTER_FILES = ("adapter_config.json", "adapter_model.safetensors")
 

@@ -11,7 +11,8 @@ from stages.lib.errors import Stop
 from stages.lib.modeling import load_model, settle
 from stages.lib.provenance import check_base, record_base
 from stages.lib.rendering import fit
-from stages.lib.trainer import LengthGroupedSampler, ResponseTrainer, best_step, curve, sft_config
+from stages.lib.sampling import LengthGroupedSampler
+from stages.lib.trainer import ResponseTrainer, best_step, curve, sft_config
 
 LORA = {"lora_r": 4, "lora_alpha": None, "lora_dropout": 0.1, "lora_target_modules": "all-linear"}
 
@@ -27,7 +28,8 @@ def make_trainer(tiny_model, tokenizer, records, folder, method="lora", **option
         "save_steps": 2,
         "eval_strategy": "steps",
     } | options
-    config = sft_config(folder, "bfloat16", 0.0, 4, max_length=256, gradient_checkpointing=False, seed=0, **options)
+    options = {"gradient_checkpointing": False, "max_length": 256, "seed": 0} | options
+    config = sft_config(folder, "bfloat16", 0.0, 4, **options)
     return ResponseTrainer(model, tokenizer, config, lora_config(tiny_model, **LORA), rows, rows[:3])
 
 
@@ -45,6 +47,7 @@ def test_batches_hold_rows_of_similar_length_in_an_order_that_follows_from_seed_
         for batch in (order[start : start + 8] for start in range(0, 200, 8))
     )
     assert padding < 0.15 * sum(lengths)
+    assert max(lengths) in [lengths[i] for i in order[:8]]
     starts = [lengths[order[start]] for start in range(0, 200, 8)]
     assert starts != sorted(starts) and starts != sorted(starts, reverse=True)
     sampler.set_epoch(1)
@@ -76,6 +79,18 @@ def test_a_resumed_run_ends_with_the_bits_and_the_curve_of_an_uninterrupted_one(
     assert second.state.global_step == 6
     assert all(torch.equal(tensor, weights(second)[name]) for name, tensor in weights(whole).items())
     assert curve(second.state.log_history) == curve(whole.state.log_history)
+
+
+def test_gradient_checkpointing_changes_memory_and_not_the_result(tiny_model, tokenizer, records, tmp_path):
+    ends = []
+    for checkpointing in (False, True):
+        trainer = make_trainer(
+            tiny_model, tokenizer, records, tmp_path, max_steps=1, gradient_checkpointing=checkpointing
+        )
+        trainer.train()
+        ends.append(weights(trainer))
+    for name, tensor in ends[0].items():
+        torch.testing.assert_close(tensor, ends[1][name])
 
 
 def stop_after(step: int):

@@ -1,9 +1,6 @@
 """TRL's SFTTrainer with the loss on the answer alone, length-grouped batches and whole checkpoints."""
 
 import math
-import sys
-import time
-from collections.abc import Iterator
 from contextlib import nullcontext
 from pathlib import Path
 
@@ -11,8 +8,7 @@ import torch
 from datasets import Dataset
 from peft import LoraConfig, PeftModel
 from peft.helpers import disable_input_dtype_casting
-from tqdm import tqdm
-from transformers import PreTrainedModel, Trainer, TrainerCallback
+from transformers import PreTrainedModel, Trainer
 from transformers.tokenization_utils_base import PreTrainedTokenizerBase
 from transformers.trainer_callback import PrinterCallback, ProgressCallback
 from trl import SFTConfig, SFTTrainer
@@ -21,6 +17,9 @@ from stages.lib.checkpoints import new_checkpoint, prune
 from stages.lib.errors import Stop
 from stages.lib.losses import head_weight, response_loss
 from stages.lib.modeling import device
+from stages.lib.progress import ProgressBar
+from stages.lib.rendering import IGNORE
+from stages.lib.sampling import LengthGroupedSampler
 
 # The params that pilot and train hand to `sft_config` alike, so that the pilot tries what train will do.
 OPTIMISATION_PARAMS = (
@@ -42,6 +41,7 @@ def sft_config(
         logging_steps=1,  # a longer interval would forget its part of the sum at a resume
         use_cpu=device() == "cpu",
         dataloader_pin_memory=False,
+        dataset_kwargs={"skip_prepare_dataset": True},  # TRL would drop and truncate rows without a word
         report_to="none",
         **options,
     )
@@ -119,7 +119,7 @@ class ResponseTrainer(SFTTrainer):
         total, tokens = 0.0, 0
         for batch in self.get_eval_dataloader(eval_dataset):
             inputs = self._prepare_inputs(batch)
-            labelled = int((inputs["labels"][:, 1:] != -100).sum())
+            labelled = int((inputs["labels"][:, 1:] != IGNORE).sum())
             with torch.no_grad(), self.compute_loss_context_manager():
                 total += self.compute_loss(self.model, inputs).item() * labelled
             tokens += labelled
@@ -154,59 +154,6 @@ class ResponseTrainer(SFTTrainer):
         prune(root, keep={best_step(self.state.log_history) or step, step})
 
 
-class LengthGroupedSampler(torch.utils.data.Sampler):
-    """Yield the indices of rows so that each run of `batch_size` holds rows of similar length.
-
-    The batch with the longest row comes first, so that memory is taken, or found wanting, at step 1. The others
-    come in random order (transformers' `group_by_length` walks from long to short, and the loss with it). Which
-    rows meet and in what order follows from `seed` and the epoch alone, so a resumed run sees what an
-    uninterrupted one does.
-    """
-
-    def __init__(self, lengths: list[int], batch_size: int, seed: int):
-        self.lengths, self.batch_size, self.seed, self.epoch = lengths, batch_size, seed, 0
-
-    def set_epoch(self, epoch: int) -> None:
-        """Called by the data loader at the start of each epoch."""
-        self.epoch = epoch
-
-    def __len__(self) -> int:
-        return len(self.lengths)
-
-    def __iter__(self) -> Iterator[int]:
-        generator = torch.Generator().manual_seed(self.seed * 1_000_003 + self.epoch)
-        jitter = torch.rand(len(self.lengths), generator=generator).tolist()
-        order = sorted(range(len(self.lengths)), key=lambda i: (self.lengths[i] * (1 + 0.1 * jitter[i]), i))
-        batches = [order[i : i + self.batch_size] for i in range(0, len(order), self.batch_size)]
-        shuffled = torch.randperm(len(batches), generator=generator).tolist()
-        largest = max(shuffled, key=lambda number: max(self.lengths[i] for i in batches[number]))
-        for number in [largest, *(number for number in shuffled if number != largest)]:
-            yield from batches[number]
-
-
-class ProgressBar(TrainerCallback):
-    """A bar with steps, loss, tokens a second and time left, on stderr."""
-
-    def __init__(self, mean_length: float):
-        self.mean_length = mean_length
-
-    def on_train_begin(self, args, state, control, **kwargs):
-        self.started, self.first = time.time(), state.global_step
-        self.bar = tqdm(total=state.max_steps, initial=state.global_step, desc="train", unit="step", file=sys.stderr)
-
-    def on_log(self, args, state, control, logs=None, **kwargs):
-        rows = (state.global_step - self.first) * args.train_batch_size * args.gradient_accumulation_steps
-        speed = f"{rows * self.mean_length / (time.time() - self.started):.0f}"
-        shown = {key: f"{logs[key]:.3f}" for key in ("loss", "eval_loss") if key in logs}
-        self.bar.set_postfix({**shown, "tokens/s": speed})
-
-    def on_step_end(self, args, state, control, **kwargs):
-        self.bar.update(1)
-
-    def on_train_end(self, args, state, control, **kwargs):
-        self.bar.close()
-
-
 def dataset(rows: list[dict]) -> Dataset:
     """The columns that TRL takes from rendered rows."""
     return Dataset.from_list([{"input_ids": row["input_ids"], "labels": row["labels"]} for row in rows])
@@ -223,25 +170,3 @@ def curve(log_history: list[dict]) -> list[dict]:
     keys = ("step", "epoch", "loss", "grad_norm", "learning_rate", "eval_loss")
     rows = [{key: entry[key] for key in keys if key in entry} for entry in log_history]
     return [row for row in rows if "loss" in row or "eval_loss" in row]
-
-
-def announce_cost(rows: list[dict], epochs: float, parameters: int) -> None:
-    """Say on stderr how long training will take, from this machine's rate of bf16 matrix products.
-
-    4 FLOPs a parameter and token (forward 2, backward through frozen weights 2), at the fifth of that rate which
-    whole training steps reached in `benchmarks/training.py`.
-    """
-    side = 1024
-    left, right = (torch.randn(side, side, device=device(), dtype=torch.bfloat16) for _ in range(2))
-    started, products = time.time(), 0
-    while time.time() - started < 0.3:
-        (left @ right).sum().item()
-        products += 1
-    rate = products * 2 * side**3 / (time.time() - started)
-    tokens = sum(len(row["input_ids"]) for row in rows) * epochs
-    minutes = 4 * parameters * tokens / rate * 5 / 60
-    print(
-        f"{len(rows)} rows, {tokens:.0f} tokens to train on; about {minutes:.0f} min at this machine's "
-        f"{rate / 1e9:.0f} GFLOP/s",
-        file=sys.stderr,
-    )

@@ -1,0 +1,114 @@
+"""Training speed and memory beside plain TRL, on the same rows, model and machine, in one run.
+
+    make bench        # or: python -m benchmarks.training [ROWS]
+
+Each contestant trains LoRA r=16 on all linear layers for one epoch over the same rows in a process of its own, batch
+8, two threads. tokens/s counts prompt and answer tokens, no padding. `loss` is that of one fixed batch before the
+first step: the same for all, or somebody computes another loss.
+"""
+
+import json
+import resource
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import torch
+from datasets import Dataset
+from peft import LoraConfig
+from trl import SFTConfig, SFTTrainer
+
+from stages.lib.adapter import lora_config
+from stages.lib.files import read_jsonl
+from stages.lib.modeling import load_model, load_tokenizer, settle
+from stages.lib.rendering import conversation, fit
+from stages.lib.trainer import ResponseTrainer, sft_config
+
+ROWS = 160
+CONTESTANTS = {
+    "sfttrainer": "SFTTrainer, defaults",
+    "grouped": "SFTTrainer, group_by_length",
+    "tunelock": "tunelock",
+}
+COMMON = {
+    "per_device_train_batch_size": 8,
+    "num_train_epochs": 1,
+    "learning_rate": 1e-3,
+    "seed": 0,
+    "save_strategy": "no",
+}
+
+
+def records(count: int) -> list[dict]:
+    """The first rows of the train split."""
+    return list(read_jsonl("data/split/train.jsonl"))[:count]
+
+
+def plain_trainer(rows: list[dict], grouped: bool):
+    """TRL as its documentation shows it: conversational prompt and completion, defaults but for the CPU."""
+    torch.set_num_threads(2)
+    messages = [conversation(row) for row in rows]
+    dataset = Dataset.from_list([{"prompt": turns[:-1], "completion": turns[-1:]} for turns in messages])
+    options = {"train_sampling_strategy": "group_by_length"} if grouped else {}
+    config = SFTConfig(output_dir=".ckpt/benchmark", use_cpu=True, report_to="none", **COMMON, **options)
+    lora = LoraConfig(r=16, lora_alpha=32, target_modules="all-linear", task_type="CAUSAL_LM")
+    return SFTTrainer(model="models/base", args=config, train_dataset=dataset, peft_config=lora)
+
+
+def our_trainer(rows: list[dict]):
+    """The trainer of `stages.train` with the settings of `params.yaml`."""
+    settle(0, 2)
+    tokenizer = load_tokenizer("models/base")
+    config = sft_config(Path(".ckpt/benchmark"), "bfloat16", 0.0, gradient_checkpointing=False, **COMMON)
+    lora = lora_config("models/base", 16, 32, 0.0, "all-linear")
+    rendered, _ = fit(tokenizer, rows, None, 1024)
+    return ResponseTrainer(load_model("models/base", "bfloat16"), tokenizer, config, lora, rendered, [])
+
+
+def measure(name: str, count: int) -> dict:
+    """Train one contestant and return its figures."""
+    rows = records(count)
+    trainer = our_trainer(rows) if name == "tunelock" else plain_trainer(rows, name == "grouped")
+    tokens = sum(len(ids) for ids in trainer.train_dataset["input_ids"])
+    batch = trainer.data_collator([trainer.train_dataset[i] for i in range(8)])
+    trainer.model.eval()
+    with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
+        loss = trainer.compute_loss(trainer.model, dict(batch)).item()
+    trainer.model.train()
+    started = time.time()
+    trainer.train()
+    seconds = time.time() - started
+    losses = [entry["loss"] for entry in trainer.state.log_history if "loss" in entry]
+    return {
+        "tokens_per_s": tokens / seconds,
+        "peak_rss_gb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e9,
+        "loss": loss,
+        "train_loss": sum(losses) / len(losses),
+        "tokens": tokens,
+    }
+
+
+def main(count: int) -> None:
+    """Run the contestants one after another and print the table."""
+    print("| | tokens/s | ratio | peak RSS (GB) | loss of one batch | mean training loss |\n|---|---|---|---|---|---|")
+    baseline = None
+    for name, title in CONTESTANTS.items():
+        command = [sys.executable, "-m", "benchmarks.training", str(count), name]
+        done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
+        found = json.loads(done.stdout.splitlines()[-1])
+        baseline = baseline or found["tokens_per_s"]
+        print(
+            f"| {title} | {found['tokens_per_s']:.0f} | {found['tokens_per_s'] / baseline:.2f} | "
+            f"{found['peak_rss_gb']:.2f} | {found['loss']:.4f} | {found['train_loss']:.3f} |",
+            flush=True,
+        )
+    print(f"\n{count} rows, {found['tokens']} tokens, models/base, LoRA r=16 all-linear, batch 8, two threads")
+
+
+if __name__ == "__main__":
+    rows_to_train = int(sys.argv[1]) if sys.argv[1:] else ROWS
+    if sys.argv[2:]:
+        print(json.dumps(measure(sys.argv[2], rows_to_train)))
+    else:
+        main(rows_to_train)
