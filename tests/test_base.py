@@ -32,7 +32,7 @@ def test_a_folder_whose_content_differs_from_its_pin_stops(tiny_model, tmp_path)
         locate(str(tiny_model), "0" * 64, tmp_path)
 
 
-@pytest.mark.parametrize("revision", [None, "main", "0" * 64, COMMIT[:7]])
+@pytest.mark.parametrize("revision", ["main", "0" * 64, COMMIT[:7]])
 def test_a_hub_model_without_a_whole_commit_stops(revision, tmp_path):
     with pytest.raises(Stop, match="40-digit commit"):
         locate("org/model", revision, tmp_path)

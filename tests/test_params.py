@@ -134,7 +134,7 @@ def test_values_that_contradict_each_other_are_one_problem(problems_of, changes,
     [
         {"min_response_chars": "30", "max_response_chars": "30"},
         {"model_name_or_path": "org/model", "model_revision": "a" * 40},
-        {"model_name_or_path": "some/folder", "model_revision": "null"},
+        {"model_name_or_path": "some/folder", "model_revision": "a" * 64},
         {"method": "qlora"},
         {"lora_target_modules": "[q_proj, v_proj]"},
         {"lora_alpha": "32"},

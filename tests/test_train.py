@@ -2,6 +2,7 @@
 
 import json
 import math
+import re
 
 import pytest
 import torch
@@ -9,6 +10,7 @@ import torch
 from stages.lib.adapter import lora_config
 from stages.lib.errors import Stop
 from stages.lib.modeling import load_model, settle
+from stages.lib.progress import announce_cost
 from stages.lib.provenance import check_base, record_base
 from stages.lib.rendering import fit
 from stages.lib.sampling import LengthGroupedSampler
@@ -177,3 +179,16 @@ def test_an_adapter_is_bound_to_its_base(tiny_model, tmp_path):
     (other / "model.safetensors").write_bytes(b"of the same shape")
     with pytest.raises(Stop, match="was trained on a base with sha256"):
         check_base(adapter, other)
+
+
+def test_training_says_what_it_will_cost_before_it_starts(capsys):
+    announce_cost([{"input_ids": [1] * 500}] * 4, epochs=2, parameters=1_000_000)
+    assert re.search(
+        r"4 rows, 4000 tokens to train on; about 0 min at this machine's \d+ GFLOP/s", capsys.readouterr().err
+    )
+
+
+def test_several_processes_are_refused(tiny_model, tokenizer, records, tmp_path, monkeypatch):
+    monkeypatch.setattr("accelerate.Accelerator.num_processes", 2)
+    with pytest.raises(Stop, match="one process only"):
+        make_trainer(tiny_model, tokenizer, records, tmp_path)

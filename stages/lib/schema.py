@@ -34,7 +34,7 @@ class Schema(BaseModel):
     max_test_samples: Limit
     max_golden_samples: Limit
     model_name_or_path: Annotated[str, Field(min_length=1)]
-    model_revision: Annotated[str, Field(pattern=r"^([0-9a-f]{40}|[0-9a-f]{64})$")] | None
+    model_revision: Annotated[str, Field(pattern=r"^([0-9a-f]{40}|[0-9a-f]{64})$")]
     dtype: Literal["bfloat16", "float32"]
     system_prompt: str | None
     max_length: Annotated[int, Field(ge=32)]
@@ -114,7 +114,7 @@ def contradictions(values: dict) -> list[str]:
          "min_response_chars: is above max_response_chars, so no row could pass; lower it."),
         (lambda: v["val_ratio"] + v["test_ratio"] >= 1,
          "test_ratio: with val_ratio it takes every group, so train would be empty; lower one of them."),
-        (lambda: v["model_name_or_path"].startswith("wheel:") and len(v["model_revision"] or "") != 64,
+        (lambda: v["model_name_or_path"].startswith("wheel:") and len(v["model_revision"]) != 64,
          "model_revision: a wheel is pinned by its sha256 (64 hex digits); put it here."),
         (lambda: v["max_new_tokens"] >= v["max_length"],
          "max_new_tokens: must be below max_length, or no room is left for the prompt; lower it."),

@@ -31,13 +31,12 @@ def stage(name: str):
         @functools.wraps(main)
         def run() -> None:
             with plain_errors(name), only_one(name):
-                started = time.time()
                 entry = stage_entry(name)
                 before = fingerprint(entry)
                 refuse_young_code(entry)
                 main(Params(name, declared(entry)), sha256_value(before))
                 refuse_changes(before, fingerprint(stage_entry(name)))
-                record_timing(name, time.time() - started)
+                record_timing(name, time.time() - stages.STARTED)
 
         return run
 
@@ -52,7 +51,7 @@ def plain_errors(name: str):
     except Stop as stop:
         sys.exit(f"{name}: {stop}")
     except KeyboardInterrupt:
-        sys.exit(f"{name}: interrupted; the same command goes on from the last checkpoint.")
+        sys.exit(f"{name}: interrupted; run the same command again, training goes on from its last checkpoint.")
     except OSError as error:
         if error.errno not in FULL_OR_READ_ONLY:
             raise

@@ -8,6 +8,7 @@ import torch
 from datasets import Dataset
 from peft import LoraConfig, PeftModel
 from peft.helpers import disable_input_dtype_casting
+from safetensors import SafetensorError
 from transformers import PreTrainedModel, Trainer
 from transformers.tokenization_utils_base import PreTrainedTokenizerBase
 from transformers.trainer_callback import PrinterCallback, ProgressCallback
@@ -73,6 +74,9 @@ class ResponseTrainer(SFTTrainer):
             peft_config=peft_config,
             callbacks=[ProgressBar(sum(self.lengths) / len(self.lengths))],
         )
+        if self.accelerator.num_processes > 1:
+            # `compute_loss` goes past the wrapper that sums the gradients of several processes.
+            raise Stop("training runs in one process only; start it without torchrun or `accelerate launch`.")
         self.remove_callback(ProgressCallback)
         self.remove_callback(PrinterCallback)
 
@@ -145,7 +149,7 @@ class ResponseTrainer(SFTTrainer):
                     file.rename(folder / file.name)
                 (self.saving_to / f"checkpoint-{step}").rmdir()
                 self.saving_to.rmdir()
-        except RuntimeError as error:  # torch.save's way of saying that the disk is full
+        except (RuntimeError, SafetensorError) as error:  # how torch.save and safetensors say that the disk is full
             raise Stop(
                 f"the checkpoint of step {step} cannot be written ({error}); free the disk and run again."
             ) from None
