@@ -3,8 +3,9 @@
     make bench        # or: python -m benchmarks.training [ROWS]
 
 Each contestant trains LoRA r=16 on all linear layers for one epoch over the same rows in a process of its own, batch
-8, two threads. tokens/s counts prompt and answer tokens, no padding. `loss` is that of one fixed batch before the
-first step: the same for all, or somebody computes another loss.
+8, two threads. tokens/s counts prompt and answer tokens, no padding. "loss of one batch" is each trainer's own, of the
+same batch before the first step: the same for all, or somebody computes another loss. "loss after" is over all rows
+after the epoch, scored alike for all.
 """
 
 import json
@@ -15,17 +16,17 @@ import time
 from pathlib import Path
 
 import torch
-from datasets import Dataset
 from peft import LoraConfig
 from trl import SFTConfig, SFTTrainer
 
 from stages.lib.adapter import lora_config
 from stages.lib.files import read_jsonl
+from stages.lib.generation import score
 from stages.lib.modeling import load_model, load_tokenizer, settle
-from stages.lib.rendering import conversation, fit
-from stages.lib.trainer import ResponseTrainer, sft_config
+from stages.lib.rendering import fit
+from stages.lib.trainer import ResponseTrainer, dataset, sft_config
 
-ROWS = 160
+ROWS = 80
 CONTESTANTS = {
     "sfttrainer": "SFTTrainer, defaults",
     "grouped": "SFTTrainer, group_by_length",
@@ -40,35 +41,33 @@ COMMON = {
 }
 
 
-def records(count: int) -> list[dict]:
-    """The first rows of the train split."""
-    return list(read_jsonl("data/split/train.jsonl"))[:count]
+def rendered(count: int) -> list[dict]:
+    """The first rows of the train split as tokens and labels."""
+    records = list(read_jsonl("data/split/train.jsonl"))[:count]
+    return fit(load_tokenizer("models/base"), records, None, 1024)[0]
 
 
-def plain_trainer(rows: list[dict], grouped: bool):
-    """TRL as its documentation shows it: conversational prompt and completion, defaults but for the CPU."""
+def plain_trainer(rows: list[dict], grouped: bool) -> SFTTrainer:
+    """TRL with its defaults but for the CPU; the rows come tokenised and labelled, as they do for ours."""
     torch.set_num_threads(2)
-    messages = [conversation(row) for row in rows]
-    dataset = Dataset.from_list([{"prompt": turns[:-1], "completion": turns[-1:]} for turns in messages])
     options = {"train_sampling_strategy": "group_by_length"} if grouped else {}
     config = SFTConfig(output_dir=".ckpt/benchmark", use_cpu=True, report_to="none", **COMMON, **options)
     lora = LoraConfig(r=16, lora_alpha=32, target_modules="all-linear", task_type="CAUSAL_LM")
-    return SFTTrainer(model="models/base", args=config, train_dataset=dataset, peft_config=lora)
+    return SFTTrainer(model="models/base", args=config, train_dataset=dataset(rows), peft_config=lora)
 
 
-def our_trainer(rows: list[dict]):
+def our_trainer(rows: list[dict]) -> ResponseTrainer:
     """The trainer of `stages.train` with the settings of `params.yaml`."""
     settle(0, 2)
-    tokenizer = load_tokenizer("models/base")
     config = sft_config(Path(".ckpt/benchmark"), "bfloat16", 0.0, gradient_checkpointing=False, **COMMON)
     lora = lora_config("models/base", 16, 32, 0.0, "all-linear")
-    rendered, _ = fit(tokenizer, rows, None, 1024)
-    return ResponseTrainer(load_model("models/base", "bfloat16"), tokenizer, config, lora, rendered, [])
+    model, tokenizer = load_model("models/base", "bfloat16"), load_tokenizer("models/base")
+    return ResponseTrainer(model, tokenizer, config, lora, rows, [])
 
 
 def measure(name: str, count: int) -> dict:
     """Train one contestant and return its figures."""
-    rows = records(count)
+    rows = rendered(count)
     trainer = our_trainer(rows) if name == "tunelock" else plain_trainer(rows, name == "grouped")
     tokens = sum(len(ids) for ids in trainer.train_dataset["input_ids"])
     batch = trainer.data_collator([trainer.train_dataset[i] for i in range(8)])
@@ -79,19 +78,19 @@ def measure(name: str, count: int) -> dict:
     started = time.time()
     trainer.train()
     seconds = time.time() - started
-    losses = [entry["loss"] for entry in trainer.state.log_history if "loss" in entry]
+    scores = score(trainer.model.get_base_model(), rows, 8)
     return {
         "tokens_per_s": tokens / seconds,
         "peak_rss_gb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e9,
         "loss": loss,
-        "train_loss": sum(losses) / len(losses),
+        "loss_after": sum(loss for loss, _ in scores) / sum(tokens for _, tokens in scores),
         "tokens": tokens,
     }
 
 
 def main(count: int) -> None:
     """Run the contestants one after another and print the table."""
-    print("| | tokens/s | ratio | peak RSS (GB) | loss of one batch | mean training loss |\n|---|---|---|---|---|---|")
+    print("| | tokens/s | ratio | peak RSS (GB) | loss of one batch | loss after |\n|---|---|---|---|---|---|")
     baseline = None
     for name, title in CONTESTANTS.items():
         command = [sys.executable, "-m", "benchmarks.training", str(count), name]
@@ -100,7 +99,7 @@ def main(count: int) -> None:
         baseline = baseline or found["tokens_per_s"]
         print(
             f"| {title} | {found['tokens_per_s']:.0f} | {found['tokens_per_s'] / baseline:.2f} | "
-            f"{found['peak_rss_gb']:.2f} | {found['loss']:.4f} | {found['train_loss']:.3f} |",
+            f"{found['peak_rss_gb']:.2f} | {found['loss']:.4f} | {found['loss_after']:.3f} |",
             flush=True,
         )
     print(f"\n{count} rows, {found['tokens']} tokens, models/base, LoRA r=16 all-linear, batch 8, two threads")
