@@ -23,7 +23,7 @@ lint: $(VENV)/done ## ruff: rules and format
 	ruff check .
 	ruff format --check .
 
-bench: $(VENV)/done ## compare training speed with plain SFTTrainer (about 10 minutes; needs a quiet machine)
+bench: $(VENV)/done ## compare training speed with plain SFTTrainer (about 5 minutes; needs a quiet machine)
 	python -m benchmarks.training
 
 lock: $(VENV)/done ## write constraints.txt from what is installed
