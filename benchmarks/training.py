@@ -19,7 +19,6 @@ import torch
 from peft import LoraConfig
 from trl import SFTConfig, SFTTrainer
 
-from stages.lib import modeling
 from stages.lib.adapter import lora_config
 from stages.lib.files import read_jsonl
 from stages.lib.generation import score
@@ -34,7 +33,6 @@ CONTESTANTS = {
     "sfttrainer": "SFTTrainer, defaults",
     "grouped": "SFTTrainer, group_by_length",
     "tunelock": "tunelock",
-    "freed": "tunelock, pages handed back",
 }
 COMMON = {
     "per_device_train_batch_size": 8,
@@ -72,9 +70,7 @@ def our_trainer(rows: list[dict]) -> ResponseTrainer:
 def measure(name: str, count: int) -> dict:
     """Train one contestant and return its figures."""
     rows = rendered(count)
-    if name == "freed":
-        modeling.keep_pages = lambda: None
-    trainer = our_trainer(rows) if name in ("tunelock", "freed") else plain_trainer(rows, name == "grouped")
+    trainer = our_trainer(rows) if name == "tunelock" else plain_trainer(rows, name == "grouped")
     tokens = sum(len(ids) for ids in trainer.train_dataset["input_ids"])
     batch = trainer.data_collator([trainer.train_dataset[i] for i in range(8)])
     trainer.model.eval()

@@ -1,6 +1,5 @@
 """Loading the base model, and everything that decides its bits: seed, threads, dtype, attention."""
 
-import ctypes
 import os
 from pathlib import Path
 
@@ -13,7 +12,7 @@ from stages.lib.errors import Stop
 
 
 def settle(seed: int, num_threads: int) -> None:
-    """Fix what the bits of a run depend on, and what its speed on a CPU does. Call it before loading a model."""
+    """Fix what the bits of a run depend on. Call it before loading a model."""
     set_seed(seed)
     torch.set_num_threads(num_threads)
     torch.use_deterministic_algorithms(True, warn_only=True)
@@ -21,22 +20,6 @@ def settle(seed: int, num_threads: int) -> None:
     os.environ["TOKENIZERS_PARALLELISM"] = "false"
     transformers_logging.set_verbosity_error()
     transformers_logging.disable_progress_bar()
-    keep_pages()
-
-
-def keep_pages() -> None:
-    """Have glibc keep freed memory instead of handing each large tensor back to the kernel.
-
-    Activations are freed and allocated anew at every step; faulting their pages in again took half of a CPU
-    training step (`benchmarks/training.py`). Other C libraries are left as they are.
-    """
-    M_TRIM_THRESHOLD, M_TOP_PAD, M_MMAP_MAX = -1, -2, -4  # malloc.h
-    try:
-        mallopt = ctypes.CDLL("libc.so.6").mallopt
-    except (OSError, AttributeError):
-        return
-    for option, value in ((M_MMAP_MAX, 0), (M_TRIM_THRESHOLD, 2**31 - 1), (M_TOP_PAD, 2**28)):
-        mallopt(option, value)
 
 
 def load_tokenizer(folder: Path | str) -> PreTrainedTokenizerBase:
