@@ -12,7 +12,6 @@ from stages.lib.schema import Schema
 ROOT = Path(__file__).parent.parent
 DAG = load_yaml(ROOT / "dvc.yaml")["stages"]
 MODULES = {name: entry["cmd"].split()[2] for name, entry in DAG.items()}
-CODE_FREE = {"params.yaml:", "pyproject.toml"}
 
 
 def source_of(module: str) -> Path | None:
