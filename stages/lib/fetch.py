@@ -1,13 +1,16 @@
-"""Members of pinned wheels: downloaded by exact version, checked by SHA-256, read as archives, never installed."""
+"""What comes from elsewhere: wheels and URLs pinned by SHA-256, hub datasets by commit; kept, never installed."""
 
+import ipaddress
 import os
 import re
+import socket
 import subprocess
 import sys
 import tempfile
-import zipfile
-from pathlib import Path, PurePosixPath
-from typing import BinaryIO, NamedTuple
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+from urllib.parse import urljoin, urlsplit
 
 from tqdm import tqdm
 
@@ -15,8 +18,12 @@ from stages.lib.errors import Stop
 from stages.lib.hashing import sha256_file
 
 WHEEL_URI = re.compile(r"wheel:(?P<name>[A-Za-z0-9._-]+)==(?P<version>[A-Za-z0-9.!+_]+)/(?P<member>.+)")
-MAX_MEMBER_BYTES = 64 * 2**30  # the largest published GGUF files stay below this
-MAX_RATIO = 200  # text compresses about tenfold; beyond this a member is a decompression bomb
+COMMIT = re.compile(r"[0-9a-f]{40}")
+SHA256 = re.compile(r"[0-9a-f]{64}")
+MAX_BYTES = 64 * 2**30  # as archives.MAX_MEMBER_BYTES
+MAX_REDIRECTS = 5
+TIMEOUTS = (10, 60)  # seconds until a server takes the connection, and between two blocks
+PORTS = {"http": 80, "https": 443}
 
 
 class WheelMember(NamedTuple):
@@ -35,36 +42,56 @@ def parse_wheel_uri(uri: str) -> WheelMember:
 
 
 def cache_folder() -> Path:
-    """Where fetched wheels are kept, named by their SHA-256: `$TUNELOCK_CACHE` or `~/.cache/tunelock`."""
+    """Where fetched files are kept, named by their SHA-256: `$TUNELOCK_CACHE` or `~/.cache/tunelock`."""
     return Path(os.environ.get("TUNELOCK_CACHE") or Path.home() / ".cache" / "tunelock")
 
 
 def fetch_wheel(requirement: str, sha256: str) -> Path:
-    """Return the path of the wheel `requirement` (`NAME==VERSION`) whose bytes have the digest `sha256`.
+    """The path of the wheel `requirement` (`NAME==VERSION`) whose bytes have the digest `sha256`.
 
-    The wheel comes out of the cache if it is there and whole (no network is used then), otherwise from
-    the package index that pip is set up for. A download that breaks off or has another digest leaves
-    nothing behind.
-
-    Raises:
-        Stop: pip cannot get it, or the digest differs.
+    It comes out of the cache, or else from the package index that pip is set up for; `Stop` if pip cannot get it.
     """
+    return fetched(
+        "*.whl", f"{requirement} from the package index", sha256, lambda folder: download(requirement, folder)
+    )
+
+
+def fetch_url(url: str, sha256: str) -> Path:
+    """The path of the file at `url` (http or https) whose bytes have the digest `sha256`.
+
+    It comes out of the cache, or else from the server; `Stop` if that cannot be reached or gives something else.
+    """
+    return fetched("content", redact(url), sha256, lambda folder: download_url(url, folder))
+
+
+def fetched(pattern: str, what: str, sha256: str, get: Callable[[Path], Path]) -> Path:
+    """The file `pattern` in the cache, which `get(folder)` fetches if it is not there whole; a fault leaves nothing."""
+    if not SHA256.fullmatch(sha256 or ""):
+        raise Stop(f"{what}: its pin is '{sha256}', which is no sha256; give the 64 hexadecimal digits of its bytes.")
     folder = cache_folder() / sha256
-    for cached in folder.glob("*.whl"):
+    for cached in folder.glob(pattern):
         if sha256_file(cached) == sha256:
             return cached
         cached.unlink()
-    folder.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=folder, prefix="partial-") as partial:
-        wheel = download(requirement, Path(partial))
-        found = sha256_file(wheel)
+    cache_folder().mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=cache_folder(), prefix="partial-") as partial:
+        file = get(Path(partial))
+        found = sha256_file(file)
         if found != sha256:
-            raise Stop(
-                f"{requirement} from the package index has sha256 {found}, params.yaml pins {sha256}; "
-                "it was removed. Correct the pin only if you trust the new file."
-            )
-        os.replace(wheel, folder / wheel.name)
-    return folder / wheel.name
+            page = "the server answered with a web page, not with the file; check the address"
+            advice = page if is_page(file) else "correct the pin only if you trust the new file"
+            raise Stop(f"{what} has sha256 {found}, params.yaml pins {sha256}; it was removed: {advice}.")
+        folder.mkdir(exist_ok=True)
+        os.replace(file, folder / file.name)
+    return folder / file.name
+
+
+def is_page(file: Path) -> bool:
+    """Whether a file begins like an HTML page."""
+    with open(file, "rb") as content:
+        return (
+            content.read(512).removeprefix(b"\xef\xbb\xbf").lstrip().lower().startswith((b"<!doctype html", b"<html"))
+        )
 
 
 def download(requirement: str, folder: Path) -> Path:
@@ -77,46 +104,112 @@ def download(requirement: str, folder: Path) -> Path:
     return wheels[0]
 
 
-def open_member(wheel: Path, member: str) -> BinaryIO:
-    """Open one file of a wheel for reading.
+def download_url(url: str, folder: Path) -> Path:
+    """Write the body that `url` answers with to `folder`/content, with a progress bar."""
+    from urllib3.exceptions import HTTPError
 
-    Raises:
-        Stop: the archive is damaged or hostile, or has no such member.
-    """
+    name, broken = redact(url), False
+    with answer(url) as response, open(folder / "content", "wb") as out:
+        length = response.headers.get("Content-Length", "")
+        total = int(length) if length.isdecimal() else None
+        with tqdm(total=total, unit="B", unit_scale=True, desc=f"fetch {name.rsplit('/', 1)[-1]}") as bar:
+            try:
+                for block in response.raw.stream(2**20, decode_content=False):  # the bytes that sha256sum would see
+                    if max(total or 0, out.tell() + len(block)) > MAX_BYTES:
+                        raise Stop(f"{name} is larger than {MAX_BYTES} bytes; give a smaller file.")
+                    bar.update(out.write(block))
+            except HTTPError:
+                broken = True
+        if broken or out.tell() < (total or 0):
+            raise Stop(f"{name} broke off after {out.tell()} of {total or 'unknown'} bytes; run it again.")
+    return folder / "content"
+
+
+def answer(url: str):
+    """The server's answer, redirects followed by hand; `Stop` if it is none with status 200."""
+    import requests
+
+    here = url
     try:
-        archive = zipfile.ZipFile(wheel)
-    except zipfile.BadZipFile as error:
-        raise Stop(f"{wheel.name} is no readable wheel ({error}); delete it and run again.") from None
-    refuse_hostile(archive, wheel.name)
+        port_of(url)
+        for _ in range(MAX_REDIRECTS + 1):
+            headers = {"Accept-Encoding": "identity"}
+            response = requests.get(here, headers=headers, stream=True, allow_redirects=False, timeout=TIMEOUTS)
+            if not response.is_redirect:
+                break
+            there = urljoin(here, response.headers["Location"])
+            response.close()
+            refuse_redirect(url, here, there)
+            here = there
+    except (requests.RequestException, ValueError) as error:  # their text quotes the address with its secrets
+        fault = type(error).__name__
+        raise Stop(f"{redact(url)} cannot be reached ({fault}); check the address and the network.") from None
+    if response.is_redirect:
+        raise Stop(f"{redact(url)} redirects more than {MAX_REDIRECTS} times; check the address.")
+    if response.status_code != 200:
+        response.close()
+        raise Stop(f"{redact(url)}: the server answered with status {response.status_code}; check the address.")
+    response.raw.enforce_content_length = False  # it would lose the count of what came
+    return response
+
+
+def refuse_redirect(named: str, here: str, there: str) -> None:
+    """Stop where a server sends us from the web to a file, to plain text, or into a network that only we can see."""
+    scheme, why = urlsplit(there).scheme, ""
+    if scheme not in PORTS:
+        why = "which is not on the web"
+    elif scheme == "http" and urlsplit(here).scheme == "https":
+        why = "which is not encrypted"
+    elif port_of(there) != port_of(named) and not is_public(*port_of(there)):
+        why = "which is on a private network"
+    if why:
+        raise Stop(f"{redact(named)} redirects to {redact(there)}, {why}; give that address itself if you trust it.")
+
+
+def port_of(url: str) -> tuple[str, int]:
+    """Host and port of a web address; `ValueError` if it has none."""
+    parts = urlsplit(url)
+    if not parts.hostname or parts.scheme not in PORTS:
+        raise ValueError(url)
+    return parts.hostname, parts.port or PORTS[parts.scheme]
+
+
+def is_public(host: str, port: int) -> bool:
+    """Whether all addresses of a host are on the open internet. One that has none is for the request to report."""
     try:
-        return archive.open(member)
-    except KeyError:
-        raise Stop(f"{wheel.name} has no member '{member}'; list its members with `unzip -l`.") from None
+        found = {info[4][0].split("%")[0] for info in socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)}
+    except (OSError, UnicodeError):
+        return True
+    numbers = [ipaddress.ip_address(address) for address in found]
+    return all((getattr(number, "ipv4_mapped", None) or number).is_global for number in numbers)
 
 
-def refuse_hostile(archive: zipfile.ZipFile, name: str) -> None:
-    """Stop at paths that leave the archive, links, colliding names, and decompression bombs."""
-    seen = set()
-    for info in archive.infolist():
-        path = PurePosixPath(info.filename)
-        if not path.parts or path.is_absolute() or ".." in path.parts or "\\" in info.filename or ":" in path.parts[0]:
-            raise Stop(f"{name}: member '{info.filename}' points outside the archive; do not use this file.")
-        if (info.external_attr >> 16) & 0o170000 not in (0, 0o100000, 0o040000):
-            raise Stop(f"{name}: member '{info.filename}' is a link or a device; do not use this file.")
-        if path.as_posix().casefold() in seen:
-            raise Stop(f"{name}: member '{info.filename}' is there twice; do not use this file.")
-        seen.add(path.as_posix().casefold())
-        if info.file_size > MAX_MEMBER_BYTES or info.file_size > MAX_RATIO * max(info.compress_size, 2**10):
-            raise Stop(f"{name}: member '{info.filename}' unpacks to {info.file_size} bytes; it is a bomb.")
+def redact(url: str) -> str:
+    """A web address without the passwords and tokens that it may carry."""
+    head, *secret = re.split(r"[?#]", url, maxsplit=1)
+    return re.sub(r"//[^/]*@", "//", head) + "?…" * bool(secret)
 
 
-def extract_member(wheel: Path, member: str, folder: Path) -> Path:
-    """Copy one member of a wheel into `folder` under its last name, with a progress bar."""
-    target = folder / PurePosixPath(member).name
-    with open_member(wheel, member) as source, open(target, "wb") as out:
-        size = zipfile.ZipFile(wheel).getinfo(member).file_size
-        with tqdm(total=size, unit="B", unit_scale=True, desc=f"unpack {target.name}") as bar:
-            while block := source.read(2**22):
-                out.write(block)
-                bar.update(len(block))
-    return target
+def fetch_hub_dataset(repo_id: str, revision: str, patterns: list[str]) -> Path:
+    """The folder with those files of a hub dataset that match `patterns`, at one commit, kept in the hub's cache."""
+    if not COMMIT.fullmatch(revision or ""):
+        raise Stop(f"the revision of '{repo_id}' is '{revision}'; a hub dataset needs its 40-digit commit, no branch.")
+    import huggingface_hub.errors as hub
+    from huggingface_hub import snapshot_download
+
+    try:
+        return Path(snapshot_download(repo_id, repo_type="dataset", revision=revision, allow_patterns=patterns))
+    except hub.GatedRepoError:
+        raise Stop(f"dataset '{repo_id}' is gated: accept its terms on the hub and run `hf auth login`.") from None
+    except hub.RepositoryNotFoundError:
+        raise Stop(f"the hub has no dataset '{repo_id}', or it is private: run `hf auth login`.") from None
+    except hub.RevisionNotFoundError:
+        raise Stop(f"dataset '{repo_id}' has no commit {revision}; take one from its history on the hub.") from None
+    except hub.LocalEntryNotFoundError:
+        advice = "is not in its cache; go online once"
+        raise Stop(f"the hub cannot be reached and '{repo_id}' at {revision} {advice}.") from None
+    except hub.HFValidationError:
+        raise Stop(f"'{repo_id}' is no name of a hub dataset; write hf://datasets/ORG/NAME.") from None
+    except (hub.HTTPError, hub.OfflineModeIsEnabled) as error:
+        fault = type(error).__name__
+        raise Stop(f"the hub could not give '{repo_id}' at {revision} ({fault}); run it again.") from None
