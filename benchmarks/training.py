@@ -22,8 +22,8 @@ from trl import SFTConfig, SFTTrainer
 from stages.lib.adapter import lora_config
 from stages.lib.files import read_jsonl
 from stages.lib.generation import score
-from stages.lib.modeling import load_model, load_tokenizer, settle
-from stages.lib.rendering import fit
+from stages.lib.modeling import load_model, settle
+from stages.lib.rendering import fit, load_tokenizer
 from stages.lib.trainer import ResponseTrainer, dataset, sft_config
 
 ROWS = 80

@@ -11,9 +11,9 @@ import torch
 from transformers import TextStreamer
 
 from stages.lib.errors import Stop
-from stages.lib.modeling import load_model, load_tokenizer, settle
+from stages.lib.modeling import load_model, settle
 from stages.lib.params import load_yaml
-from stages.lib.rendering import conversation, end_token_id, render_prompt
+from stages.lib.rendering import conversation, end_token_id, load_tokenizer, render_prompt
 from stages.lib.stage import plain_errors
 
 FOLDERS = {"base": "models/base", "tuned": "models/merged"}
@@ -24,7 +24,7 @@ def stream(folder: str, question: str, dtype: str, system_prompt: str | None, ma
     if not Path(folder, "config.json").exists():
         raise Stop(f"{folder} is missing; run `dvc repro merge` (or `dvc pull`) first.")
     tokenizer, model = load_tokenizer(folder), load_model(folder, dtype)
-    messages = conversation({"instruction": question, "context": ""}, system_prompt)
+    messages = conversation({"messages": [{"role": "user", "content": question}]}, system_prompt)
     prompt = torch.tensor([render_prompt(tokenizer, messages)], device=model.device)
     end = end_token_id(tokenizer)
     with torch.no_grad():

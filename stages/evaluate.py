@@ -12,9 +12,10 @@ import sys
 
 from stages.lib.errors import Stop
 from stages.lib.files import read_jsonl, write_jsonl
-from stages.lib.generation import answer, score
-from stages.lib.modeling import load_model, load_tokenizer, settle
-from stages.lib.rendering import end_token_id, fit
+from stages.lib.generation import generate, score
+from stages.lib.modeling import load_model, settle
+from stages.lib.records import answer, question
+from stages.lib.rendering import end_token_id, fit, load_tokenizer
 from stages.lib.stage import stage
 
 MODELS = {"base": ("evaluate_base", "models/base"), "tuned": ("evaluate", "models/merged")}
@@ -27,8 +28,8 @@ def evaluate(
 ) -> list[dict]:  # fmt: skip
     """Return a row for each record: its loss, and for the first `max_predict` the model's own answer.
 
-    Rows have id, task, response, loss (summed nats over the answer), tokens (answer and end token); those that
-    were answered also answer, stopped (it ended by itself) and new_tokens.
+    Rows have id, task, question, response, loss (summed nats over the answer), tokens (answer and end token);
+    those that were answered also answer, stopped (it ended by itself) and new_tokens.
     """
     rendered, too_long = fit(tokenizer, records, system_prompt, max_length)
     if too_long or not rendered:
@@ -36,17 +37,18 @@ def evaluate(
             f"{len(too_long)} of {len(records)} rows exceed max_length {max_length}; raise it to score them all."
         )
     losses = score(model, rendered, batch_size)
-    asked = rendered[: len(rendered) if max_predict is None else max_predict]
-    end = end_token_id(tokenizer)
+    asked = [row for row in rendered if row["prompt_length"]][:max_predict]  # a raw text asks nothing
+    end = end_token_id(tokenizer) if asked else None
     prompts = [row["input_ids"][: row["prompt_length"]] for row in asked]
-    answers = answer(model, prompts, max_new_tokens, batch_size, end)
+    answers = dict(zip((row["id"] for row in asked), generate(model, prompts, max_new_tokens, batch_size, end)))
     rows = []
-    for number, (record, (loss, tokens)) in enumerate(zip(records, losses)):
-        row = {key: record[key] for key in ("id", "task", "response")} | {"loss": loss, "tokens": tokens}
-        if number < len(answers):
-            stopped = answers[number][-1:] == [end]
-            text = tokenizer.decode(answers[number], skip_special_tokens=True).strip()
-            row |= {"answer": text, "stopped": stopped, "new_tokens": len(answers[number])}
+    for record, (loss, tokens) in zip(records, losses):
+        row = {"id": record["id"], "task": record["task"], "question": question(record), "response": answer(record)}
+        row |= {"loss": loss, "tokens": tokens}
+        if record["id"] in answers:
+            written = answers[record["id"]]
+            text = tokenizer.decode(written, skip_special_tokens=True).strip()
+            row |= {"answer": text, "stopped": written[-1:] == [end], "new_tokens": len(written)}
         rows.append(row)
     return rows
 

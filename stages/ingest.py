@@ -1,32 +1,89 @@
-"""Read the CWE catalogue out of its pinned wheel and turn it into question-and-answer records.
+"""Read every source of params.yaml into records of one type; each row becomes one or is set aside with its reason.
 
-    python -m stages.ingest
+    python -m stages.ingest                                 # the stage
+    python -m stages.ingest preview PATH                    # what it would become, tokens and loss mask included
+    python -m stages.ingest convert PATH --to sharegpt      # the same rows in another format, on stdout
 
-Writes data/raw/records.jsonl (one record a line) and data/raw/golden_groups.json (the groups kept for
-the golden set).
+Reads the files, URLs, hub datasets and wheel members of `sources` (local files belong into data/raw, which DVC
+watches); writes data/records/records.jsonl, data/records/set_aside.jsonl and data/records/counts.json.
 """
 
-from stages.lib.cwe import cwe_records, read_cwe_ids, read_weaknesses
-from stages.lib.fetch import fetch_wheel, open_member, parse_wheel_uri
-from stages.lib.files import write_json, write_jsonl
-from stages.lib.stage import stage
+import argparse
+import json
+import runpy
+import sys
+from collections import Counter
+
+from stages.lib.errors import Stop
+from stages.lib.files import json_line, whole_folder, write_json
+from stages.lib.formats import FORMATS
+from stages.lib.reading import Source, own_hash, read
+from stages.lib.rows import Unfit
+from stages.lib.stage import plain_errors, stage
 
 
-def ingest(dataset: str, sha256: str, golden_table: str) -> tuple[list[dict], list[str]]:
-    """Return the records of the wheel member `dataset` and the groups listed by its member `golden_table`."""
-    requirement, member = parse_wheel_uri(dataset)
-    wheel = fetch_wheel(requirement, sha256)
-    with open_member(wheel, member) as xml, open_member(wheel, golden_table) as table:
-        return list(cwe_records(read_weaknesses(xml), source=dataset)), read_cwe_ids(table)
+def check_share(counts: dict[str, Counter], limit: float) -> None:
+    """Stop if too many rows were set aside: more likely the source is described wrongly than so many rows bad."""
+    for source, seen in counts.items():
+        reasons = {key: n for key, n in seen.items() if key.startswith("set_aside_")}
+        if sum(reasons.values()) > limit * seen["rows"]:
+            raise Stop(
+                f"{sum(reasons.values())} of {seen['rows']} rows of source '{source}' were set aside "
+                f"({', '.join(f'{key[10:]}: {n}' for key, n in sorted(reasons.items()))}), more than "
+                f"max_set_aside_share {limit}; look into data/records/set_aside.jsonl and mend the source."
+            )
 
 
 @stage("ingest")
 def main(params, _fingerprint) -> None:
-    records, golden_groups = ingest(params.dataset, params.dataset_revision, params.golden_table)
-    write_jsonl("data/raw/records.jsonl", records)
-    write_json("data/raw/golden_groups.json", golden_groups)
-    print(f"{len(records)} records, {len(golden_groups)} golden groups")
+    counts = {}
+    with whole_folder("data/records") as folder:
+        with open(folder / "records.jsonl", "wb") as records, open(folder / "set_aside.jsonl", "wb") as set_aside:
+            for name, spec in sorted(params.sources.items()):
+                seen = counts[name] = Counter()
+                for row in read(name, Source(**spec)):
+                    seen["rows"] += 1
+                    seen[f"{row['status']}_{row['reason']}" if "status" in row else "records"] += 1
+                    (set_aside if "status" in row else records).write(json_line(row))
+        write_json(folder / "counts.json", counts)
+    check_share(counts, params.max_set_aside_share)
+    for name, seen in counts.items():
+        print(f"{name}: {seen['records']} records of {seen['rows']} rows")
+
+
+def convert(path: str, revision: str | None, to: str, source: Source) -> None:
+    """Write the rows of a source to stdout as JSON lines of the format `to`, and say on stderr what was left out."""
+    left_out = Counter()
+    for row in read("convert", source._replace(path=path, revision=revision or own_hash(path))):
+        try:
+            if "status" in row:
+                raise Unfit(row["reason"])
+            sys.stdout.buffer.write(json_line(FORMATS[to].from_messages(row["messages"])))
+        except Unfit as unfit:
+            left_out[str(unfit)] += 1
+    if left_out:
+        print(f"left out: {', '.join(f'{n} {reason}' for reason, n in sorted(left_out.items()))}", file=sys.stderr)
+
+
+def command_line(arguments: list[str]) -> None:
+    """The commands beside the stage."""
+    parser = argparse.ArgumentParser(prog="python -m stages.ingest", description="Look into raw data, or convert it.")
+    parser.add_argument("command", choices=["convert"])
+    parser.add_argument("path", help="what `path` of a source takes: file, folder, glob, URL, hf://…, wheel:…")
+    parser.add_argument("--to", choices=sorted(FORMATS), required=True)
+    parser.add_argument("--revision", help="sha256 of a URL, wheel or file outside data/raw, commit of a hub dataset")
+    parser.add_argument("--format", choices=sorted(FORMATS))
+    parser.add_argument("--columns", type=json.loads, help='as JSON: {"instruction": "{question}", …}')
+    given = parser.parse_args(arguments)
+    with plain_errors("convert"):
+        convert(given.path, given.revision, given.to, Source("", format=given.format, columns=given.columns))
 
 
 if __name__ == "__main__":
-    main()
+    match sys.argv[1:]:
+        case []:
+            main()
+        case ["preview", *_]:  # shows the rendering, which ingest itself must not depend on
+            runpy.run_module("stages.preview", run_name="__main__")
+        case arguments:
+            command_line(arguments)

@@ -14,9 +14,9 @@ from safetensors import safe_open
 
 from stages.lib.errors import Stop
 from stages.lib.files import read_jsonl, whole_folder, write_json
-from stages.lib.modeling import load_model, load_tokenizer, settle, unquantize
+from stages.lib.modeling import load_model, settle, unquantize
 from stages.lib.provenance import check_base
-from stages.lib.rendering import fit
+from stages.lib.rendering import fit, load_tokenizer
 from stages.lib.stage import stage
 
 # Largest relative difference ‖merged - (base + adapter)‖ / ‖base + adapter‖ of the probe logits, both computed

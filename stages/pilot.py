@@ -13,9 +13,10 @@ from stages.lib.adapter import LORA_PARAMS, lora_config
 from stages.lib.checkpoints import checkpoint_root
 from stages.lib.errors import Stop
 from stages.lib.files import read_jsonl, write_json, write_text
-from stages.lib.generation import answer, score
-from stages.lib.modeling import load_model, load_tokenizer, settle
-from stages.lib.rendering import IGNORE, end_token_id, fit
+from stages.lib.generation import generate, score
+from stages.lib.modeling import load_model, settle
+from stages.lib.records import answer, is_text
+from stages.lib.rendering import IGNORE, end_token_id, fit, load_tokenizer
 from stages.lib.stage import stage
 from stages.lib.trainer import OPTIMISATION_PARAMS, ResponseTrainer, sft_config
 
@@ -23,9 +24,11 @@ PROBE_ROWS = 32  # enough for a stable mean, a few seconds to score
 
 
 def mislabelled(tokenizer, records: list[dict], rows: list[dict]) -> list[str]:
-    """The ids of rows whose labels, decoded, are not the answer and its end token, no more and no less."""
+    """The ids of rows whose labels, decoded, are not the answers with their end tokens, no more and no less."""
     end = tokenizer.decode([end_token_id(tokenizer)])
-    wanted = {record["id"]: record["response"].strip() + end for record in records}
+    said = {record["id"]: [m["content"] for m in record["messages"] if m["role"] == "assistant"] for record in records}
+    wanted = {key: "".join(text.strip() + end for text in answers) for key, answers in said.items()}
+    wanted |= {record["id"]: answer(record) + tokenizer.eos_token for record in records if is_text(record)}
     return [
         row["id"] for row in rows
         if tokenizer.decode([label for label in row["labels"] if label != IGNORE]) != wanted[row["id"]]
@@ -70,12 +73,12 @@ def main(params, fingerprint) -> None:
     model = load_model("models/base", params.dtype, quantize=params.method == "qlora")
     probe, prompts = (
         rows[:PROBE_ROWS],
-        [row["input_ids"][: row["prompt_length"]] for row in rows[: params.pilot_samples]],
+        [row["input_ids"][: row["prompt_length"]] for row in rows[: params.pilot_samples] if row["prompt_length"]],
     )
 
     def look(model) -> tuple[float, list[str]]:
         end = end_token_id(tokenizer)
-        answers = answer(model, prompts, params.max_new_tokens, params.eval_batch_size, end)
+        answers = generate(model, prompts, params.max_new_tokens, params.eval_batch_size, end)
         loss = mean_loss(score(model, probe, params.eval_batch_size))
         return loss, [tokenizer.decode(tokens, skip_special_tokens=True) for tokens in answers]
 

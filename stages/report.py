@@ -92,8 +92,13 @@ def side_by_side(base: list[dict], tuned: list[dict]) -> str:
     lines = ["# Golden questions, base against tuned\n"]
     pairs = [(a, b) for a, b in zip(base, tuned) if a["split"] == "golden" and "answer" in a]
     for before, after in pairs[:SAMPLES]:
-        lines.append(f"## {before['id']}\n")
-        for title, text in (("reference", before["response"]), ("base", before["answer"]), ("tuned", after["answer"])):
+        lines.append(f"## {before['id']} ({before['task']})\n")
+        for title, text in (
+            ("question", before["question"]),
+            ("reference", before["response"]),
+            ("base", before["answer"]),
+            ("tuned", after["answer"]),
+        ):
             lines.append(f"**{title}**\n\n" + "\n".join(f"    {line}" for line in text.splitlines()) + "\n")
     return "\n".join(lines)
 

@@ -14,10 +14,10 @@ from stages.lib.checkpoints import checkpoint_root, checkpoints, latest_whole
 from stages.lib.errors import Stop
 from stages.lib.files import read_jsonl, whole_folder, write_json
 from stages.lib.hashing import sha256_value
-from stages.lib.modeling import hardware, load_model, load_tokenizer, settle
+from stages.lib.modeling import hardware, load_model, settle
 from stages.lib.progress import announce_cost
 from stages.lib.provenance import record_base
-from stages.lib.rendering import fit
+from stages.lib.rendering import fit, load_tokenizer
 from stages.lib.stage import only_one, stage
 from stages.lib.trainer import OPTIMISATION_PARAMS, ResponseTrainer, best_step, curve, sft_config
 

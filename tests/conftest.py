@@ -59,15 +59,19 @@ def tiny_model(tokenizer, tmp_path_factory) -> Path:
 @pytest.fixture(scope="session")
 def records() -> list[dict]:
     """Twelve short records of three tasks."""
+    from stages.lib.records import turns
+
     answers = ["Escape the output.", "Impact: Read Application Data.", "CWE-79: Cross-site Scripting, with more words."]
     return [
         {
             "id": f"row-{number}",
             "group": f"CWE-{number % 4}",
             "task": ("mitigate", "consequences", "classify")[number % 3],
-            "instruction": f"Question number {number}: what about CWE-{number}?",
-            "context": "" if number % 2 else "Some context.",
-            "response": answers[number % 3] + " Indeed." * (number % 5),
+            "messages": turns(
+                f"Question number {number}: what about CWE-{number}?",
+                "" if number % 2 else "Some context.",
+                answers[number % 3] + " Indeed." * (number % 5),
+            ),
         }
         for number in range(12)
     ]

@@ -5,7 +5,7 @@ import torch
 
 from stages.evaluate import evaluate
 from stages.lib.errors import Stop
-from stages.lib.generation import answer, batches, score
+from stages.lib.generation import batches, generate, score
 from stages.lib.modeling import load_model
 from stages.lib.rendering import end_token_id, fit
 
@@ -23,7 +23,7 @@ def test_losses_agree_with_a_plain_loop_over_single_rows(tiny_model, tokenizer, 
 def test_greedy_answers_are_those_of_one_by_one_generation(tiny_model, tokenizer, records):
     model, end = load_model(tiny_model, "float32"), end_token_id(tokenizer)
     prompts = [row["input_ids"][: row["prompt_length"]] for row in fit(tokenizer, records, None, 256)[0]]
-    for prompt, found in zip(prompts, answer(model, prompts, 6, 5, end)):
+    for prompt, found in zip(prompts, generate(model, prompts, 6, 5, end)):
         ids = torch.tensor([prompt])
         with torch.no_grad():
             for _ in range(6):

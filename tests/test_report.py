@@ -31,7 +31,8 @@ METRICS = {
 
 def row(loss=1.0, tokens=1, task="explain", split="test", **answered) -> dict:
     """A row as `stages.evaluate` writes it; with `answer=` one that was answered."""
-    found = {"id": "row-1", "task": task, "split": split, "loss": loss, "tokens": tokens, "response": RIGHT}
+    found = {"id": "row-1", "task": task, "split": split, "loss": loss, "tokens": tokens}
+    found |= {"question": "Which one?", "response": RIGHT}
     return found | ({"stopped": True} if answered else {}) | answered
 
 
@@ -158,7 +159,17 @@ def test_a_readme_without_both_marks_in_order_stops(readme):
 def test_side_by_side_shows_reference_base_and_tuned_of_a_golden_question():
     base = [row(split="golden", answer="of the base")]
     page = side_by_side(base, [row(split="golden", answer="of the tuned\n# no heading")])
-    parts = ["## row-1", "**reference**", RIGHT, "**base**", "of the base", "**tuned**", "of the tuned"]
+    parts = [
+        "## row-1 (explain)",
+        "**question**",
+        "Which one?",
+        "**reference**",
+        RIGHT,
+        "**base**",
+        "of the base",
+        "**tuned**",
+        "of the tuned",
+    ]
     places = [page.index(part) for part in parts]
     assert places == sorted(places)
     assert "\n    # no heading\n" in page
@@ -167,4 +178,4 @@ def test_side_by_side_shows_reference_base_and_tuned_of_a_golden_question():
 def test_side_by_side_shows_the_first_golden_questions_that_were_answered():
     rows = [row(answer="x"), row(split="golden"), *(row(split="golden", answer="x", id=f"q{n}") for n in range(99))]
     headings = [line for line in side_by_side(rows, rows).splitlines() if line.startswith("## ")]
-    assert headings == [f"## q{n}" for n in range(SAMPLES)]
+    assert headings == [f"## q{n} (explain)" for n in range(SAMPLES)]

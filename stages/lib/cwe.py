@@ -1,58 +1,54 @@
-"""The CWE catalogue (https://cwe.mitre.org, schema v7) as question-and-answer records."""
+"""The CWE catalogue (https://cwe.mitre.org, schema v7) as rows of questions and answers."""
 
-import csv
 import hashlib
-import io
+import json
 import xml.etree.ElementTree as ET
 from collections.abc import Iterator
 from typing import BinaryIO
 
 from stages.lib.errors import Stop
-from stages.lib.hashing import sha256_value
+from stages.lib.rows import Fault, Row, shown
 
 NAMESPACE = {"c": "http://cwe.mitre.org/cwe-7"}
-LICENCE = "LicenseRef-CWE-Terms-of-Use"
 CANDIDATES = 4  # the true weakness and three others, so that chance accuracy is 25 %
 
 
-def read_weaknesses(xml: BinaryIO) -> list[ET.Element]:
+def read_weaknesses(xml: BinaryIO, name: str) -> list[ET.Element]:
     """The `Weakness` elements of a catalogue; `Stop` if the file is not one."""
     try:
         weaknesses = ET.parse(xml).getroot().findall("c:Weaknesses/c:Weakness", NAMESPACE)
     except ET.ParseError as error:
-        raise Stop(f"the CWE catalogue is not XML ({error}); check 'dataset' in params.yaml.") from None
+        raise Stop(f"{name} is not XML ({error}); check the path of its source in params.yaml.") from None
     if not weaknesses:
-        raise Stop("the CWE catalogue holds no weakness of schema v7; check 'dataset' in params.yaml.")
+        raise Stop(f"{name} holds no weakness of CWE's schema v7, the only XML that is read; convert it to JSON lines.")
     return weaknesses
 
 
-def read_cwe_ids(table: BinaryIO) -> list[str]:
-    """The group keys (`CWE-79`) of a CWE view in CSV form, such as the Top 25."""
-    rows = list(csv.DictReader(io.TextIOWrapper(table, encoding="utf-8", newline="")))
-    if not rows or "CWE-ID" not in rows[0]:
-        raise Stop("the table of golden CWE ids has no column 'CWE-ID'; check 'golden_table' in params.yaml.")
-    return [f"CWE-{row['CWE-ID']}" for row in rows]
+def cwe_rows(xml: BinaryIO, name: str) -> Iterator[Row | Fault]:
+    """Yield a row a question, in the order of the catalogue, numbered from 1; deprecated entries are dropped.
 
-
-def cwe_records(weaknesses: list[ET.Element], source: str) -> Iterator[dict]:
-    """Yield one record a question, in the order of the catalogue.
-
-    A record has id, group (the CWE id), task, instruction, context, response, source, licence and
-    deprecated; `id` follows from the content alone, whatever other records there are.
+    The columns are instruction, context, response, task and group (the CWE id).
     """
+    weaknesses = read_weaknesses(xml, name)
     names = {f"CWE-{w.get('ID')}": w.get("Name") for w in weaknesses if w.get("Status") != "Deprecated"}
+    number = 0
     for weakness in weaknesses:
         group = f"CWE-{weakness.get('ID')}"
-        shared = {
-            "group": group,
-            "source": source,
-            "licence": LICENCE,
-            "deprecated": weakness.get("Status") == "Deprecated",
-        }
-        questions = questions_about(weakness, f"{group} ({weakness.get('Name')})", names)
-        for task, instruction, context, response in questions:
-            row = {"task": task, "instruction": instruction, "context": context, "response": response}
-            yield {"id": f"{group}-{task}-{sha256_value(row)[:8]}", **row, **shared}
+        for task, instruction, context, response in questions_about(
+            weakness, f"{group} ({weakness.get('Name')})", names
+        ):
+            number += 1
+            columns = {
+                "group": group,
+                "task": task,
+                "instruction": instruction,
+                "context": context,
+                "response": response,
+            }
+            if weakness.get("Status") == "Deprecated":
+                yield Fault(number, "deprecated", shown(json.dumps(columns)), status="dropped")
+            else:
+                yield Row(number, columns)
 
 
 def questions_about(weakness: ET.Element, title: str, names: dict[str, str]) -> Iterator[tuple[str, str, str, str]]:

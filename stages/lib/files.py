@@ -46,8 +46,13 @@ def write_jsonl(path: Path | str, rows: Iterable[dict]) -> None:
     """Write one object a line, keys sorted."""
     with whole_file(path) as out:
         for row in rows:
-            line = json.dumps(row, sort_keys=True, ensure_ascii=False, allow_nan=False)
-            out.write(line.encode(errors="backslashreplace") + b"\n")
+            out.write(json_line(row))
+
+
+def json_line(row: dict) -> bytes:
+    """One line of a JSON-lines file, keys sorted."""
+    line = json.dumps(row, sort_keys=True, ensure_ascii=False, allow_nan=False)
+    return line.encode(errors="backslashreplace") + b"\n"
 
 
 def write_text(path: Path | str, text: str) -> None:

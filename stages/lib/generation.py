@@ -44,7 +44,7 @@ def row_losses(model: PreTrainedModel, ids: torch.Tensor, labels: torch.Tensor) 
     return list(zip(losses.sum(1).tolist(), (targets != IGNORE).sum(1).tolist()))
 
 
-def answer(
+def generate(
     model: PreTrainedModel, prompts: list[list[int]], max_new_tokens: int, batch_size: int, end_id: int
 ) -> list[list[int]]:
     """The greedy continuation of each prompt, in the order of the prompts.

@@ -6,7 +6,6 @@ from pathlib import Path
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer, BitsAndBytesConfig, PreTrainedModel, set_seed
 from transformers import logging as transformers_logging
-from transformers.tokenization_utils_base import PreTrainedTokenizerBase
 
 from stages.lib.errors import Stop
 
@@ -20,11 +19,6 @@ def settle(seed: int, num_threads: int) -> None:
     os.environ["TOKENIZERS_PARALLELISM"] = "false"
     transformers_logging.set_verbosity_error()
     transformers_logging.disable_progress_bar()
-
-
-def load_tokenizer(folder: Path | str) -> PreTrainedTokenizerBase:
-    """The tokenizer of a model folder on disk."""
-    return AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
 
 
 def load_model(folder: Path | str, dtype: str, quantize: bool = False) -> PreTrainedModel:
@@ -56,7 +50,8 @@ def load_model(folder: Path | str, dtype: str, quantize: bool = False) -> PreTra
         trust_remote_code=False,
         use_safetensors=True,
     )
-    tokens, embeddings = len(load_tokenizer(folder)), model.get_input_embeddings().num_embeddings
+    tokens = len(AutoTokenizer.from_pretrained(folder, local_files_only=True))
+    embeddings = model.get_input_embeddings().num_embeddings
     if tokens > embeddings:
         raise Stop(
             f"{folder}: the tokenizer has {tokens} tokens, the embeddings {embeddings}; they do not belong together."

@@ -1,13 +1,16 @@
 """From a record to tokens and labels: the one chat rendering of pilot, train, evaluate, chat and package."""
 
+import functools
 import itertools
 import re
 from collections.abc import Iterable
+from pathlib import Path
 from typing import NamedTuple
 
-from transformers import PreTrainedTokenizerBase
+from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
 from stages.lib.errors import Stop
+from stages.lib.records import turns
 
 IGNORE = -100  # torch.nn.CrossEntropyLoss(ignore_index) and every Hugging Face collator
 STAND_IN = "\ue000"  # a private-use character: no template and no vocabulary gives it a meaning
@@ -27,40 +30,76 @@ class Rendered(NamedTuple):
     controls: int
 
 
+def load_tokenizer(folder: Path | str) -> PreTrainedTokenizerBase:
+    """The tokenizer of a model folder on disk."""
+    return AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+
+
 def conversation(record: dict, system_prompt: str | None = None) -> list[dict]:
-    """The chat messages of a record with instruction, context and response."""
-    question = "\n\n".join(filter(None, (record["instruction"].strip(), record["context"].strip())))
-    system = [{"role": "system", "content": system_prompt}] if system_prompt else []
-    turns = [{"role": "user", "content": question}]
-    if "response" in record:
-        turns.append({"role": "assistant", "content": record["response"].strip()})
-    return system + turns
+    """The chat messages of a record; `system_prompt` goes first where the record has no system message of its own."""
+    messages = record["messages"]
+    if not system_prompt or messages[0]["role"] in ("system", "text"):
+        return messages
+    return [{"role": "system", "content": system_prompt}, *messages]
 
 
 def render(tokenizer: PreTrainedTokenizerBase, messages: list[dict]) -> Rendered:
-    """Render a conversation that ends with the assistant's answer.
+    """Render a conversation that ends with the assistant's answer, or a raw text.
+
+    All answers of the assistant are supervised, each with its end token; of a raw text, everything is.
 
     Raises:
-        Stop: the tokenizer has no chat template, or the template does not put the answer, as it is, behind
-            the generation prompt and a control token behind the answer.
+        Stop: the tokenizer has no chat template, or the template leaves a message out, or does not put an answer, as
+            it is, behind the generation prompt and a control token behind the answer.
     """
-    text, prompt = template(tokenizer, messages), template(tokenizer, messages[:-1], generation=True)
-    answer = messages[-1]["content"]
-    if not text.startswith(prompt + answer):
-        raise Stop(
-            "the chat template does not render the answer right behind its generation prompt; mend the template."
-        )
+    if messages[0]["role"] == "text":
+        return render_text(tokenizer, messages[0]["content"])
+    text = template(tokenizer, messages)
+    for message in messages:
+        if message["content"].strip() not in text:
+            raise Stop(
+                f"the chat template leaves out the message of the role '{message['role']}'; use another template."
+            )
     shadow, controls = shadow_of(tokenizer, messages, text)
-    end = control_pattern(tokenizer).match(shadow, len(prompt + answer))
-    if not end:
-        raise Stop("the chat template puts no control token behind the answer, so the model would never learn to stop.")
     input_ids, starts, ends = encode(tokenizer, text, shadow)
-    first = sum(position <= len(prompt) for position in ends)
-    last = sum(position < end.end() for position in starts)
-    if starts[first] != len(prompt):
-        raise Stop("a token straddles the end of the prompt and the answer; this template needs a separator there.")
-    labels = [IGNORE] * first + input_ids[first:last] + [IGNORE] * (len(input_ids) - last)
+    labels, first = [IGNORE] * len(input_ids), 0
+    for begin, end in answer_spans(tokenizer, messages, text, shadow):
+        first = sum(position <= begin for position in ends)
+        last = sum(position < end for position in starts)
+        if starts[first] != begin:
+            raise Stop("a token straddles the end of the prompt and the answer; this template needs a separator there.")
+        labels[first:last] = input_ids[first:last]
     return Rendered(input_ids, labels, first, controls)
+
+
+def answer_spans(
+    tokenizer: PreTrainedTokenizerBase, messages: list[dict], text: str, shadow: str
+) -> list[tuple[int, int]]:
+    """Where in `text` each answer starts and its end token ends."""
+    spans = []
+    for turn, message in enumerate(messages):
+        if message["role"] != "assistant":
+            continue
+        prompt, answer = template(tokenizer, messages[:turn], generation=True), message["content"]
+        if not text.startswith(prompt + answer):
+            raise Stop(f"the chat template does not render answer {turn} right behind its generation prompt; mend it.")
+        end = control_pattern(tokenizer).match(shadow, len(prompt + answer))
+        if not end:
+            raise Stop(
+                "the chat template puts no control token behind the answer, so the model would never learn to stop."
+            )
+        spans.append((len(prompt), end.end()))
+    return spans
+
+
+def render_text(tokenizer: PreTrainedTokenizerBase, text: str) -> Rendered:
+    """A raw text and the tokenizer's end-of-sequence token, all of it supervised; no template takes part."""
+    if tokenizer.eos_token_id is None:
+        raise Stop("the base model's tokenizer has no end-of-sequence token, so texts would have no end; set one.")
+    pattern = control_pattern(tokenizer)
+    shadow = pattern.sub(lambda found: STAND_IN * len(found[0]), text)
+    input_ids = [*encode(tokenizer, text, shadow)[0], tokenizer.eos_token_id]
+    return Rendered(input_ids, list(input_ids), 0, len(pattern.findall(text)))
 
 
 def render_prompt(tokenizer: PreTrainedTokenizerBase, messages: list[dict]) -> list[int]:
@@ -72,7 +111,7 @@ def render_prompt(tokenizer: PreTrainedTokenizerBase, messages: list[dict]) -> l
 
 def end_token_id(tokenizer: PreTrainedTokenizerBase) -> int:
     """The control token that ends the assistant's turn in this template, where generation stops."""
-    rendered = render(tokenizer, conversation({"instruction": "a", "context": "", "response": "b"}))
+    rendered = render(tokenizer, turns("a", "", "b"))
     return [label for label in rendered.labels if label != IGNORE][-1]
 
 
@@ -98,6 +137,7 @@ def template(tokenizer: PreTrainedTokenizerBase, messages: list[dict], generatio
     return tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=generation)
 
 
+@functools.lru_cache(maxsize=4)
 def control_pattern(tokenizer: PreTrainedTokenizerBase) -> re.Pattern:
     """Matches the strings that the tokenizer turns into control tokens."""
     special = {token.content for token in tokenizer.added_tokens_decoder.values() if token.special}

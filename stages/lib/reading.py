@@ -1,0 +1,141 @@
+"""From a source of `params.yaml` to records: its files, their rows, the format, and what is set aside."""
+
+import itertools
+import json
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+from tqdm import tqdm
+
+from stages.lib.errors import Stop
+from stages.lib.formats import FORMATS, detect, fill, from_mapping
+from stages.lib.hashing import sha256_path
+from stages.lib.readers import Progress, read_rows
+from stages.lib.records import make_record
+from stages.lib.rows import Fault, Row, Unfit, shown
+from stages.lib.sources import RawFile, files_of
+
+UNPACKED = 5  # bytes that a compressed byte becomes, about; only the progress bar believes it
+PROBED = 1000  # rows of a file that decide on its format
+
+
+class Source(NamedTuple):
+    """One entry under `sources` in params.yaml, which explains the keys."""
+
+    path: str
+    revision: str | None = None
+    format: str | None = None
+    columns: dict[str, str] | None = None
+    task: str | None = None
+    group: str | None = None
+    licence: str | None = None
+    encoding: str | None = None
+    delimiter: str | None = None
+    chunk_chars: int = 1200
+    role: str = "main"
+    weight: float = 1.0
+
+
+def read(name: str, source: Source) -> Iterator[dict]:
+    """Yield a record, or a dict with `status` and `reason`, for each row of each file of a source."""
+    files = files_of(source.path, source.revision)
+    with tqdm(total=sum(map(expected, files)), unit="B", unit_scale=True, desc=f"read {name}") as bar:
+        for file in files:
+            before = bar.n
+            yield from records_of(name, source, file, bar.update)
+            bar.total += bar.n - before - expected(file)
+            bar.refresh()
+
+
+def expected(file: RawFile) -> int:
+    """About how many bytes will be read from a file."""
+    return file.size * (UNPACKED if "!" in file.name or file.name.endswith((".gz", ".zst")) else 1)
+
+
+def look(source: Source, limit: int) -> tuple[dict[str, str], list[dict]]:
+    """The format of each file of a source, and what becomes of its first rows, at most `limit` in all."""
+    kinds, rows = {}, []
+    for file in files_of(source.path, source.revision or own_hash(source.path)):
+        probe = read_rows(file, source.encoding, source.delimiter, source.chunk_chars, ignore)
+        kind = None if source.columns else format_of(source, file, list(itertools.islice(probe, PROBED)))
+        kinds[file.name] = kind or ("mapped by columns" if source.columns else "no row can be read")
+        rows += itertools.islice(records_of("preview", source, file, ignore), limit - len(rows))
+    return kinds, rows
+
+
+def ignore(_read: int) -> None:
+    """No progress to show."""
+
+
+def own_hash(path: str) -> str | None:
+    """The sha256 of a local file or folder: whoever only looks at it need not pin it."""
+    return sha256_path(path) if Path(path).exists() else None
+
+
+def records_of(name: str, source: Source, file: RawFile, progress: Progress) -> Iterator[dict]:
+    """Yield a record, or a dict with `status` and `reason`, for each row of a file.
+
+    Raises:
+        Stop: the file is damaged, in no known format, or a row lacks the column of its group.
+    """
+    rows = read_rows(file, source.encoding, source.delimiter, source.chunk_chars, progress)
+    probe = list(itertools.islice(rows, PROBED))
+    kind = None if source.columns else format_of(source, file, probe)
+    for row in itertools.chain(probe, rows):
+        try:
+            yield set_aside(name, file, row) if isinstance(row, Fault) else record_of(name, source, file, kind, row)
+        except Unfit as unfit:
+            yield set_aside(
+                name, file, Fault(row.line, str(unfit), shown(json.dumps(row.columns, ensure_ascii=False, default=str)))
+            )
+
+
+def record_of(name: str, source: Source, file: RawFile, kind: str | None, row: Row) -> dict:
+    """The record of one row; `Unfit` if it is none."""
+    if source.columns:
+        messages = from_mapping(source.columns, row.columns)
+    elif kind and FORMATS[kind].columns <= row.columns.keys():
+        messages = FORMATS[kind].to_messages(row.columns)
+    else:
+        raise Unfit("other_format")
+    default = "text" if messages[0]["role"] == "text" else "chat"
+    task = fill(source.task, row.columns) if source.task else default
+    group = group_of(source, file, row, is_text=default == "text")
+    record = make_record(messages, name, file.name, row.line, task, group, source.licence)
+    return {**record, "repairs": list(row.repairs)} if row.repairs else record
+
+
+def group_of(source: Source, file: RawFile, row: Row, is_text: bool) -> str | None:
+    """What must stay in one split with this row: the pieces of a document, or what the source's template says."""
+    if source.group is None:
+        return file.name if is_text else None
+    try:
+        group = fill(source.group, row.columns).strip()
+    except Unfit:
+        group = ""
+    if not group:
+        raise Stop(f"{file.name}:{row.line}: no value for the group {source.group!r}; fill the column or drop `group`.")
+    return group
+
+
+def format_of(source: Source, file: RawFile, probe: list[Row | Fault]) -> str | None:
+    """The declared format, or that of most rows; None where no row can be read."""
+    if source.format:
+        return source.format
+    rows = [row for row in probe if isinstance(row, Row)]
+    seen = Counter(detect(row.columns) for row in rows)
+    seen.pop(None, None)
+    if seen or not rows:
+        return seen.most_common(1)[0][0] if seen else None
+    names = ", ".join(sorted(rows[0].columns)[:12])
+    raise Stop(
+        f"{file.name}: the columns {names} are of no known format; add `columns:` to its source, such as "
+        '{instruction: "{COLUMN}", response: "{COLUMN}"}.'
+    )
+
+
+def set_aside(name: str, file: RawFile, fault: Fault) -> dict:
+    """A row that is no record, as it is kept in set_aside.jsonl."""
+    return {"source": name, "file": file.name, **fault._asdict()}
