@@ -1,90 +1,167 @@
-"""Drop the records that must not be trained on, and keep each of them with its reason.
+"""Mend what can be mended, leave out what must not be trained on, and account for every row of every source.
 
     python -m stages.clean
 
-Reads data/raw/records.jsonl; writes data/clean/records.jsonl, data/clean/dropped.jsonl (the same
-records with a `reason`) and metrics/clean.json.
+Reads data/records and the base model's tokenizer.json; writes data/clean/records.jsonl, dropped.jsonl and
+set_aside.jsonl (each row with its `reason`), repaired.jsonl (before and after), pii.jsonl (kind and offset, never the
+value), ledger.jsonl (one line for each row that any source ever held) and metrics/data.json, the funnel.
 """
 
-import unicodedata
-from collections import Counter
+import functools
+import json
+import mmap
+import sys
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import NamedTuple
 
+import numpy as np
+from tqdm import tqdm
+
+from stages.lib.duplicates import NONE, conflicts, duplicates
 from stages.lib.errors import Stop
-from stages.lib.files import read_jsonl, write_json, write_jsonl
+from stages.lib.files import json_line, read_json, read_jsonl, whole_folder, write_json
+from stages.lib.ledger import Ledger
+from stages.lib.near import WIDTH, clusters, signatures
+from stages.lib.parallel import map_lines
+from stages.lib.records import answer, folded, hash64, number_of, question, whole_text
+from stages.lib.rules import Rules, Verdict, judge
 from stages.lib.stage import stage
 
-TEXTS = ("instruction", "context", "response")
-REASONS = ("deprecated", "empty", "bad_encoding", "too_short", "too_long", "duplicate")
+RULE_PARAMS = (
+    "repair_text", "min_response_chars", "max_response_chars", "max_record_tokens", "languages", "alignment_rules",
+    "pii",
+)  # fmt: skip
+MANY_NEAR_DUPLICATES = 0.3  # share above which the data, or the threshold, deserves a second look
 
 
-def reason_to_drop(record: dict, min_chars: int, max_chars: int) -> str | None:
-    """Why this record alone is unfit, or None. The bounds are characters of the response, both allowed."""
-    if record.get("deprecated"):
-        return "deprecated"
-    if not record["instruction"].strip() or not record["response"].strip():
-        return "empty"
-    if any(is_broken(record[key]) for key in TEXTS):
-        return "bad_encoding"
-    if len(record["response"]) < min_chars:
-        return "too_short"
-    if len(record["response"]) > max_chars:
-        return "too_long"
-    return None
+class Examined(NamedTuple):
+    """What `examine` found in some lines: verdicts, and for the fit records their lines, hashes and signatures.
 
-
-def is_broken(text: str) -> bool:
-    """True for replacement characters, lone surrogates and control characters other than tab and newline."""
-    return any(c == "\ufffd" or (unicodedata.category(c) in ("Cs", "Cc") and c not in "\t\n\r") for c in text)
-
-
-def content_key(record: dict) -> tuple[str, ...]:
-    """What makes two records the same: their texts, whatever their case, white space and Unicode form."""
-    return tuple(" ".join(unicodedata.normalize("NFKC", record[key]).casefold().split()) for key in TEXTS)
-
-
-def clean(records: list[dict], min_chars: int, max_chars: int) -> tuple[list[dict], list[dict]]:
-    """Divide records into those kept and those dropped, the latter with a `reason` out of REASONS.
-
-    Of exact duplicates the one with the smallest id is kept, so the order of the input does not matter.
+    `hashes` is uint64 of shape (fit, 5): id, content, question, answer, source; `signatures` (fit, WIDTH).
     """
-    kept, dropped, seen = [], [], set()
-    for record in sorted(records, key=lambda record: record["id"]):
-        reason = reason_to_drop(record, min_chars, max_chars)
-        if reason is None and content_key(record) in seen:
-            reason = "duplicate"
-        if reason is None:
-            seen.add(content_key(record))
-            kept.append({key: value for key, value in record.items() if key != "deprecated"})
+
+    verdicts: list[Verdict]
+    lines: list[bytes]
+    hashes: np.ndarray
+    signatures: np.ndarray
+
+
+def examine(lines: list[bytes], rules: Rules) -> Examined:
+    """Judge each record of some lines by itself."""
+    verdicts = [judge(json.loads(line), rules) for line in lines]
+    fit = [verdict.record for verdict in verdicts if verdict.status == "kept"]
+    hashes = np.array([hashes_of(record) for record in fit], np.uint64).reshape(-1, 5)
+    return Examined(verdicts, [json_line(record) for record in fit], hashes, signatures(map(whole_text, fit)))
+
+
+def hashes_of(record: dict) -> tuple[int, ...]:
+    """Id, content, question, answer and source as 64-bit numbers, whatever case, white space and Unicode form.
+
+    A raw text asks nothing, so its id stands for its question: it conflicts with nothing.
+    """
+    number, asked, said = number_of(record["id"]), folded(question(record)), folded(answer(record))
+    return number, hash64(asked, said), hash64(asked) if asked else number, hash64(said), hash64(record["source"])
+
+
+def examine_all(
+    path: str, rules: Rules, ledger: Ledger, survivors: Path, matrix: Path
+) -> tuple[np.ndarray, np.ndarray]:
+    """Examine every record; the fit ones go to the file `survivors`, their signatures to the file `matrix`.
+
+    Returns:
+        The hashes of the fit records, uint64 of shape (n, 5), and the byte positions of their n lines and the end.
+    """
+    hashes, sizes = [np.zeros((0, 5), np.uint64)], [0]
+    with open(survivors, "wb") as out, open(matrix, "wb") as signed:
+        for found in map_lines(functools.partial(examine, rules=rules), path, "clean"):
+            for verdict in found.verdicts:
+                ledger.note(verdict)
+            out.writelines(found.lines)
+            found.signatures.tofile(signed)
+            hashes.append(found.hashes)
+            sizes += map(len, found.lines)
+    return np.concatenate(hashes), np.cumsum(sizes)
+
+
+def near_duplicates(
+    survivors: Path, positions: np.ndarray, matrix: Path, kept: np.ndarray, threshold: float
+) -> np.ndarray:
+    """The near-duplicate cluster of each of the records with the indices `kept`, by the Jaccard index of shingles."""
+    if len(kept) < 2:
+        return kept
+    signed = np.memmap(matrix, np.uint16, "r").reshape(-1, WIDTH)
+    with open(survivors, "rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
+
+        def text_of(index: int) -> str:
+            place = kept[index]
+            return whole_text(json.loads(data[positions[place] : positions[place + 1]]))
+
+        return clusters(signed if len(kept) == len(signed) else signed[kept], threshold, text_of)
+
+
+def compare(hashes: np.ndarray, cluster, conflicting_answers: str) -> Iterator[tuple[str, str, np.ndarray]]:
+    """Yield (status, reason, because) for each rule between records; `because` as in `stages.lib.duplicates`.
+
+    `cluster` gives the near-duplicate labels of the records with given indices. A rule sees what the ones before left.
+    """
+    ids, contents, questions, answers, _ = hashes.T
+    left = np.arange(len(ids))
+
+    def rule(because: np.ndarray) -> np.ndarray:
+        nonlocal left
+        whole = np.full(len(ids), NONE)
+        whole[left[because != NONE]] = left[because[because != NONE]]
+        left = left[because == NONE]
+        return whole
+
+    yield "dropped", "duplicate", rule(duplicates(contents, ids))
+    if cluster:
+        yield "dropped", "near_duplicate", rule(duplicates(cluster(left), ids[left]))
+    if conflicting_answers == "set_aside":
+        yield "set_aside", "conflicting_answers", rule(conflicts(questions[left], answers[left], ids[left]))
+
+
+def settle(survivors: Path, hashes: np.ndarray, reasons: list, ledger: Ledger, sources: list[str]) -> None:
+    """Book each record of the file `survivors` as kept, or as left out for the first of `reasons` (see `compare`)."""
+    names = {hash64(name): name for name in sources}
+    ids, sources = hashes[:, 0].tolist(), hashes[:, 4].tolist()
+    for index, record in enumerate(tqdm(read_jsonl(survivors), total=len(ids), unit="row", desc="settle")):
+        for status, reason, because in reasons:
+            cause = because[index]
+            if cause != NONE:
+                ledger.leave_out(record, status, reason, f"{names[sources[cause]]}-{ids[cause]:016x}")
+                break
         else:
-            dropped.append({**record, "reason": reason})
-    return kept, dropped
-
-
-def count(rows_in: int, kept: list[dict], dropped: list[dict]) -> dict[str, int]:
-    """The figures of metrics/clean.json.
-
-    Raises:
-        Stop: a row was lost or invented, or none is left.
-    """
-    reasons = Counter(row["reason"] for row in dropped)
-    if rows_in != len(kept) + sum(reasons.values()):
-        raise Stop(f"{rows_in} rows came in, {len(kept)} were kept and {len(dropped)} dropped; the sum must match.")
-    figures = {"clean_rows_in": rows_in, "clean_rows_kept": len(kept), "clean_rows_dropped": len(dropped)}
-    figures |= {f"clean_dropped_{reason}": reasons[reason] for reason in REASONS}
-    if not kept:
-        raise Stop(f"no row is left of {rows_in}: {dict(reasons)}; loosen the bounds in params.yaml.")
-    return figures
+            ledger.keep(record)
 
 
 @stage("clean")
 def main(params, _fingerprint) -> None:
-    records = list(read_jsonl("data/raw/records.jsonl"))
-    kept, dropped = clean(records, params.min_response_chars, params.max_response_chars)
-    figures = count(len(records), kept, dropped)
-    write_jsonl("data/clean/records.jsonl", kept)
-    write_jsonl("data/clean/dropped.jsonl", dropped)
-    write_json("metrics/clean.json", figures)
-    print(f"{figures['clean_rows_kept']} of {figures['clean_rows_in']} rows kept")
+    rules = Rules(**params.select(RULE_PARAMS), tokenizer="models/base/tokenizer.json")
+    counts = read_json("data/records/counts.json")
+    with whole_folder("data/clean") as folder, ExitStack() as files:
+        ledger = Ledger(folder, files)
+        for row in read_jsonl("data/records/set_aside.jsonl"):
+            ledger.leave_out(row, row["status"], row["reason"])
+        survivors, matrix = folder / "survivors.tmp", folder / "signatures.tmp"
+        hashes, positions = examine_all("data/records/records.jsonl", rules, ledger, survivors, matrix)
+        threshold = params.near_duplicate_threshold
+        cluster = functools.partial(near_duplicates, survivors, positions, matrix, threshold=threshold)
+        reasons = list(compare(hashes, cluster if threshold else None, params.conflicting_answers))
+        settle(survivors, hashes, reasons, ledger, list(counts))
+        survivors.unlink()
+        matrix.unlink()
+    funnel = ledger.funnel(counts)
+    write_json("metrics/data.json", funnel)
+    total = funnel["total"]
+    if not total["kept"]:
+        raise Stop(f"no row is left of {total['rows']}: {json.dumps(total)}; loosen the rules in params.yaml.")
+    near = total["dropped"].get("near_duplicate", 0)
+    if near > MANY_NEAR_DUPLICATES * total["rows"]:
+        print(f"warning: {near} of {total['rows']} rows are near-duplicates of others", file=sys.stderr)
+    print(f"{total['kept']} of {total['rows']} rows kept, {total['repaired']} of them repaired")
 
 
 if __name__ == "__main__":

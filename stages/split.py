@@ -1,117 +1,207 @@
-"""Divide the clean records into train, val, test and golden so that no weakness is in two of them.
+"""Divide the clean records into train, val, test and golden, so that nothing held out is known from train.
 
     python -m stages.split
 
-Reads data/clean/records.jsonl and data/raw/golden_groups.json; writes data/split/{train,val,test,golden}.jsonl,
-data/split/left_out.jsonl (each row with its `reason`) and metrics/split.json.
+Reads data/clean/records.jsonl; writes data/split/{train,val,test,golden}.jsonl, data/split/left_out.jsonl (each row
+with its `reason`) and metrics/split.json. Ends with a check of the written files that stops at any leak.
 """
 
-import hashlib
-from collections import Counter, defaultdict
+import json
+import shutil
+import sys
+import tempfile
+from collections import Counter
+from pathlib import Path
 
+import numpy as np
+
+from stages.lib.assignment import (
+    GOLDEN,
+    SPLITS,
+    TEST,
+    TRAIN,
+    VAL,
+    by_hash,
+    fractions,
+    joined,
+    lonely_tasks,
+    stratified,
+)  # fmt: skip
 from stages.lib.errors import Stop
-from stages.lib.files import read_json, read_jsonl, write_json, write_jsonl
+from stages.lib.features import Features, features
+from stages.lib.files import json_line, whole_folder, write_json
+from stages.lib.hashing import sha256_value
+from stages.lib.leaks import overlaps, refuse_straddling
+from stages.lib.mixture import Choice, cap_tasks, sample, strata
+from stages.lib.near import clusters
+from stages.lib.records import hash64
 from stages.lib.stage import stage
 
-SPLITS = ("train", "val", "test", "golden")
+GOLDEN_PARAMS = ("golden_groups", "golden_where", "golden_ratio")
+RATIO_PARAMS = ("split_seed", "split_method", "val_ratio", "test_ratio")
+MAX_JOINED = 0.02  # share of the rows above which groups that similarity chained together fall apart again
+LIMITS = "max_train_samples", "max_val_samples", "max_test_samples", "max_golden_samples"
 
 
-def fraction(seed: int, key: str) -> float:
-    """A number in [0, 1) that follows from `seed` and `key` alone."""
-    return int.from_bytes(hashlib.sha256(f"{seed}\0{key}".encode()).digest()[:8]) / 2**64
+def is_golden(known: Features, groups: np.ndarray, golden_groups, golden_where, golden_ratio, seed: int) -> np.ndarray:
+    """The rows of the golden set: by list of groups, by the value of a field, or by a share of the groups."""
+    listed = np.isin(known.hashes[:, 1], np.array([hash64(group) for group in golden_groups or ()], np.uint64))
+    ruled = np.zeros(len(groups), bool)
+    for field, value in (golden_where or {}).items():
+        ruled |= np.array({"task": known.tasks, "source": known.sources}[field]) == value
+    return listed | ruled | (fractions(groups, seed + 1) < golden_ratio)
 
 
-def split_of(group: str, golden_groups: set[str], seed: int, val_ratio: float, test_ratio: float) -> str:
-    """The split of a group. It depends on no other group, so new rows move no old ones."""
-    if group in golden_groups:
-        return "golden"
-    place = fraction(seed, group)
-    return "val" if place < val_ratio else "test" if place < val_ratio + test_ratio else "train"
+def assign(known: Features, ratios: dict, golden: dict, threshold: float, replay: set[str]) -> np.ndarray:
+    """The split of each row; near-duplicates are joined first. Replay rows are for train alone."""
+    near = clusters(known.whole, threshold, known.text)
+    groups = joined(known.hashes[:, 1], near, MAX_JOINED * len(near))
+    chosen = is_golden(known, groups, **golden, seed=ratios["split_seed"])
+    groups = np.where(np.isin(groups, groups[chosen]), known.hashes[:, 1], groups)  # the golden set takes nobody along
+    replayed = np.isin(np.array(known.sources), list(replay))
+    _, tasks = np.unique(np.array(known.tasks), return_inverse=True)
+    split, free = np.where(chosen, GOLDEN, TRAIN), np.flatnonzero(~chosen & ~replayed)
+    how = {"seed": ratios["split_seed"], "val_ratio": ratios["val_ratio"], "test_ratio": ratios["test_ratio"]}
+    if ratios["split_method"] == "hash":
+        split[free] = by_hash(groups[free], **how)
+    else:
+        split[free] = stratified(groups[free], tasks[free], **how)
+    lonely = lonely_tasks(groups[free], tasks[free])
+    alone = free[np.isin(tasks[free], lonely)]
+    if len(alone):
+        names = sorted({known.tasks[row] for row in alone})
+        print(f"warning: one group alone has the task(s) {', '.join(names[:5])}; it goes to train", file=sys.stderr)
+        split[free[np.isin(groups[free], groups[alone])]] = TRAIN
+    refuse_large_groups(known, groups, split, free, {VAL: ratios["val_ratio"], TEST: ratios["test_ratio"]})
+    return split
 
 
-def sample(rows: list[dict], limit: int | None, seed: int) -> tuple[list[dict], list[dict]]:
-    """Divide rows into at most `limit` that are taken, spread evenly over the tasks, and the rest.
+def refuse_large_groups(known: Features, groups, split, free: np.ndarray, ratios: dict[int, float]) -> None:
+    """Stop if one group alone is more than the whole of the held-out split that it fell into."""
+    for code, ratio in ratios.items():
+        members = free[split[free] == code]
+        found, first, counts = np.unique(groups[members], return_index=True, return_counts=True)
+        if len(found) and counts.max() > max(1, ratio * len(free)):
+            group = known.record(members[first[counts.argmax()]])["group"]
+            raise Stop(
+                f"group '{group}' has {counts.max()} rows, more than the share {ratio} of {len(free)} rows that "
+                f"{SPLITS[code]} is to have; raise {SPLITS[code]}_ratio, name a finer `group`, or change split_seed."
+            )
 
-    Within a task the order is by hash, so a row that arrives displaces at most one other.
+
+def leave_out_leaks(
+    known: Features, split: np.ndarray, kinds: list[str], threshold: float
+) -> tuple[Choice, np.ndarray]:
+    """Leave the rows out of train that are known from held-out ones; and the n-grams that count as boilerplate."""
+    reason, because = np.full(len(split), "", dtype="U32"), np.full(len(split), -1)
+    train, held = np.flatnonzero(split == TRAIN), np.flatnonzero(split != TRAIN)
+    found, common = overlaps(known, train, held, kinds, threshold, None)
+    for kind, pairs in reversed(found.items()):  # so that the plainest reason stands
+        reason[pairs[:, 0]], because[pairs[:, 0]] = f"{kind}_overlap", pairs[:, 1]
+    return Choice(split, reason, because), common
+
+
+def write(known: Features, choice: Choice, taken: list[np.ndarray], folder: Path) -> Counter:
+    """Write the splits and the rows left out, and count the latter by reason; every row is written once."""
+    left_out = np.flatnonzero(choice.reason != "")
+    if len(left_out) + sum(map(len, taken)) != len(choice.split):
+        raise Stop(
+            f"{len(choice.split)} rows came in, but the splits and left_out.jsonl do not add up; report this bug."
+        )
+    with open(known.path, "rb") as lines:
+
+        def line(row: int) -> bytes:
+            lines.seek(known.lines[row])
+            return lines.read(known.lines[row + 1] - known.lines[row])
+
+        for name, rows in zip(SPLITS, taken):
+            with open(folder / f"{name}.jsonl", "wb") as out:
+                out.writelines(map(line, rows))
+        with open(folder / "left_out.jsonl", "wb") as out:
+            for row in left_out:
+                cause = choice.because[row]
+                because = {"because": json.loads(line(cause))["id"]} if cause >= 0 else {}
+                out.write(json_line({**json.loads(line(row)), "reason": str(choice.reason[row]), **because}))
+    return Counter(choice.reason[left_out].tolist())
+
+
+def check(
+    folder: Path, temporary: Path, kinds: list[str], threshold: float, common: np.ndarray
+) -> tuple[Features, np.ndarray]:
+    """The gate: read the written splits again and stop at an empty one, or at anything that two of them share.
+
+    Returns:
+        The features of all written rows, and the split of each.
     """
-    by_task = defaultdict(list)
-    for row in sorted(rows, key=lambda row: fraction(seed, row["id"])):
-        by_task[row["task"]].append(row)
-    ranked = [(rank, task, row) for task, members in by_task.items() for rank, row in enumerate(members)]
-    ordered = [row for _, _, row in sorted(ranked, key=lambda item: item[:2])]
-    return ordered[:limit], ordered[len(ordered) if limit is None else limit :]
-
-
-def split(
-    records: list[dict], golden_groups: set[str], seed: int, val_ratio: float, test_ratio: float, limits: dict
-) -> tuple[dict[str, list[dict]], list[dict]]:
-    """Return the rows of each of SPLITS, and those left out with a `reason`.
-
-    `limits` maps a split to its most rows (None for all). A train row whose answer stands verbatim in
-    another split is left out: the catalogue repeats its advice under many weaknesses.
-    """
-    members = {name: [] for name in SPLITS}
-    for record in records:
-        members[split_of(record["group"], golden_groups, seed, val_ratio, test_ratio)].append(record)
-    held_out = {row["response"] for name in SPLITS if name != "train" for row in members[name]}
-    left_out = [{**row, "reason": "answer_held_out"} for row in members["train"] if row["response"] in held_out]
-    members["train"] = [row for row in members["train"] if row["response"] not in held_out]
-    for name in SPLITS:
-        members[name], rest = sample(members[name], limits[name], seed)
-        left_out += [{**row, "reason": f"max_{name}_samples"} for row in rest]
-    return members, left_out
-
-
-def check(rows_in: int, members: dict[str, list[dict]], left_out: list[dict]) -> None:
-    """Stop if a row was lost, a split is empty, a group is in two splits, or train holds another split's answer."""
-    if rows_in != sum(map(len, members.values())) + len(left_out):
-        raise Stop(f"{rows_in} rows came in, but the splits and left_out.jsonl do not add up to them.")
-    homes = defaultdict(set)
-    for name, rows in members.items():
-        if not rows:
-            remedies = {"train": "lower val_ratio or test_ratio", "golden": "check golden_table"}
+    whole = temporary / "all.jsonl"
+    with open(whole, "wb") as out:
+        for name in SPLITS:
+            with open(folder / f"{name}.jsonl", "rb") as rows:
+                shutil.copyfileobj(rows, out)
+    known = features(whole, temporary)
+    ends = np.cumsum([(folder / f"{name}.jsonl").stat().st_size for name in SPLITS])
+    split = np.searchsorted(ends, known.lines[:-1], side="right")
+    for code, name in enumerate(SPLITS):
+        if not (split == code).any():
+            remedies = {
+                "train": "lower val_ratio or test_ratio",
+                "golden": "set golden_groups, golden_where or golden_ratio",
+            }
             raise Stop(f"the {name} split is empty; {remedies.get(name, f'raise {name}_ratio')}, or add data.")
-        for row in rows:
-            homes[row["group"]].add(name)
-    for group, names in homes.items():
-        if len(names) > 1:
-            raise Stop(f"group {group} is in {' and '.join(sorted(names))}; a group must stay in one split.")
-    trained_on = {row["response"]: row["id"] for row in members["train"]}
-    for row in (row for name in SPLITS if name != "train" for row in members[name]):
-        if row["response"] in trained_on:
-            raise Stop(f"the answer of {row['id']} stands in train too ({trained_on[row['response']]}).")
+    for column, what in ((0, "the row"), (1, "the group")):
+        refuse_straddling(known, split, column, what)
+    train, held = np.flatnonzero(split == TRAIN), np.flatnonzero(split != TRAIN)
+    for kind, pairs in overlaps(known, train, held, kinds, threshold, common)[0].items():
+        if len(pairs):
+            row = known.record(pairs[0, 0])["id"]
+            raise Stop(
+                f"leak: {len(pairs)} rows of train are known from held-out ones ({kind}), such as {row}; report it."
+            )
+    return known, split
 
 
-def count(members: dict[str, list[dict]], left_out: list[dict]) -> dict[str, int]:
+def figures(known: Features, split: np.ndarray, left_out: Counter) -> dict:
     """The figures of metrics/split.json."""
-    reasons = Counter(row["reason"] for row in left_out)
-    figures = {f"split_left_out_{reason}": n for reason, n in sorted(reasons.items())}
-    for name, rows in members.items():
-        figures[f"split_{name}_rows"] = len(rows)
-        figures[f"split_{name}_groups"] = len({row["group"] for row in rows})
-        figures |= {f"split_{name}_{task}": n for task, n in sorted(Counter(r["task"] for r in rows).items())}
-    return figures
+    found = {"left_out": dict(sorted(left_out.items()))}
+    for code, name in enumerate(SPLITS):
+        rows = np.flatnonzero(split == code)
+        tasks = Counter(known.tasks[row] for row in rows)
+        found[name] = {
+            "rows": len(rows), "groups": len(np.unique(known.hashes[rows, 1])), "tasks": dict(sorted(tasks.items())),
+        }  # fmt: skip
+    return found
 
 
 @stage("split")
 def main(params, _fingerprint) -> None:
-    records = list(read_jsonl("data/clean/records.jsonl"))
-    golden_groups = set(read_json("data/raw/golden_groups.json"))
-    limits = {
-        "train": params.max_train_samples,
-        "val": params.max_val_samples,
-        "test": params.max_test_samples,
-        "golden": params.max_golden_samples,
-    }
-    members, left_out = split(
-        records, golden_groups, params.split_seed, params.val_ratio, params.test_ratio, limits
-    )  # fmt: skip
-    check(len(records), members, left_out)
-    for name, rows in members.items():
-        write_jsonl(f"data/split/{name}.jsonl", rows)
-    write_jsonl("data/split/left_out.jsonl", left_out)
-    write_json("metrics/split.json", count(members, left_out))
-    print(", ".join(f"{name} {len(rows)}" for name, rows in members.items()))
+    sources, seed = params.sources, params.split_seed
+    replay = {name for name, source in sources.items() if source.get("role") == "replay"}
+    kinds, threshold = params.decontaminate, params.leak_threshold
+    with whole_folder("data/split") as folder, tempfile.TemporaryDirectory(dir="data") as temporary:
+        first, second = (Path(temporary, name) for name in ("clean", "written"))
+        first.mkdir()
+        second.mkdir()
+        known = features(Path("data/clean/records.jsonl"), first)
+        split = assign(known, params.select(RATIO_PARAMS), params.select(GOLDEN_PARAMS), threshold, replay)
+        choice, common = leave_out_leaks(known, split, kinds, threshold)
+        cap_tasks(known, choice, params.max_rows_per_task, seed)
+        weighing = strata(known, params.task_weights, sources)
+        taken = sample(known, choice, weighing, params.select(LIMITS), (replay, params.replay_share), seed)
+        left_out = write(known, choice, taken, folder)
+        known, split = check(folder, second, kinds, threshold, common)
+        check_golden(known, split, params.golden_sha256)
+        write_json("metrics/split.json", figures(known, split, left_out))
+    print(", ".join(f"{name} {(split == code).sum()}" for code, name in enumerate(SPLITS)))
+
+
+def check_golden(known: Features, split: np.ndarray, pinned: str | None) -> None:
+    """Stop if the golden set is not the one that was pinned: numbers before and after would not compare."""
+    found = sha256_value(sorted(known.hashes[split == GOLDEN, 0].tolist()))
+    if pinned not in (None, found):
+        raise Stop(
+            f"the golden set has changed: its sha256 is {found}, golden_sha256 pins {pinned}. Bring the old rows back, "
+            "or pin the new set if its numbers need not compare with those before."
+        )
 
 
 if __name__ == "__main__":

@@ -88,7 +88,7 @@ def test_a_path_that_is_not_there_is_noticed(span):
 
 @pytest.mark.parametrize(
     "span",
-    ["Qwen/Qwen3-0.6B", "dvc repro", "data/raw/records.jsonl", "metrics/*.json", "FOLDER/OF", "https://a.org/b", "x"],
+    ["Qwen/Qwen3-0.6B", "dvc repro", "data/clean/records.jsonl", "metrics/*.json", "FOLDER/OF", "https://a.org/b", "x"],
 )
 def test_what_is_no_path_is_passed_over(span):
     assert not is_path(span)
@@ -122,11 +122,14 @@ def test_the_result_table_of_the_readme_is_that_of_the_metrics(readme):
     assert with_table(readme, table(read_json(ROOT / "metrics/evaluate.json"))) == readme
 
 
-@pytest.mark.parametrize("key", ["clean_rows_in", "clean_rows_kept", "clean_rows_dropped"])
-def test_the_data_card_gives_the_counts_of_the_metrics(key):
-    number = read_json(ROOT / "metrics/clean.json")[key]
+def test_the_data_card_gives_the_counts_of_the_metrics():
+    data, split = read_json(ROOT / "metrics/data.json"), read_json(ROOT / "metrics/split.json")
     card = (ROOT / "data/README.md").read_text(encoding="utf-8")
-    assert re.search(rf"(?<![\d,.])(?:{number}|{number:,})(?![\d]|[,.]\d)", card), f"{key} is {number:,}"
+    assert (ROOT / "data/raw/README.md").read_text(encoding="utf-8").rstrip() in card
+    for name, number in [("rows", data["total"]["rows"]), ("kept", data["total"]["kept"])]:
+        assert f"| {name} | {number:,} |" in card
+    for name in ("train", "val", "test", "golden"):
+        assert f"| {name} | {split[name]['rows']:,} | {split[name]['groups']:,} |" in card
 
 
 def pins(lines: list[str]) -> dict[str, str]:

@@ -24,7 +24,7 @@ def params_file(tmp_path, monkeypatch):
         text = SHIPPED
         for key, value in changes.items():
             line = "" if value is None else f"{key}: {value}"
-            text, found = re.subn(rf"^{key}:.*$", lambda _, line=line: line, text, flags=re.MULTILINE)
+            text, found = re.subn(rf"^{key}:.*$(\n .*$)*", lambda _, line=line: line, text, flags=re.MULTILINE)
             text += "" if found else f"{line}\n"
         Path("params.yaml").write_text(text, encoding="utf-8")
         return Path("params.yaml")
@@ -74,8 +74,12 @@ def test_shipped_params_are_fine_and_hold_every_key_of_the_schema(problems_of):
         ("gradient_checkpointing", "yes", "boolean"),  # a string in YAML 1.2
         ("method", "qlra", "did you mean 'qlora'?"),
         ("method", "dora-and-more", "none of 'lora' or 'qlora'"),
-        ("dataset_revision", "main", "should match pattern"),
-        ("dataset", "https://example.org/cwe.xml", "should match pattern"),
+        ("languages", "[english]", "should match pattern"),
+        ("alignment_rules", "[echoo]", "did you mean 'echo'?"),
+        ("near_duplicate_threshold", "0.1", "greater than or equal to 0.3"),
+        ("conflicting_answers", "drop", "none of 'set_aside' or 'keep'"),
+        ("golden_ratio", "1.0", "less than 1"),
+        ("golden_sha256", "abc", "should match pattern"),
         ("max_train_samples", "0", "greater than or equal to 1"),
         ("max_length", "31", "greater than or equal to 32"),
     ],
@@ -84,6 +88,38 @@ def test_a_wrong_value_is_named_with_its_key(problems_of, key, value, words):
     (problem,) = problems_of(**{key: value})
     assert problem.startswith(f"{key}: ")
     assert words in problem
+
+
+@pytest.mark.parametrize(
+    ("changes", "problem"),
+    [
+        (
+            {"pii": "{email: maskk}"},
+            "pii.email: 'maskk' is none of 'mask', 'drop', 'flag' or 'off'; did you mean 'mask'?",
+        ),
+        ({"pii": "{mail: mask}"}, "pii.mail: 'mail' is none of"),
+        ({"task_weights": "{explain: 0}"}, "task_weights.explain: 0 should be greater than 0"),
+        ({"sources": "{}"}, "sources: {} Dictionary should have at least 1 item"),
+        ({"sources": "{a: {path: data/raw/a.csv, delimitr: ';'}}"}, "sources.a.delimitr: no such key; did you mean"),
+        ({"sources": "{a: {format: qa}}"}, "sources.a.path: is missing"),
+        ({"sources": "{a: {path: x.csv, format: alpacca}}"}, "sources.a.format: 'alpacca' is none of"),
+        ({"sources": "{a: {path: x.csv, columns: {question: '{q}'}}}"}, "sources.a.columns: 'question' is none of"),
+        ({"sources": "{a: {path: 'https://a.org/x.csv'}}"}, "sources.a.revision: is to be the sha256"),
+        ({"sources": "{a: {path: 'hf://datasets/a/b', revision: main}}"}, "sources.a.revision: 'main' should match"),
+        (
+            {"sources": f"{{a: {{path: 'hf://datasets/a/b', revision: {'a' * 64}}}}}"},
+            "sources.a.revision: is to be the comm",
+        ),
+        ({"sources": "{a: {path: x, format: qa, columns: {text: '{t}'}}}"}, "sources.a.columns: with `format`"),
+        ({"sources": "{a: {path: x}, b: {path: y, role: replay}}"}, "replay_share: is 0, so"),
+        ({"sources": "{a: {path: x, role: replay}}", "replay_share": "0.1"}, "sources: every source has"),
+        ({"replay_share": "0.1"}, "replay_share: no source has"),
+        ({"golden_where": "{colour: red}", "golden_ratio": "0.1"}, "golden_where.colour: 'colour' is none of"),
+    ],
+)
+def test_a_wrong_value_inside_a_mapping_is_named_with_its_path(problems_of, changes, problem):
+    (found,) = problems_of(**changes)
+    assert found.startswith(problem)
 
 
 @pytest.mark.parametrize(

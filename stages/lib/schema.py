@@ -13,7 +13,29 @@ Share = Annotated[float, Field(ge=0, lt=1)]
 Ratio = Annotated[float, Field(gt=0, lt=1)]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+Text = Annotated[str, Field(min_length=1)]
+Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]
+Weight = Annotated[float, Field(gt=0, le=1e6)]
 SECRET = re.compile(r"(hf_|sk-|ghp_|glpat-|AKIA|xox[bp]-)[A-Za-z0-9_-]{12,}")
+
+
+class SourceSchema(BaseModel):
+    """One entry under `sources`; the keys that are left out have the defaults of `lib.reading.Source`."""
+
+    model_config = ConfigDict(strict=True, extra="forbid", frozen=True)
+
+    path: Text
+    revision: Annotated[str, Field(pattern=r"^([0-9a-f]{40}|[0-9a-f]{64})$")] | None = None
+    format: Literal["chatml", "sharegpt", "alpaca", "instruction", "completion", "qa", "text"] | None = None
+    columns: dict[Literal["instruction", "context", "response", "system", "text"], Text] | None = None
+    task: Text | None = None
+    group: Text | None = None
+    licence: Text | None = None
+    encoding: Text | None = None
+    delimiter: Annotated[str, Field(min_length=1, max_length=1)] | None = None
+    chunk_chars: Count = 1200
+    role: Literal["main", "replay"] = "main"
+    weight: Weight = 1.0
 
 
 class Schema(BaseModel):
@@ -21,14 +43,30 @@ class Schema(BaseModel):
 
     model_config = ConfigDict(strict=True, extra="forbid", frozen=True)
 
-    dataset: Annotated[str, Field(pattern=r"^wheel:[A-Za-z0-9._-]+==[^/]+/.+$")]
-    dataset_revision: Sha256
-    golden_table: str
+    sources: Annotated[dict[Name, SourceSchema], Field(min_length=1)]
+    max_set_aside_share: Share
+    repair_text: bool
     min_response_chars: Count
     max_response_chars: Count
+    max_record_tokens: Limit
+    languages: Annotated[list[Annotated[str, Field(pattern=r"^[a-z]{2}$")]], Field(min_length=1)] | None
+    alignment_rules: list[Literal["echo", "refusal", "too_short_for_question", "wrong_script"]]
+    pii: dict[Literal["email", "phone", "card", "iban", "ip", "secret"], Literal["mask", "drop", "flag", "off"]]
+    near_duplicate_threshold: Annotated[float, Field(ge=0.3, le=1)] | None
+    conflicting_answers: Literal["set_aside", "keep"]
     split_seed: Seed
+    split_method: Literal["hash", "stratified"]
     val_ratio: Ratio
     test_ratio: Ratio
+    golden_groups: Annotated[list[Text], Field(min_length=1)] | None
+    golden_where: Annotated[dict[Literal["task", "source"], Text], Field(min_length=1)] | None
+    golden_ratio: Share
+    golden_sha256: Sha256 | None
+    decontaminate: list[Literal["exact", "near", "ngram"]]
+    leak_threshold: Annotated[float, Field(ge=0.3, le=1)]
+    max_rows_per_task: Limit
+    task_weights: dict[Text, Weight] | None
+    replay_share: Share
     max_train_samples: Limit
     max_val_samples: Limit
     max_test_samples: Limit
@@ -71,9 +109,10 @@ def problems(values: dict) -> list[str]:
         errors = []
     except ValidationError as error:
         errors = error.errors()
-    wrong = {str(error["loc"][0]): error for error in errors}
+    wrong = {where(error["loc"]): error for error in errors}
     found = [sentence(key, wrong[key], values) for key in wrong]
-    found += contradictions({key: value for key, value in values.items() if key not in wrong})
+    broken = {key.split(".")[0] for key in wrong}
+    found += contradictions({key: value for key, value in values.items() if key not in broken})
     return found + [
         f"{key}: looks like a secret; take it out and keep it in the environment."
         for key, value in values.items()
@@ -81,14 +120,21 @@ def problems(values: dict) -> list[str]:
     ]
 
 
+def where(loc: tuple) -> str:
+    """The key of an error as one writes it after `-S`: `lora_r`, `pii.email`, `sources.cwe.path`."""
+    depth = {"sources": 3, "pii": 2, "task_weights": 2, "golden_where": 2}.get(str(loc[0]), 1)
+    return ".".join(str(part) for part in loc[:depth] if part != "[key]")
+
+
 def sentence(key: str, error: dict, values: dict) -> str:
     """One pydantic error as a sentence with the value and what to do."""
     if error["type"] == "extra_forbidden":
-        close = difflib.get_close_matches(key, Schema.model_fields, n=1, cutoff=0.5)
+        fields = (SourceSchema if key.startswith("sources.") else Schema).model_fields
+        close = difflib.get_close_matches(key.rpartition(".")[2], fields, n=1, cutoff=0.5)
         return f"{key}: no such key; " + (f"did you mean '{close[0]}'?" if close else "remove it.")
     if error["type"] == "missing":
         return f"{key}: is missing; add it back (`git diff params.yaml` shows what was there)."
-    value = values[key]
+    value = error["input"]
     if error["type"] == "literal_error" and isinstance(value, str):
         close = difflib.get_close_matches(value, re.findall(r"'([^']+)'", error["ctx"]["expected"]), n=1)
         hint = f"; did you mean '{close[0]}'?" if close else ""
@@ -112,6 +158,14 @@ def contradictions(values: dict) -> list[str]:
     rules = [
         (lambda: v["min_response_chars"] > v["max_response_chars"],
          "min_response_chars: is above max_response_chars, so no row could pass; lower it."),
+        (lambda: not v["golden_groups"] and not v["golden_where"] and not v["golden_ratio"],
+         "golden_ratio: nothing says what is golden; set golden_groups, golden_where or golden_ratio."),
+        (lambda: v["replay_share"] > 0 and "replay" not in roles(v["sources"]),
+         "replay_share: no source has `role: replay`; give one that role, or set 0."),
+        (lambda: v["replay_share"] == 0 and "replay" in roles(v["sources"]),
+         "replay_share: is 0, so the source with `role: replay` would not be used; raise it or remove the source."),
+        (lambda: "main" not in roles(v["sources"]),
+         "sources: every source has `role: replay`; what is to be learnt needs `role: main`."),
         (lambda: v["val_ratio"] + v["test_ratio"] >= 1,
          "test_ratio: with val_ratio it takes every group, so train would be empty; lower one of them."),
         (lambda: v["model_name_or_path"].startswith("wheel:") and len(v["model_revision"]) != 64,
@@ -127,4 +181,24 @@ def contradictions(values: dict) -> list[str]:
             found += [message] if broken() else []
         except LookupError:
             continue
+    return found + unpinned(values.get("sources", {}))
+
+
+def roles(sources: dict) -> set[str]:
+    """What the sources are for."""
+    return {source.get("role", "main") for source in sources.values()}
+
+
+def unpinned(sources: dict) -> list[str]:
+    """Sources that come from elsewhere without the hash that says what must come, or are described twice."""
+    pins = {"http://": (64, "sha256"), "https://": (64, "sha256"), "wheel:": (64, "sha256"), "hf://": (40, "commit")}
+    found = []
+    for name, source in sources.items():
+        for scheme, (digits, what) in pins.items():
+            if source["path"].startswith(scheme) and len(source.get("revision") or "") != digits:
+                found.append(
+                    f"sources.{name}.revision: is to be the {what} ({digits} hex digits) of {scheme}…; put it here."
+                )
+        if source.get("format") and source.get("columns"):
+            found.append(f"sources.{name}.columns: with `format` there is nothing to map; keep one of the two.")
     return found

@@ -1,0 +1,145 @@
+"""Measure the lengths of the rows in tokens and write the data card, so that it says what the data is and no more.
+
+    python -m stages.card
+
+Reads data/split, data/raw/README.md (what a person wrote about the data), metrics/{data,split}.json and the base
+model's tokenizer; writes data/README.md, metrics/lengths.json and metrics/length_histogram.json.
+"""
+
+import itertools
+import math
+from pathlib import Path
+
+from tqdm import tqdm
+
+from stages.lib.files import read_json, read_jsonl, write_json, write_text
+from stages.lib.rendering import conversation, load_tokenizer, render
+from stages.lib.stage import stage
+
+SPLITS = ("train", "val", "test", "golden")
+MEASURED = 20_000  # rows of a split, in its own fair order: enough for a percentile, and seconds instead of minutes
+BINS = 16
+SHOWN = 400  # characters of a message in an example
+
+
+def percentile(sorted_values: list[int], share: float) -> int:
+    """The smallest value that at least `share` of the values do not exceed (nearest rank)."""
+    return sorted_values[max(0, math.ceil(share * len(sorted_values)) - 1)]
+
+
+def length_figures(lengths: dict[str, list[int]], max_length: int) -> dict:
+    """Figures of each split in tokens; `keeps_95_percent` is the max_length that would keep so many rows."""
+    found = {}
+    for name, values in lengths.items():
+        ordered = sorted(values)
+        found[name] = {
+            "rows_measured": len(ordered),
+            "median": percentile(ordered, 0.5),
+            "keeps_95_percent": percentile(ordered, 0.95),
+            "keeps_99_percent": percentile(ordered, 0.99),
+            "longest": ordered[-1],
+            "share_above_max_length": sum(value > max_length for value in ordered) / len(ordered),
+        }
+    return found
+
+
+def histogram(values: list[int]) -> list[dict]:
+    """Rows by length in up to BINS classes of one width, named by their first length, padded for sorting."""
+    width = max(1, math.ceil((max(values) + 1) / BINS))
+    digits = len(str(max(values)))
+    counts = [sum(start <= value < start + width for value in values) for start in range(0, max(values) + 1, width)]
+    return [{"tokens": f"{number * width:0{digits}d}", "rows": count} for number, count in enumerate(counts)]
+
+
+def cut(text: str) -> str:
+    """The beginning of a text, as a quotation in Markdown."""
+    shown = text if len(text) <= SHOWN else text[:SHOWN].rstrip() + " …"
+    return "\n".join(f"> {line}".rstrip() for line in shown.splitlines())
+
+
+def examples(rows: list[dict]) -> str:
+    """One row of each task, all its messages."""
+    first = {}
+    for row in rows:
+        first.setdefault(row["task"], row)
+    parts = []
+    for task, row in sorted(first.items()):
+        said = [f"**{message['role']}**\n\n{cut(message['content'])}" for message in row["messages"]]
+        parts.append(f"### {task}\n\n`{row['id']}`, from `{row['file']}`, row {row['line']}\n\n" + "\n\n".join(said))
+    return "\n\n".join(parts)
+
+
+def table(header: list[str], rows: list[list]) -> str:
+    """A Markdown table; numbers get thousands separators."""
+    cells = [[f"{cell:,}" if isinstance(cell, int) else str(cell).replace("|", "\\|") for cell in row] for row in rows]
+    return "\n".join(f"| {' | '.join(row)} |" for row in [header, ["---"] * len(header), *cells])
+
+
+def funnel_table(data: dict) -> str:
+    """What became of the rows of each source, by reason."""
+    sources = [key for key in data if key not in ("tasks", "total")]
+    columns = sources if len(sources) == 1 else [*sources, "total"]
+    reasons = [(status, reason) for status in ("dropped", "set_aside") for reason in data["total"][status]]
+    rows = [[name, *(data[column][name] for column in columns)] for name in ("rows", "kept", "repaired")]
+    for status, reason in reasons:
+        words = f"{status.replace('_', ' ')}: {reason.replace('_', ' ')}"
+        rows.append([words, *(data[column][status].get(reason, 0) for column in columns)])
+    return table(["", *columns], rows)
+
+
+def card(about: str, sources: dict, data: dict, split: dict, lengths: dict, max_length: int, rows: list[dict]) -> str:
+    """The data card in Markdown."""
+    described = [
+        [name, f"`{spec['path']}`", f"`{(spec.get('revision') or '')[:12]}`", spec.get("licence") or "not stated",
+         data[name]["rows"], data[name]["kept"]]
+        for name, spec in sorted(sources.items())
+    ]  # fmt: skip
+    tasks = sorted(data["tasks"])
+    parts = [[name, split[name]["rows"], split[name]["groups"], *(split[name]["tasks"].get(t, 0) for t in tasks)]
+             for name in SPLITS]  # fmt: skip
+    measured = [
+        [name, figures["median"], figures["keeps_95_percent"], figures["keeps_99_percent"], figures["longest"],
+         f"{figures['share_above_max_length']:.1%}"]
+        for name, figures in lengths.items()
+    ]  # fmt: skip
+    found = data["total"]["pii"]
+    personal = table(["kind", "found"], [[kind, n] for kind, n in found.items()]) if found else "None was found."
+    left_out = [[reason.replace("_", " "), n] for reason, n in split["left_out"].items()]
+    sections = {
+        "Sources": table(["source", "path", "revision", "licence", "rows", "kept"], described),
+        "From raw rows to clean ones": funnel_table(data),
+        "Personal data and secrets": personal,
+        "Splits": table(["split", "rows", "groups", *tasks], parts),
+        "Left out of the splits": table(["reason", "rows"], left_out),
+        f"Lengths in tokens (max_length is {max_length})": table(
+            ["split", "median", "keeps 95 %", "keeps 99 %", "longest", "above max_length"], measured
+        ),
+        "Examples from train": examples(rows),
+    }
+    body = "\n\n".join(f"## {title}\n\n{text}" for title, text in sections.items())
+    return (
+        f"<!-- Written by `python -m stages.card`; edit data/raw/README.md instead. -->\n{about.rstrip()}\n\n{body}\n"
+    )
+
+
+@stage("card")
+def main(params, _fingerprint) -> None:
+    tokenizer = load_tokenizer("models/base")
+    lengths, train = {}, []
+    for name in SPLITS:
+        rows = list(itertools.islice(read_jsonl(f"data/split/{name}.jsonl"), MEASURED))
+        train = train or rows
+        messages = (conversation(row, params.system_prompt) for row in tqdm(rows, desc=f"measure {name}", unit="row"))
+        lengths[name] = [len(render(tokenizer, said).input_ids) for said in messages]
+    figures = length_figures(lengths, params.max_length)
+    write_json("metrics/lengths.json", figures)
+    write_json("metrics/length_histogram.json", histogram(lengths["train"]))
+    about = Path("data/raw/README.md").read_text(encoding="utf-8")
+    data, split = read_json("metrics/data.json"), read_json("metrics/split.json")
+    write_text("data/README.md", card(about, params.sources, data, split, figures, params.max_length, train))
+    print(f"{figures['train']['share_above_max_length']:.1%} of the train rows exceed max_length {params.max_length}; "
+          f"{figures['train']['keeps_99_percent']} would keep 99 %")  # fmt: skip
+
+
+if __name__ == "__main__":
+    main()

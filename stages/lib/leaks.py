@@ -1,0 +1,98 @@
+"""Is a row of train known from a held-out row? By question and answer, by similarity, and by shared word n-grams."""
+
+from collections.abc import Callable
+
+import numpy as np
+
+from stages.lib.errors import Stop
+from stages.lib.features import Features
+from stages.lib.near import matches
+from stages.lib.ngrams import similarity
+from stages.lib.records import answer
+
+BOILERPLATE = 10  # rows; an n-gram of more rows of train is a phrase of the domain (Brown et al. 2020, appendix C)
+
+
+def overlaps(
+    known: Features, train: np.ndarray, held: np.ndarray, kinds: list[str], threshold: float, common: np.ndarray | None
+) -> tuple[dict[str, np.ndarray], np.ndarray]:
+    """The rows of `train` that are known from rows of `held` (both indices), by kind.
+
+    `common` are the n-grams that count as boilerplate; None has them counted over `train`.
+
+    Returns:
+        For each kind an array of indices into the features, of shape (k, 2): the row and one held-out row, -1 where
+        no single one is to blame; and the n-grams that are boilerplate.
+    """
+    found, boilerplate = {}, np.zeros(0, np.uint64) if common is None else common
+    if "exact" in kinds:
+        found["exact"] = equal(known.hashes[:, 2:], train, held)
+    if "near" in kinds:
+        found["near"] = alike(known, train, held, threshold)
+    if "ngram" in kinds:
+        found["ngram"], boilerplate = sharing(known, train, held, common)
+    return found, boilerplate
+
+
+def equal(hashes: np.ndarray, train: np.ndarray, held: np.ndarray) -> np.ndarray:
+    """Rows with the same question or the same answer, 0 being none."""
+    pairs = []
+    for column in hashes.T:
+        values, first = np.unique(column[held], return_index=True)
+        place = np.clip(np.searchsorted(values, column[train]), 0, max(len(values) - 1, 0))
+        hit = (values[place] == column[train]) & (column[train] != 0) if len(values) else np.zeros(len(train), bool)
+        pairs.append(np.stack([train[hit], held[first[place[hit]]]], axis=1) if hit.any() else np.zeros((0, 2), int))
+    return np.concatenate(pairs)
+
+
+def alike(known: Features, train: np.ndarray, held: np.ndarray, threshold: float) -> np.ndarray:
+    """Rows that are near-duplicates as a whole, or whose answers are, where both answers say something."""
+
+    def pairs(signed: np.ndarray, left: np.ndarray, right: np.ndarray, text: Callable[[int], str]) -> np.ndarray:
+        def verify(i: int, j: int) -> float:
+            return similarity(text(left[i]), text(right[j]))
+
+        hits = matches(signed[left], signed[right], threshold, verify)
+        return np.stack([left[hits[:, 0]], right[hits[:, 1]]], axis=1)
+
+    saying = known.hashes[:, 3] != 0
+    answers = pairs(known.answers, train[saying[train]], held[saying[held]], lambda row: answer(known.record(row)))
+    return np.concatenate([pairs(known.whole, train, held, known.text), answers])
+
+
+def sharing(
+    known: Features, train: np.ndarray, held: np.ndarray, common: np.ndarray | None
+) -> tuple[np.ndarray, np.ndarray]:
+    """Rows that share an n-gram with a held-out row, unless it is boilerplate; and the boilerplate."""
+    wanted = np.unique(np.concatenate([np.zeros(0, np.uint64), *(grams(known, row) for row in held)]))
+    if common is None:
+        counts = np.zeros(len(wanted), np.int64)
+        for row in train:
+            counts[shared(known, row, wanted)] += 1
+        common = wanted[counts > BOILERPLATE]
+    telling = wanted[~np.isin(wanted, common)]
+    guilty = np.array([row for row in train if len(shared(known, row, telling))], int)
+    return np.stack([guilty, np.full(len(guilty), -1)], axis=1), common
+
+
+def shared(known: Features, row: int, wanted: np.ndarray) -> np.ndarray:
+    """Where in the sorted array `wanted` the n-grams of a row are found."""
+    own = grams(known, row)
+    place = np.searchsorted(wanted, own)
+    place[place == len(wanted)] = 0
+    return place[wanted[place] == own] if len(wanted) else place[:0]
+
+
+def grams(known: Features, row: int) -> np.ndarray:
+    """The n-gram hashes of one row."""
+    return known.ngrams[known.ends[row - 1] if row else 0 : known.ends[row]]
+
+
+def refuse_straddling(known: Features, split: np.ndarray, column: int, what: str) -> None:
+    """Stop if one value of a column of hashes is in two splits."""
+    pairs = np.unique(np.stack([known.hashes[:, column], split.astype(np.uint64)]), axis=1)
+    values, counts = np.unique(pairs[0], return_counts=True)
+    if (counts > 1).any():
+        row = int(np.flatnonzero(known.hashes[:, column] == values[counts.argmax()])[0])
+        record = known.record(row)
+        raise Stop(f"{what} of {record['id']} is in two splits; a group must stay in one, report this bug.")

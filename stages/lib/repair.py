@@ -1,0 +1,38 @@
+"""Mending text that went through the wrong encoding, and nothing that a person may have meant.
+
+The mojibake heuristics are those of ftfy (Speer 2019, https://zenodo.org/records/2591652); its typographic changes
+(quotes, ligatures, widths, HTML entities) are not made.
+"""
+
+import re
+import unicodedata
+
+import ftfy
+
+CONTROLS = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\ufeff\ufff9-\ufffb]")  # all but tab and newlines
+BROKEN = re.compile("[\ufffd\ud800-\udfff]")  # what was lost cannot be mended
+
+
+def repair(text: str) -> tuple[str, tuple[str, ...]]:
+    """Return the mended text and the names of the repairs made, in a fixed order."""
+    made = []
+    if not text.isascii():
+        text = noted(made, "mojibake", text, ftfy.fix_encoding(text))
+        text = noted(made, "unicode_form", text, unicodedata.normalize("NFC", text))
+    if CONTROLS.search(text):
+        text = noted(made, "control_characters", text, CONTROLS.sub("", text))
+    if "\r" in text:
+        text = noted(made, "line_ends", text, text.replace("\r\n", "\n").replace("\r", "\n"))
+    return text, tuple(made)
+
+
+def noted(made: list[str], name: str, before: str, after: str) -> str:
+    """The text after a repair, whose name is noted if it changed anything."""
+    if after != before:
+        made.append(name)
+    return after
+
+
+def is_broken(text: str) -> bool:
+    """Does it hold characters that stand for lost ones: U+FFFD or lone surrogates?"""
+    return not text.isascii() and BROKEN.search(text) is not None
