@@ -166,7 +166,8 @@ def contest(name: str, folder: Path) -> None:
 
 def main(count: int, datatrove: str) -> None:
     """Make the rows, run the contestants one after another and print the table."""
-    if subprocess.run([datatrove, "-c", "import datatrove.pipeline.dedup"], stderr=subprocess.DEVNULL).returncode:
+    probe = subprocess.run([datatrove, "-c", "import datatrove.pipeline.dedup"], capture_output=True, check=False)
+    if probe.returncode:
         sys.exit(f"{datatrove} cannot import datatrove; `make bench-data` installs it and runs this.")
     if not Path(RECORDS).exists():
         sys.exit(f"{RECORDS} is missing; run `make repro` to make it.")

@@ -15,7 +15,7 @@ from pathlib import Path
 import huggingface_hub.errors as hub
 import pytest
 
-from stages.lib import fetch
+from stages.lib import fetch, web
 from stages.lib.archives import open_member
 from stages.lib.errors import Stop
 
@@ -251,7 +251,7 @@ def test_a_redirect_to_another_local_server_is_not_asked_for(server, cache):
 
 def test_a_redirect_from_https_to_http_stops():
     with pytest.raises(Stop, match="not encrypted"):
-        fetch.refuse_redirect("https://example.org/a", "https://example.org/a", "http://example.org/a")
+        web.refuse_redirect("https://example.org/a", "https://example.org/a", "http://example.org/a")
 
 
 def test_endless_redirects_stop(server, cache):
@@ -274,14 +274,14 @@ def test_a_body_in_chunks_that_breaks_off_stops(server, cache):
 
 @pytest.mark.parametrize("announced", [True, False])
 def test_a_body_above_the_size_limit_stops(server, cache, monkeypatch, announced):
-    monkeypatch.setattr(fetch, "MAX_BYTES", len(BODY) - 1)
+    monkeypatch.setattr(web, "MAX_BYTES", len(BODY) - 1)
     chunks = b"%x\r\n%b\r\n0\r\n\r\n" % (len(BODY), BODY)
     server.routes["/x.jsonl"] = (200, {}, BODY) if announced else (200, {"Transfer-Encoding": "chunked"}, chunks)
     assert f"larger than {len(BODY) - 1} bytes" in stops(f"{server.url}/x.jsonl", cache)
 
 
 def test_a_server_that_is_silent_stops(cache, monkeypatch):
-    monkeypatch.setattr(fetch, "TIMEOUTS", (0.05, 0.05))
+    monkeypatch.setattr(web, "TIMEOUTS", (0.05, 0.05))
     with socket.create_server(("127.0.0.1", 0)) as silent:
         assert "cannot be reached (ReadTimeout)" in stops(f"http://127.0.0.1:{silent.getsockname()[1]}/x", cache)
 

@@ -8,6 +8,8 @@ from stages.lib.pii import find, mask
 from stages.lib.records import answer, chat_fault, is_text, question, whole_text, with_texts
 from stages.lib.repair import is_broken, repair
 
+TELLING = 240  # characters; a language shows in these, and more would cost half of the cleaning's time
+
 
 class Rules(NamedTuple):
     """The cleaning params of one record, named as in params.yaml; `tokenizer` is the path of a tokenizer.json."""
@@ -96,7 +98,7 @@ def load_tokenizer(path: str):
 
 def bad_language(text: str, languages: list[str] | None) -> str | None:
     """A language that can be told and is not wanted."""
-    found = language(text) if languages else None
+    found = language(text[:TELLING]) if languages else None
     return None if found is None or found in languages else "language"
 
 
