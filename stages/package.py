@@ -10,6 +10,7 @@ models/tunelock-adapter.tar.gz.
 import gzip
 import hashlib
 import io
+import json
 import os
 import sys
 import tarfile
@@ -18,7 +19,7 @@ import zlib
 from pathlib import Path
 
 from stages.lib.errors import Stop
-from stages.lib.files import json_text, read_json, whole_file
+from stages.lib.files import json_text, read_json, read_jsonl, whole_file
 from stages.lib.hashing import file_hashes, sha256_file, sha256_value
 from stages.lib.params import load_yaml
 from stages.lib.provenance import PROVENANCE, check_base
@@ -28,7 +29,7 @@ ARCHIVE = Path("models/tunelock-adapter.tar.gz")
 SUMS = "SHA256SUMS"
 ADAPTER = ("adapter_config.json", "adapter_model.safetensors", PROVENANCE)
 TOKENIZER = ("chat_template.jinja", "tokenizer.json", "tokenizer_config.json")
-METRICS = ("metrics/clean.json", "metrics/split.json", "metrics/train.json", "metrics/evaluate.json")
+METRICS = ("metrics/data.json", "metrics/split.json", "metrics/train.json", "metrics/evaluate.json")
 RUNTIME = ("torch", "transformers", "peft", "safetensors")  # what the README's lines import
 
 README = """# {base} tuned with {method}
@@ -44,24 +45,33 @@ folder, see `metadata.json`) and to no other, whatever their shape.
     tokenizer = AutoTokenizer.from_pretrained(".")
     base = AutoModelForCausalLM.from_pretrained("FOLDER/OF/THE/BASE", dtype="{dtype}")
     model = PeftModel.from_pretrained(base, ".")
-    chat = [{{"role": "user", "content": "Explain the weakness CWE-79."}}]
+    chat = [{{"role": "user", "content": {question}}}]
     inputs = tokenizer.apply_chat_template(chat, add_generation_prompt=True, return_tensors="pt", return_dict=True)
     print(tokenizer.decode(model.generate(**inputs, max_new_tokens=200)[0]))
 
 `sha256sum -c SHA256SUMS` checks the unpacked files. Perplexity on the test split: base {before:.2f},
-tuned {after:.2f}. The training data is derived from CWE: see NOTICE.
+tuned {after:.2f}. The terms of the data are in NOTICE; it was trained on:
+
+{sources}
 """
 
 
-def contents(params: dict, metrics: dict, hashes: dict, provenance: dict, dependencies: list[str], notice: str) -> dict:
-    """The texts of the package that are made here, by name."""
+def contents(
+    params: dict, metrics: dict, hashes: dict, provenance: dict, dependencies: list[str], notice: str, question: str
+) -> dict:
+    """The texts of the package that are made here, by name; `question` is the example in its README."""
     readme = README.format(
         base=provenance["base_model"],
         method=provenance["method"],
         sha=provenance["base_sha256"],
         dtype=params["dtype"],
-        before=metrics["test_perplexity_base"],
-        after=metrics["test_perplexity_tuned"],
+        before=metrics["evaluate"]["test_perplexity_base"],
+        after=metrics["evaluate"]["test_perplexity_tuned"],
+        question=json.dumps(question, ensure_ascii=False),
+        sources="\n".join(
+            f"- {name}: {source['path']} ({source.get('licence') or 'licence not stated'})"
+            for name, source in sorted(params["sources"].items())
+        ),
     )
     requirements = [pin for pin in dependencies if pin.split("==")[0] in RUNTIME]
     metadata = {"params": params, "metrics": metrics, "sha256": hashes, **provenance}
@@ -120,13 +130,14 @@ def main(_params, _fingerprint) -> None:
     provenance = check_base("models/adapter", "models/base")
     splits = {path.name: sha256_file(path) for path in sorted(Path("data/split").glob("*.jsonl"))}
     hashes = {"code": sha256_value(file_hashes("stages")), "data": splits, "base": file_hashes("models/base")}
-    metrics = {key: value for path in METRICS for key, value in read_json(path).items()}
+    metrics = {Path(path).stem: read_json(path) for path in METRICS}
     project = tomllib.loads(Path("pyproject.toml").read_text())["project"]
     files = {name: Path("models/adapter", name).read_bytes() for name in ADAPTER}
     files |= {name: Path("models/base", name).read_bytes() for name in TOKENIZER if Path("models/base", name).exists()}
     files |= contents(
-        load_yaml("params.yaml"), metrics, hashes, provenance, project["dependencies"], Path("NOTICE").read_text()
-    )
+        load_yaml("params.yaml"), metrics, hashes, provenance, project["dependencies"], Path("NOTICE").read_text(),
+        next(read_jsonl("data/split/golden.jsonl"))["messages"][0]["content"],
+    )  # fmt: skip
     pack(files, ARCHIVE)
     print(f"{ARCHIVE}: {len(files) + 1} files, sha256 {sha256_file(ARCHIVE)}")
 

@@ -50,14 +50,21 @@ def test_every_stage_ran_and_nothing_is_left_to_do(built):
 
 
 def test_every_row_is_accounted_for(built):
-    clean, split = read(built, "metrics/clean.json"), read(built, "metrics/split.json")
-    assert clean["clean_rows_in"] == 7525  # the pinned catalogue's
-    assert clean["clean_rows_in"] == clean["clean_rows_kept"] + clean["clean_rows_dropped"]
-    reasons = (value for key, value in clean.items() if key.startswith("clean_dropped_"))
-    assert clean["clean_rows_dropped"] == sum(reasons) == len(lines(built, "data/clean/dropped.jsonl"))
-    rows = sum(split[f"split_{name}_rows"] for name in ("train", "val", "test", "golden"))
-    assert rows + len(lines(built, "data/split/left_out.jsonl")) == clean["clean_rows_kept"]
-    assert read(built, "data/raw/golden_groups.json")[0] == "CWE-20"
+    total, split = read(built, "metrics/data.json")["total"], read(built, "metrics/split.json")
+    left_out = {status: sum(total[status].values()) for status in ("dropped", "set_aside")}
+    assert total["rows"] == 7525  # the pinned catalogue's
+    assert total["rows"] == total["kept"] + left_out["dropped"] + left_out["set_aside"]
+    for status, count in left_out.items():
+        assert count == len(lines(built, f"data/clean/{status}.jsonl"))
+    ledger = lines(built, "data/clean/ledger.jsonl")
+    assert [row["line"] for row in sorted(ledger, key=lambda row: row["line"])] == list(range(1, 7526))
+    rows = sum(split[name]["rows"] for name in ("train", "val", "test", "golden"))
+    assert rows + len(lines(built, "data/split/left_out.jsonl")) == total["kept"]
+    assert {row["group"] for row in lines(built, "data/split/golden.jsonl")} <= set(params(built)["golden_groups"])
+
+
+def params(project) -> dict:
+    return load_yaml(project.folder / "params.yaml")
 
 
 def lines(project, name: str) -> list[dict]:
@@ -182,6 +189,9 @@ def test_a_queued_sweep_runs_in_its_own_folder_and_is_told_apart(clean_built):
     [
         ({"learning_rate": 2e-3}, {"validate", "pilot", "train", "package"}),
         ({"min_response_chars": 30}, {"validate", "clean", "package"}),
+        ({"pii": {"email": "drop"}}, {"validate", "clean", "package"}),
+        ({"leak_threshold": 0.7}, {"validate", "split", "package"}),
+        ({"max_length": 300}, {"validate", "card", "pilot", "train", "merge", "evaluate_base", "evaluate", "package"}),
         ({"max_new_tokens": 9}, {"validate", "pilot", "evaluate_base", "evaluate", "package"}),
         ({"test_ratio": 0.2}, {"validate", "split", "package"}),
         ({"dtype": "float32"}, {"validate", "base", "pilot", "train", "merge", "evaluate_base", "evaluate", "package"}),

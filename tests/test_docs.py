@@ -8,9 +8,11 @@ from pathlib import Path
 import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
+from ruamel.yaml import YAML
 
 from stages.lib.files import read_json
 from stages.lib.params import load_yaml
+from stages.lib.schema import problems
 from stages.report import table, with_table
 
 ROOT = Path(__file__).parent.parent
@@ -98,6 +100,13 @@ def test_every_param_that_the_readme_sets_is_one(readme):
     keys = set(re.findall(r"(?:-S|--set-param)[ =]['\"]?\+*([\w.]+)=", readme))
     assert keys
     assert sorted(keys - set(load_yaml(ROOT / "params.yaml"))) == []
+
+
+def test_the_params_for_own_data_in_the_readme_are_fine(readme):
+    (shown,) = re.findall(r"^```yaml\n(.*?)^```", readme, re.MULTILINE | re.DOTALL)
+    changes = YAML(typ="safe").load(shown)
+    assert {"sources", "golden_ratio"} <= changes.keys()
+    assert problems(load_yaml(ROOT / "params.yaml") | changes) == []
 
 
 def test_every_module_that_the_readme_runs_exists(readme):

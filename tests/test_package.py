@@ -19,8 +19,9 @@ ROOT = Path(__file__).parent.parent
 FILES = {"NOTICE": b"CWE by MITRE\n", "metadata.json": b"{}\n", "tokenizer.json": b"[]\n"}
 SHA = "ab" * 32
 MADE_FROM = {
-    "params": {"dtype": "bfloat16", "lora_r": 16},
-    "metrics": {"test_perplexity_base": 26.4, "test_perplexity_tuned": 18.125, "clean_rows_in": 7525},
+    "question": 'What is "it"? {x}',
+    "params": {"sources": {"own": {"path": "data/raw/a.csv", "licence": "MIT"}}, "dtype": "bfloat16", "lora_r": 16},
+    "metrics": {"evaluate": {"test_perplexity_base": 26.4, "test_perplexity_tuned": 18.125}, "data": {"rows": 7525}},
     "hashes": {"code": "c0de", "data": {"train.jsonl": "da7a"}, "base": {"model.safetensors": "ba5e"}},
     "provenance": {"base_model": "org/tiny", "base_sha256": SHA, "method": "lora"},
     "dependencies": ["dvc==3.0", "peft==0.1", "torch==2.0"],
@@ -221,6 +222,8 @@ def test_the_readme_names_the_base_by_hash_and_both_perplexities():
     assert f"`{SHA}`" in readme
     assert "org/tiny tuned with lora" in readme
     assert "base 26.40,\ntuned 18.12" in readme
+    assert "- own: data/raw/a.csv (MIT)" in readme
+    assert r'"content": "What is \"it\"? {x}"' in readme
 
 
 def test_the_lines_of_the_readme_are_python_and_need_only_what_requirements_names():
