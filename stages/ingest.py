@@ -9,7 +9,7 @@ watches); writes data/records/records.jsonl, data/records/set_aside.jsonl and da
 """
 
 import argparse
-import json
+import os
 import runpy
 import sys
 from collections import Counter
@@ -17,7 +17,7 @@ from collections import Counter
 from stages.lib.errors import Stop
 from stages.lib.files import json_line, whole_folder, write_json
 from stages.lib.formats import FORMATS
-from stages.lib.reading import Source, own_hash, read
+from stages.lib.reading import Source, given_source, read, take_source
 from stages.lib.rows import Unfit
 from stages.lib.stage import plain_errors, stage
 
@@ -51,10 +51,10 @@ def main(params, _fingerprint) -> None:
         print(f"{name}: {seen['records']} records of {seen['rows']} rows")
 
 
-def convert(path: str, revision: str | None, to: str, source: Source) -> None:
+def convert(source: Source, to: str) -> None:
     """Write the rows of a source to stdout as JSON lines of the format `to`, and say on stderr what was left out."""
     left_out = Counter()
-    for row in read("convert", source._replace(path=path, revision=revision or own_hash(path))):
+    for row in read("convert", source):
         try:
             if "status" in row:
                 raise Unfit(row["reason"])
@@ -69,14 +69,15 @@ def command_line(arguments: list[str]) -> None:
     """The commands beside the stage."""
     parser = argparse.ArgumentParser(prog="python -m stages.ingest", description="Look into raw data, or convert it.")
     parser.add_argument("command", choices=["convert"])
-    parser.add_argument("path", help="what `path` of a source takes: file, folder, glob, URL, hf://…, wheel:…")
+    take_source(parser)
     parser.add_argument("--to", choices=sorted(FORMATS), required=True)
-    parser.add_argument("--revision", help="sha256 of a URL, wheel or file outside data/raw, commit of a hub dataset")
-    parser.add_argument("--format", choices=sorted(FORMATS))
-    parser.add_argument("--columns", type=json.loads, help='as JSON: {"instruction": "{question}", …}')
     given = parser.parse_args(arguments)
     with plain_errors("convert"):
-        convert(given.path, given.revision, given.to, Source("", format=given.format, columns=given.columns))
+        try:
+            convert(given_source(given), given.to)
+            sys.stdout.flush()
+        except BrokenPipeError:  # `| head` has seen enough
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 if __name__ == "__main__":

@@ -12,9 +12,8 @@ import sys
 from collections import Counter
 from pathlib import Path
 
-from stages.lib.formats import FORMATS
 from stages.lib.params import load_yaml
-from stages.lib.reading import Source, look
+from stages.lib.reading import Source, given_source, look, take_source
 from stages.lib.rendering import IGNORE, Rendered, conversation, load_tokenizer, render
 from stages.lib.stage import plain_errors
 
@@ -71,21 +70,13 @@ def preview(source: Source, model: str, system_prompt: str | None, max_length: i
 def main(arguments: list[str]) -> None:
     """Parse the command line and show."""
     parser = argparse.ArgumentParser(prog="python -m stages.ingest preview", description=__doc__.splitlines()[0])
-    parser.add_argument("path", help="what `path` of a source takes: file, folder, glob, URL, hf://…, wheel:…")
-    parser.add_argument("--revision", help="sha256 of a URL or wheel, commit of a hub dataset")
-    parser.add_argument("--format", choices=sorted(FORMATS))
-    parser.add_argument("--columns", type=json.loads, help='as JSON: {"instruction": "{question}", …}')
-    parser.add_argument("--encoding")
-    parser.add_argument("--delimiter")
+    take_source(parser)
     parser.add_argument("--model", default="models/base", help="folder with the tokenizer, default models/base")
     parser.add_argument("--tokens", action="store_true", help="one token a line")
     given = parser.parse_args(arguments)
     with plain_errors("preview"):
         params = load_yaml("params.yaml")
-        source = Source(
-            given.path, given.revision, given.format, given.columns, encoding=given.encoding, delimiter=given.delimiter
-        )
-        preview(source, given.model, params["system_prompt"], params["max_length"], given.tokens)
+        preview(given_source(given), given.model, params["system_prompt"], params["max_length"], given.tokens)
 
 
 if __name__ == "__main__":

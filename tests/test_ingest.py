@@ -1,18 +1,23 @@
-"""The CWE catalogue becomes records: every fact once, the same whatever stands beside it."""
+"""Sources become records with an account of every row; the catalogue of weaknesses; preview and convert."""
 
-import hashlib
 import io
 import json
+import os
 import re
-import zipfile
-from collections import Counter
+import subprocess
+import sys
+from collections import Counter, defaultdict
 from pathlib import Path
 
 import pytest
 
-from stages import ingest
-from stages.lib.cwe import CANDIDATES, candidates, cwe_records, read_cwe_ids, read_weaknesses
+from stages import ingest, preview
+from stages.lib.cwe import CANDIDATES, candidates, cwe_rows
 from stages.lib.errors import Stop
+from stages.lib.params import load_yaml
+from stages.lib.reading import Source, read
+from stages.lib.rows import Fault, Row
+from tests.conftest import ROOT
 
 XSS = """
 <Weakness ID="79" Name="Cross-site Scripting" Status="Stable">
@@ -37,7 +42,6 @@ OTHERS = "".join(
     f'<Weakness ID="{n}" Name="Weakness {n}" Status="Draft"><Description>Text {n}.</Description></Weakness>'
     for n in range(100, 140)
 )
-SOURCE = "wheel:tiny==1.0/cwe.xml"
 
 
 def catalogue(*weaknesses: str) -> bytes:
@@ -48,81 +52,66 @@ def catalogue(*weaknesses: str) -> bytes:
     ).encode()
 
 
-def records_of(*weaknesses: str) -> list[dict]:
-    return list(cwe_records(read_weaknesses(io.BytesIO(catalogue(*weaknesses))), SOURCE))
+def rows_of(*weaknesses: str) -> list[Row | Fault]:
+    return list(cwe_rows(io.BytesIO(catalogue(*weaknesses)), "cwe.xml"))
 
 
-def question(task: str, number: int = 0) -> tuple[str, str, str]:
-    """Instruction, context and response of one record about cross-site scripting."""
-    record = [record for record in records_of(XSS, OLD) if record["task"] == task][number]
-    return record["instruction"], record["context"], record["response"]
+def asked(task: str, number: int = 0) -> tuple[str, str, str]:
+    """Instruction, context and response of one row about cross-site scripting."""
+    rows = [row.columns for row in rows_of(XSS, OLD) if isinstance(row, Row)]
+    columns = [columns for columns in rows if columns["task"] == task][number]
+    return columns["instruction"], columns["context"], columns["response"]
 
 
 def test_a_description_is_explained_with_its_markup_folded():
-    title, _, answer = question("explain")
+    title, _, answer = asked("explain")
     assert title == "Explain the weakness CWE-79 (Cross-site Scripting)."
     assert answer == "Input reaches a page. It is not escaped. ever"
 
 
 def test_a_mitigation_names_its_phases_and_strategy_where_it_has_them():
-    asked, _, answer = question("mitigate")
-    assert "in the phase Implementation and Design by the strategy Output Encoding?" in asked
+    question, _, answer = asked("mitigate")
+    assert "in the phase Implementation and Design by the strategy Output Encoding?" in question
     assert answer == "Escape <all> output."
-    assert question("mitigate", 1) == ("How can CWE-79 (Cross-site Scripting) be mitigated?", "", "Use a framework.")
+    assert asked("mitigate", 1) == ("How can CWE-79 (Cross-site Scripting) be mitigated?", "", "Use a framework.")
 
 
 def test_a_consequence_joins_scopes_impacts_and_note():
-    asked, _, answer = question("consequences")
-    assert asked.endswith("for integrity and confidentiality?")
+    question, _, answer = asked("consequences")
+    assert question.endswith("for integrity and confidentiality?")
     assert answer == "Impact: Read Files, Run Code. Cookies leak."
 
 
 def test_a_detection_method_is_asked_for_by_name():
-    asked, _, answer = question("detect")
-    assert asked == "How can CWE-79 (Cross-site Scripting) be detected by Fuzzing?"
+    question, _, answer = asked("detect")
+    assert question == "How can CWE-79 (Cross-site Scripting) be detected by Fuzzing?"
     assert answer == "Send quotes."
 
 
 def test_an_observed_example_is_to_be_classified_among_candidates():
-    record = next(record for record in records_of(XSS, OLD, OTHERS) if record["task"] == "classify")
-    report, *choices = record["context"].splitlines()
+    [columns] = [row.columns for row in rows_of(XSS, OTHERS) if row.columns["task"] == "classify"]
+    report, *choices = columns["context"].splitlines()
     assert report == "CVE-2020-1: A forum shows posts unescaped."
-    assert record["response"] == "CWE-79: Cross-site Scripting"
-    assert f"- {record['response']}" in choices
+    assert columns["response"] == "CWE-79: Cross-site Scripting"
+    assert f"- {columns['response']}" in choices
     assert len(set(choices)) == CANDIDATES
-    assert "CWE-79" not in record["instruction"] + report
+    assert "CWE-79" not in columns["instruction"] + report
 
 
-def test_every_fact_is_one_record_and_the_deprecated_are_marked():
-    records = records_of(XSS, OLD)
-    tasks = Counter(record["task"] for record in records if record["group"] == "CWE-79")
-    assert tasks == {"explain": 1, "mitigate": 2, "consequences": 1, "detect": 1, "classify": 1}
-    assert {record["group"] for record in records if record["deprecated"]} == {"CWE-1"}
-    assert all(record["source"] == SOURCE and record["licence"] for record in records)
+def test_every_fact_is_one_numbered_row_and_the_deprecated_are_dropped():
+    rows = rows_of(OLD, XSS)
+    assert [row.line for row in rows] == [1, 2, 3, 4, 5, 6, 7]
+    assert rows[0][1:2] + rows[0][3:] == ("deprecated", "dropped") and "Do not use." in rows[0].raw
+    tasks = [row.columns["task"] for row in rows[1:]]
+    assert tasks == ["explain", "mitigate", "mitigate", "consequences", "detect", "classify"]
+    assert {row.columns["group"] for row in rows[1:]} == {"CWE-79"}
 
 
-def test_ids_are_unique_and_name_group_and_task():
-    records = records_of(XSS, OLD, OTHERS)
-    assert len({record["id"] for record in records}) == len(records)
-    assert all(record["id"].startswith(f"{record['group']}-{record['task']}-") for record in records)
-
-
-def test_records_do_not_depend_on_the_order_of_the_catalogue_or_on_deprecated_entries():
+def test_rows_do_not_depend_on_the_order_of_the_catalogue_or_on_deprecated_entries():
     def about_xss(*weaknesses):
-        return [record for record in records_of(*weaknesses) if record["group"] == "CWE-79"]
+        return [r.columns for r in rows_of(*weaknesses) if isinstance(r, Row) and r.columns["group"] == "CWE-79"]
 
     assert about_xss(XSS, OLD, OTHERS) == about_xss(OTHERS, XSS)
-
-
-def test_a_new_weakness_changes_no_other_record_but_the_candidates_it_joins():
-    alone = [record for record in records_of(XSS) if record["task"] != "classify"]
-    assert [record for record in records_of(XSS, OTHERS) if record in alone] == alone
-
-
-def test_an_id_changes_with_the_text_it_stands_for():
-    before, after = records_of(XSS), records_of(XSS.replace("Send quotes", "Send tags"))
-    changed = [old["task"] for old, new in zip(before, after, strict=True) if old["id"] != new["id"]]
-    assert changed == ["detect"]
 
 
 NAMES = {f"CWE-{n}": f"Weakness {n}" for n in range(40)}
@@ -136,11 +125,6 @@ def test_candidates_hold_the_truth_and_are_the_same_each_time_in_any_order_of_th
         assert found == candidates("CWE-7", salt, dict(reversed(NAMES.items())))
 
 
-def test_the_truth_is_at_every_place_of_the_list_equally_often():
-    places = Counter(candidates("CWE-7", str(salt), NAMES).index("CWE-7") for salt in range(800))
-    assert all(150 < places[place] < 250 for place in range(CANDIDATES)), places  # 200 each, within 4 sigma
-
-
 def test_the_other_candidates_are_drawn_from_all_weaknesses():
     drawn = Counter(key for salt in range(800) for key in candidates("CWE-7", str(salt), NAMES))
     assert drawn.pop("CWE-7") == 800
@@ -149,83 +133,293 @@ def test_the_other_candidates_are_drawn_from_all_weaknesses():
 
 
 def test_few_weaknesses_give_few_candidates_and_deprecated_ones_none():
-    record = next(record for record in records_of(XSS, OLD) if record["task"] == "classify")
-    assert record["context"].splitlines()[1:] == ["- CWE-79: Cross-site Scripting"]
+    assert asked("classify")[1].splitlines()[1:] == ["- CWE-79: Cross-site Scripting"]
 
 
 @pytest.mark.parametrize(
     ("content", "words"),
     [
         (catalogue(XSS)[:-5], "is not XML"),
-        (b"", "is not XML"),
         (b"<html><body>Not found</body></html>", "holds no weakness"),
         (catalogue(), "holds no weakness"),
         (catalogue(XSS).replace(b"cwe-7", b"cwe-6"), "holds no weakness"),
     ],
-    ids=["cut short", "empty", "HTML", "no weakness", "another schema"],
+    ids=["cut short", "HTML", "no weakness", "another schema"],
 )
 def test_a_file_that_is_no_catalogue_stops(content, words):
-    with pytest.raises(Stop, match=words):
-        read_weaknesses(io.BytesIO(content))
+    with pytest.raises(Stop, match=f"cwe.xml {words}"):
+        list(cwe_rows(io.BytesIO(content), "cwe.xml"))
 
 
-def test_golden_groups_are_read_from_a_table():
-    table = b'CWE-ID,Name\n79,"a, b"\n89,c\n'
-    assert read_cwe_ids(io.BytesIO(table)) == ["CWE-79", "CWE-89"]
+@pytest.fixture(scope="module")
+def real() -> list[dict]:
+    """What the pinned catalogue becomes."""
+    return list(read("cwe", Source(**load_yaml(ROOT / "params.yaml")["sources"]["cwe"])))
 
 
-@pytest.mark.parametrize("table", [b"", b"CWE-ID,Name\n", b"ID,Name\n79,a\n"], ids=["empty", "no row", "other column"])
-def test_a_table_without_golden_ids_stops(table):
-    with pytest.raises(Stop, match="golden_table"):
-        read_cwe_ids(io.BytesIO(table))
+def test_the_real_catalogue_is_all_there_with_unique_ids(real):
+    assert Counter(row.get("reason", "record") for row in real) == {"record": 7500, "deprecated": 25}
+    records = [row for row in real if "status" not in row]
+    assert len({row["id"] for row in records}) == 7500
+    assert len({row["group"] for row in records}) == 938
+    assert Counter(row["task"] for row in records) == {
+        "classify": 2967, "mitigate": 1699, "consequences": 1169, "explain": 938, "detect": 727,
+    }  # fmt: skip
+    assert [row["line"] for row in real] == list(range(1, 7526))
 
 
-def put_wheel_in_cache(cache: Path, **members: bytes) -> str:
-    """A wheel as `fetch_wheel` keeps it; returns its sha256."""
-    packed = io.BytesIO()
-    with zipfile.ZipFile(packed, "w") as archive:
-        for name, content in members.items():
-            archive.writestr(name.replace("_", "."), content)
-    sha256 = hashlib.sha256(packed.getvalue()).hexdigest()
-    (cache / sha256).mkdir(parents=True)
-    (cache / sha256 / "tiny-1.0-py3-none-any.whl").write_bytes(packed.getvalue())
-    return sha256
+def test_the_right_choice_is_at_each_of_the_four_places_equally_often(real):
+    places = Counter()
+    for row in real:
+        if row.get("task") == "classify":
+            question, answer = (message["content"] for message in row["messages"])
+            choices = [line.strip() for line in question.splitlines()[-CANDIDATES:]]
+            places[choices.index(f"- {answer}")] += 1
+    assert sum(places.values()) == 2967
+    assert all(650 < places[place] < 834 for place in range(CANDIDATES)), places  # 742 each, within 4 sigma
 
 
-@pytest.fixture
+# ---- the stage ----
+
+PAIRS = [("Why?", "Because."), ("How?", "Like this."), ("When?", "Now.")]
+
+
+@pytest.fixture(autouse=True)
 def project(tmp_path, monkeypatch):
-    """A folder whose params name a tiny wheel that is in the cache."""
+    """A folder with data/raw; returns a writer of its params."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("TUNELOCK_CACHE", str(tmp_path / "cache"))
-    Path("dvc.yaml").write_text("stages: {ingest: {cmd: x, params: [dataset, dataset_revision, golden_table]}}\n")
+    Path("data/raw").mkdir(parents=True)
+    Path("dvc.yaml").write_text("stages: {ingest: {cmd: x, params: [sources, max_set_aside_share]}}\n")
 
-    def write(**members: bytes) -> None:
-        sha256 = put_wheel_in_cache(tmp_path / "cache", **members)
-        Path("params.yaml").write_text(f'dataset: {SOURCE}\ndataset_revision: "{sha256}"\ngolden_table: top.csv\n')
+    def write(share: float = 0.0, **sources: dict) -> None:
+        values = {"sources": sources, "max_set_aside_share": share, "system_prompt": None, "max_length": 40}
+        Path("params.yaml").write_text(json.dumps(values))
 
     return write
 
 
-def test_ingest_writes_records_and_golden_groups_and_says_how_many(project, capsys):
-    project(cwe_xml=catalogue(XSS, OLD), top_csv=b"CWE-ID\n79\n")
+def put(name: str, rows: list) -> str:
+    """JSON lines in data/raw, a string as it is."""
+    lines = (row if isinstance(row, str) else json.dumps(row) for row in rows)
+    Path("data/raw", name).write_text("".join(f"{line}\n" for line in lines))
+    return f"data/raw/{name}"
+
+
+def qa(pairs=PAIRS, **more) -> list[dict]:
+    return [{"question": question, "answer": answer, **more} for question, answer in pairs]
+
+
+def written(name: str) -> list[dict]:
+    return [json.loads(line) for line in Path("data/records", name).read_text().splitlines()]
+
+
+def test_every_row_of_every_source_is_written_once_and_counted(project, capsys):
+    bad = ["{", {"question": "Why?", "answer": ""}]
+    project(
+        share=0.5,
+        mine={"path": put("a.jsonl", [*qa(), *bad]), "licence": "CC0-1.0"},
+        cwe={"path": str(Path("data/raw/cwe.xml")), "task": "{task}", "group": "{group}"},
+    )
+    Path("data/raw/cwe.xml").write_bytes(catalogue(OLD, XSS))
     ingest.main()
-    lines = Path("data/raw/records.jsonl").read_text().splitlines()
-    assert [json.loads(line) for line in lines] == records_of(XSS, OLD)
-    assert json.loads(Path("data/raw/golden_groups.json").read_text()) == ["CWE-79"]
-    assert capsys.readouterr().out == f"{len(lines)} records, 1 golden groups\n"
+    counts = json.loads(Path("data/records/counts.json").read_text())
+    assert counts == {
+        "cwe": {"rows": 7, "records": 6, "dropped_deprecated": 1},
+        "mine": {"rows": 5, "records": 3, "set_aside_empty_answer": 1, "set_aside_not_json": 1},
+    }
+    records, aside = written("records.jsonl"), written("set_aside.jsonl")
+    assert len(records) == 9 and len(aside) == 3
+    assert [(row["source"], row["file"], row["line"], row["reason"], row["status"]) for row in aside] == [
+        ("cwe", "data/raw/cwe.xml", 1, "deprecated", "dropped"),
+        ("mine", "data/raw/a.jsonl", 4, "not_json", "set_aside"),
+        ("mine", "data/raw/a.jsonl", 5, "empty_answer", "set_aside"),
+    ]
+    assert json.loads(aside[2]["raw"]) == bad[1]
+    assert records[-1].items() >= {"task": "chat", "line": 3, "licence": "CC0-1.0"}.items()
+    assert "mine: 3 records of 5 rows" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize(
-    ("members", "words"),
-    [
-        ({"cwe_xml": b"<broken", "top_csv": b"CWE-ID\n79\n"}, "the CWE catalogue is not XML"),
-        ({"cwe_xml": catalogue(XSS), "top_csv": b"nothing\n"}, "no column 'CWE-ID'"),
-        ({"cwe_xml": catalogue(XSS)}, "has no member 'top.csv'"),
-    ],
-    ids=["broken catalogue", "broken table", "no table"],
-)
-def test_ingest_stops_at_a_bad_source_and_writes_nothing(project, members, words):
-    project(**members)
-    with pytest.raises(SystemExit, match=re.escape(words)):
+def test_too_many_rows_set_aside_stop_and_dropped_ones_do_not(project):
+    Path("data/raw/cwe.xml").write_bytes(catalogue(OLD, XSS))
+    source = {"path": put("a.jsonl", [*qa(), "{"])}
+    project(share=0.25, mine=source, cwe={"path": "data/raw/cwe.xml"})
+    ingest.main()
+    project(share=0.24, mine=source)
+    with pytest.raises(SystemExit, match=re.escape("1 of 4 rows of source 'mine' were set aside (not_json: 1)")):
         ingest.main()
-    assert not Path("data").exists()
+
+
+def test_a_file_that_stops_leaves_nothing_half_written(project):
+    Path("data/raw/b.csv").write_text('question,answer\nWhy?,"Because.\n')
+    project(a={"path": put("a.jsonl", qa())}, b={"path": "data/raw/b.csv"})
+    with pytest.raises(SystemExit, match=r"ingest: data/raw/b.csv:2: .*close its quotes"):
+        ingest.main()
+    assert [path.name for path in Path("data").iterdir()] == ["raw"]
+
+
+def records_of(path: str, **source) -> list[dict]:
+    return list(read("mine", Source(path, **source)))
+
+
+def test_ids_do_not_depend_on_the_order_the_file_or_the_format():
+    first = records_of(put("a.jsonl", qa()))
+    again = records_of(put("b.jsonl", reversed(qa())))
+    alpaca = records_of(put("c.jsonl", [{"instruction": q, "output": a} for q, a in PAIRS]))
+    ids = {row["id"] for row in first}
+    assert len(ids) == 3
+    assert ids == {row["id"] for row in again} == {row["id"] for row in alpaca}
+
+
+def test_task_and_group_are_filled_from_columns_and_change_the_id():
+    path = put("a.jsonl", qa(kind="why", doc=7))
+    plain, filled = records_of(path), records_of(path, task="{kind}", group="doc {doc}")
+    assert {(row["task"], row["group"]) for row in filled} == {("why", "doc 7")}
+    ids = [{row["id"] for row in records_of(path, **more)} for more in ({"task": "{kind}"}, {"group": "{doc}"})]
+    assert len(set().union(*ids, {row["id"] for row in plain + filled})) == 12
+
+
+@pytest.mark.parametrize("doc", [None, "", " "], ids=["null", "empty", "blank"])
+def test_a_row_without_a_value_for_its_group_stops(doc):
+    path = put("a.jsonl", [*qa(doc="a"), *qa(doc=doc)])
+    with pytest.raises(Stop, match=re.escape("data/raw/a.jsonl:4: no value for the group '{doc}'")):
+        records_of(path, group="{doc}")
+
+
+def test_a_row_without_the_column_of_its_group_stops_and_without_that_of_its_task_is_set_aside():
+    path = put("a.jsonl", [*qa(), *qa(doc="a")])
+    with pytest.raises(Stop, match=r"a.jsonl:1: no value"):
+        records_of(path, group="{doc}")
+    assert [row.get("reason") for row in records_of(path, task="{doc}")] == ["missing_column"] * 3 + [None] * 3
+
+
+def test_columns_map_any_table_and_a_row_without_one_is_set_aside():
+    path = put("a.jsonl", [{"q": "Why?", "a": "Because.", "n": 5}, {"q": "Why?"}, {"q": "Why?", "a": ["Because."]}])
+    found = records_of(path, columns={"instruction": "{q}", "response": "{a} ({n})"})
+    assert found[0]["messages"][1]["content"] == "Because. (5)"
+    assert [row.get("reason") for row in found] == [None, "missing_column", "not_text"]
+
+
+def test_a_declared_format_is_kept_to():
+    path = put("a.jsonl", [*qa(), {"text": "Once."}])
+    assert [row.get("reason") for row in records_of(path, format="text")] == ["other_format"] * 3 + [None]
+
+
+# ---- preview and convert ----
+
+TOOLS = [
+    {"role": "user", "content": "2+2?"}, {"role": "assistant", "content": "I shall ask."},
+    {"role": "tool", "content": "four"}, {"role": "assistant", "content": "It is 4."},
+]  # fmt: skip
+
+
+def shown(capsys, tiny_model, path: str, *more: str) -> str:
+    preview.main([path, "--model", str(tiny_model), *more])
+    return capsys.readouterr().out
+
+
+def test_preview_shows_format_counts_three_records_and_what_is_learnt(project, capsys, tiny_model):
+    project()
+    out = shown(capsys, tiny_model, put("a.jsonl", [*qa(), *qa(), "{"]))
+    assert "data/raw/a.jsonl: qa\n7 rows read: 6 records, 1 left out\n    not_json: 1\n" in out
+    assert re.findall(r"--- data/raw/a.jsonl, row (\d), task chat", out) == ["1", "2", "3"]
+    assert re.findall("⟦(.*?)⟧", out) == [f"{answer}<|im_end|>" for _, answer in PAIRS]
+    assert "Why?" in re.sub("⟦.*?⟧", "", out)
+
+
+def test_preview_of_several_turns_supervises_each_answer_and_not_the_tool(project, capsys, tiny_model):
+    project()
+    out = shown(capsys, tiny_model, put("a.jsonl", [{"messages": TOOLS}]))
+    assert re.findall("⟦(.*?)⟧", out) == ["I shall ask.<|im_end|>", "It is 4.<|im_end|>"]
+    assert "four" in re.sub("⟦.*?⟧", "", out)
+
+
+def test_preview_of_a_raw_text_supervises_all_of_it(project, capsys, tiny_model):
+    project()
+    Path("data/raw/a.txt").write_text("Once upon a time. " * 20)
+    out = shown(capsys, tiny_model, "data/raw/a.txt")
+    assert "data/raw/a.txt: text" in out and "task text, group data/raw/a.txt" in out
+    [learnt] = re.findall(r"⟦(.*)⟧", out)
+    assert learnt.startswith("Once upon a time.") and "longer than max_length 40" in out
+
+
+def test_preview_maps_columns_looks_outside_data_raw_and_lists_tokens(project, capsys, tiny_model):
+    project()
+    Path("other.csv").write_text("f;a\nWhy?;Because.\n")
+    mapping = json.dumps({"instruction": "{f}", "response": "{a}"})
+    out = shown(capsys, tiny_model, "other.csv", "--delimiter", ";", "--columns", mapping, "--tokens")
+    assert "other.csv: mapped by columns" in out
+    assert re.search(r'\d+ \* "Because"', out) and re.search(r'\d+   "Why"', out)
+
+
+def test_preview_without_a_tokenizer_shows_messages_and_says_how_to_get_one(project, capsys):
+    project()
+    preview.main([put("a.jsonl", qa()), "--model", "nowhere"])
+    out, err = capsys.readouterr()
+    assert '"content": "Because."' in out and "dvc repro base" in err
+
+
+def test_preview_of_what_cannot_be_read_stops_or_says_so(project, capsys, tiny_model):
+    project()
+    assert "no row can be read" in shown(capsys, tiny_model, put("a.jsonl", ["{"]))
+    with pytest.raises(SystemExit, match=r"preview: data/raw/b\.jsonl is missing"):
+        preview.main(["data/raw/b.jsonl"])
+    with pytest.raises(SystemExit):
+        preview.main(["data/raw/a.jsonl", "--columns", '["{f}"]'])
+
+
+def converted(capsysbinary, path: str, to: str, *more: str) -> tuple[list[dict], str]:
+    """The rows that come out, and what is said on stderr but for the progress bar."""
+    ingest.command_line(["convert", path, "--to", to, *more])
+    out, err = capsysbinary.readouterr()
+    return [json.loads(line) for line in out.decode().splitlines()], err.decode().rpartition("\r")[2]
+
+
+def test_convert_goes_round_through_every_format_of_single_questions(capsysbinary):
+    rows = qa()
+    for number, to in enumerate(["chatml", "sharegpt", "alpaca", "instruction", "completion", "qa"]):
+        rows, _ = converted(capsysbinary, put(f"{number}.jsonl", rows), to)
+        assert len(rows) == len(PAIRS)
+    assert rows == qa()
+
+
+def test_convert_keeps_turns_and_tools_and_says_what_it_left_out(capsysbinary):
+    path = put("a.jsonl", [{"messages": TOOLS}, {"messages": TOOLS[:2]}, "{"])
+    turned, err = converted(capsysbinary, path, "sharegpt")
+    assert "left out: 1 not_json" in err
+    back, err = converted(capsysbinary, put("b.jsonl", turned), "chatml")
+    assert back == [{"messages": TOOLS}, {"messages": TOOLS[:2]}] and "left out" not in err
+    single, err = converted(capsysbinary, path, "alpaca")
+    assert single == [{"instruction": "2+2?", "input": "", "output": "I shall ask."}]
+    assert "left out: 1 does_not_fit, 1 not_json" in err
+
+
+def test_convert_reads_any_table_in_any_encoding(capsysbinary):
+    Path("other.csv").write_text("f;a\nGröße?;Groß 😀.\n", encoding="utf-16")
+    mapping = json.dumps({"instruction": "{f}", "response": "{a}"})
+    options = ["--delimiter", ";", "--encoding", "utf-16", "--columns", mapping]
+    rows, _ = converted(capsysbinary, "other.csv", "qa", *options)
+    assert rows == [{"question": "Größe?", "answer": "Groß 😀."}]
+
+
+def test_convert_into_a_pipe_that_closes_ends_quietly():
+    path = put("a.jsonl", qa() * 20_000)
+    command = f"set -o pipefail; {sys.executable} -m stages.ingest convert {path} --to chatml | head -n 1"
+    done = subprocess.run(
+        ["bash", "-c", command], env=os.environ | {"PYTHONPATH": str(ROOT)}, capture_output=True, text=True, check=True
+    )
+    assert json.loads(done.stdout)["messages"][1]["content"] == "Because."
+    assert "BrokenPipe" not in done.stderr
+
+
+def test_convert_of_what_cannot_be_read_stops():
+    with pytest.raises(SystemExit, match=r"convert: other\.jsonl is missing"):
+        ingest.command_line(["convert", "other.jsonl", "--to", "qa"])
+
+
+def test_each_file_of_a_source_has_its_own_format():
+    put("a.jsonl", qa())
+    put("b.jsonl", [{"text": "Once."}])
+    found = defaultdict(set)
+    for row in records_of("data/raw"):
+        found[row["file"]].add(row["task"])
+    assert found == {"data/raw/a.jsonl": {"chat"}, "data/raw/b.jsonl": {"text"}}

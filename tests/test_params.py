@@ -111,6 +111,7 @@ def test_a_wrong_value_is_named_with_its_key(problems_of, key, value, words):
             "sources.a.revision: is to be the comm",
         ),
         ({"sources": "{a: {path: x, format: qa, columns: {text: '{t}'}}}"}, "sources.a.columns: with `format`"),
+        ({"sources": "{a: {path: x, columns: {instruction: '{q}'}}}"}, "sources.a.columns: is to have instruction and"),
         ({"sources": "{a: {path: x}, b: {path: y, role: replay}}"}, "replay_share: is 0, so"),
         ({"sources": "{a: {path: x, role: replay}}", "replay_share": "0.1"}, "sources: every source has"),
         ({"replay_share": "0.1"}, "replay_share: no source has"),

@@ -17,7 +17,7 @@ def read_weaknesses(xml: BinaryIO, name: str) -> list[ET.Element]:
     """The `Weakness` elements of a catalogue; `Stop` if the file is not one."""
     try:
         weaknesses = ET.parse(xml).getroot().findall("c:Weaknesses/c:Weakness", NAMESPACE)
-    except ET.ParseError as error:
+    except (ET.ParseError, LookupError, ValueError) as error:  # the latter two at unknown encodings
         raise Stop(f"{name} is not XML ({error}); check the path of its source in params.yaml.") from None
     if not weaknesses:
         raise Stop(f"{name} holds no weakness of CWE's schema v7, the only XML that is read; convert it to JSON lines.")

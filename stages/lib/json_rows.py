@@ -1,5 +1,6 @@
 """JSON files as rows, under the rules of the standard (RFC 8259) where `json.loads` would look away."""
 
+import contextlib
 import io
 import itertools
 import json
@@ -9,24 +10,20 @@ from collections.abc import Iterator
 from typing import BinaryIO
 
 from stages.lib.errors import Stop
-from stages.lib.rows import SHOWN, Fault, Row, Unfit, shown
+from stages.lib.formats import detect
+from stages.lib.rows import SHOWN, SURROGATE, Fault, Row, Unfit, lines_of, shown
 
-MAX_LINE = 8 * 2**20  # bytes; a million tokens, more than any context window takes
 MAX_JSON = 2**30  # bytes of a .json file, which is read as a whole
 MAX_DEPTH = 32  # brackets within brackets; chat data needs four
 MAX_DIGITS = 400
-SURROGATE = re.compile("[\ud800-\udfff]")
+STRING = re.compile(r'"[^"\\]*(?:\\.[^"\\]*)*"')
+BRACKET = re.compile(r"[\[\]{}]")
 
 
 def jsonl_rows(stream: BinaryIO) -> Iterator[Row | Fault]:
-    """Rows of JSON lines. A line ends at a newline and nowhere else; blank lines are no rows."""
-    for number in itertools.count(1):
-        line = stream.readline(MAX_LINE + 1)
-        if not line:
-            return
-        if len(line) > MAX_LINE:
-            while (rest := stream.readline(MAX_LINE)) and not rest.endswith(b"\n"):
-                pass
+    """Rows of JSON lines; blank lines are no rows."""
+    for number, line, whole in lines_of(stream):
+        if not whole:
             yield Fault(number, "line_too_long", shown(line[:SHOWN]))
         elif line.strip():
             try:
@@ -78,10 +75,10 @@ def strings(value: object) -> Iterator[str]:
 
 
 def depth(text: str) -> int:
-    """How deep brackets nest, those in strings included: a bound from above."""
+    """How deep brackets nest, those in strings left out."""
     level = deepest = 0
-    for character in text:
-        level += (character in "[{") - (character in "]}")
+    for bracket in BRACKET.findall(STRING.sub("", text)):
+        level += 1 if bracket in "[{" else -1
         deepest = max(deepest, level)
     return deepest
 
@@ -112,7 +109,8 @@ def bounded_float(text: str) -> float:
 STRICT = json.JSONDecoder(
     object_pairs_hook=unique_keys, parse_constant=no_constant, parse_int=bounded_int, parse_float=bounded_float
 )
-LENIENT = json.JSONDecoder()
+LENIENT = json.JSONDecoder(parse_int=str)  # finds where a value ends; Python refuses to count 4,301 digits
+CONTROLS_TOO = json.JSONDecoder(parse_int=str, strict=False)
 
 
 def json_rows(stream: BinaryIO, name: str) -> Iterator[Row | Fault]:
@@ -138,7 +136,8 @@ def json_rows(stream: BinaryIO, name: str) -> Iterator[Row | Fault]:
         value = strict_json(text[start:end])
     except Unfit as unfit:
         raise Stop(f"{name}: {unfit} somewhere in its one object; write it as an array or as JSON lines.") from None
-    arrays = [member for member in value.values() if is_table(member)] if isinstance(value, dict) else []
+    is_row = not isinstance(value, dict) or detect(value)  # a lone {"messages": [...]} is a row, not a table
+    arrays = [] if is_row else [member for member in value.values() if is_table(member)]
     for number, row in enumerate(arrays[0] if len(arrays) == 1 else [value], 1):
         yield Row(number, row) if isinstance(row, dict) else Fault(number, "not_an_object", shown(json.dumps(row)))
 
@@ -160,15 +159,22 @@ def array_rows(text: str, position: int, name: str) -> Iterator[Row | Fault]:
             raise Stop(f"{name}:{text.count(chr(10), 0, position) + 1}: a comma or ']' is missing; mend the file.")
         line += text.count("\n", counted, position)
         counted, first = position, False
-        try:
-            end = LENIENT.raw_decode(text, position)[1]
-        except (json.JSONDecodeError, RecursionError) as error:
-            place = text.count("\n", 0, getattr(error, "pos", position)) + 1
-            raise Stop(f"{name}:{place}: not JSON ({getattr(error, 'msg', 'nested too deep')}); mend it.") from None
+        end = end_of(text, position, name)
         yield checked(line, text[position:end])
         position = end
     if text[position + 1 :].strip():
         raise Stop(f"{name}: something follows the end of its array; mend the file.")
+
+
+def end_of(text: str, position: int, name: str) -> int:
+    """Where the element that starts at `position` ends; a control character in its strings is its own fault."""
+    try:
+        return LENIENT.raw_decode(text, position)[1]
+    except (json.JSONDecodeError, RecursionError) as error:
+        with contextlib.suppress(json.JSONDecodeError, RecursionError):
+            return CONTROLS_TOO.raw_decode(text, position)[1]
+        place = text.count("\n", 0, getattr(error, "pos", position)) + 1
+        raise Stop(f"{name}:{place}: not JSON ({getattr(error, 'msg', 'nested too deep')}); mend it.") from None
 
 
 def skip(text: str, position: int) -> int:

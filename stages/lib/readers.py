@@ -10,13 +10,17 @@ from typing import BinaryIO
 
 from stages.lib.cwe import cwe_rows
 from stages.lib.errors import Stop
-from stages.lib.json_rows import MAX_LINE, json_rows, jsonl_rows
-from stages.lib.rows import Fault, Row, shown
+from stages.lib.json_rows import json_rows, jsonl_rows
+from stages.lib.rows import SHOWN, SURROGATE, Fault, Row, lines_of, shown
 from stages.lib.sources import RawFile
 from stages.lib.table_rows import csv_rows, parquet_rows
 
 Progress = Callable[[int], object]
-UNICODE_MARKS = (codecs.BOM_UTF32_LE, codecs.BOM_UTF32_BE, codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
+UNICODE_MARKS = {  # those of UTF-32 first, as the others begin one of them
+    codecs.BOM_UTF32_LE: "utf-32", codecs.BOM_UTF32_BE: "utf-32", codecs.BOM_UTF16_LE: "utf-16",
+    codecs.BOM_UTF16_BE: "utf-16",
+}  # fmt: skip
+ZEROS = {(1, 2, 3): "utf-32-le", (0, 1, 2): "utf-32-be", (1, 3): "utf-16-le", (0, 2): "utf-16-be"}  # bytes in each four
 
 
 def read_rows(
@@ -45,11 +49,15 @@ def read_rows(
 
 
 def marked(rows: Iterator[Row | Fault], name: str, repairs: tuple[str, ...]) -> Iterator[Row | Fault]:
-    """The rows, the file's own repairs noted on the first; a file without any stops."""
-    first = next(rows, None)
-    if first is None:
+    """The rows, the file's own repairs noted on the first that is no fault; a file without any stops."""
+    found = None
+    for found in rows:
+        if repairs and isinstance(found, Row):
+            yield found._replace(repairs=repairs)
+            break
+        yield found
+    if found is None:
         raise Stop(f"{name} holds no rows; remove it or put its rows back.")
-    yield first._replace(repairs=repairs) if repairs and isinstance(first, Row) else first
     yield from rows
 
 
@@ -58,17 +66,26 @@ def decoded(raw: BinaryIO, name: str, encoding: str | None, progress: Progress) 
     stream = io.BufferedReader(raw, 2**20) if isinstance(raw, io.RawIOBase) else raw
     head = stream.read(64)
     stream = io.BufferedReader(Rest(head, stream, progress), 2**20)
+    repairs = ("byte_order_mark",) if head.startswith(codecs.BOM_UTF8) else ()
+    stream.read(len(codecs.BOM_UTF8) if repairs else 0)
     if encoding:
-        try:
-            return io.BufferedReader(Recoded(codecs.getreader(encoding)(stream))), ()
-        except LookupError:
-            raise Stop(f"{name}: there is no encoding '{encoding}'; write utf-16, latin-1 or the like.") from None
-    if head.startswith(UNICODE_MARKS) or head.count(0) > len(head) // 4:
-        raise Stop(f"{name} is in UTF-16 or UTF-32; add `encoding: utf-16` (or utf-32) to its source.")
-    if head.startswith(codecs.BOM_UTF8):
-        stream.read(len(codecs.BOM_UTF8))
-        return stream, ("byte_order_mark",)
-    return stream, ()
+        return io.BufferedReader(Recoded(stream, encoding, name), 2**20), repairs
+    if wide := wide_encoding(head):
+        raise Stop(f"{name} is in {wide[:6].upper()}; add `encoding: {wide}` to its source.")
+    return stream, repairs
+
+
+def wide_encoding(head: bytes) -> str | None:
+    """The form of UTF-16 or UTF-32 that a text begins in, by its mark or by where its zero bytes stand."""
+    marked = next(filter(head.startswith, UNICODE_MARKS), None)
+    if marked:
+        return UNICODE_MARKS[marked]
+    zeros = [head[place::4].count(0) for place in range(4)]
+    for places, name in ZEROS.items():
+        inside, outside = ([zeros[n] for n in range(4) if (n in places) == wanted] for wanted in (True, False))
+        if min(inside) > max(len(head) // 16, 4 * max(outside)):
+            return name
+    return None
 
 
 class Rest(io.RawIOBase):
@@ -89,28 +106,45 @@ class Rest(io.RawIOBase):
 
 
 class Recoded(io.RawIOBase):
-    """A text stream as UTF-8 bytes; what cannot be decoded becomes U+FFFD, which the cleaning sees."""
+    """A stream in another encoding as UTF-8 bytes; what cannot be decoded becomes U+FFFD, which the cleaning sees."""
 
-    def __init__(self, reader: codecs.StreamReader):
-        reader.errors = "replace"
-        self.head, self.reader = b"", reader
+    def __init__(self, stream: BinaryIO, encoding: str, name: str):
+        try:
+            self.text = io.TextIOWrapper(stream, encoding, "replace", newline="")
+        except LookupError:
+            raise Stop(f"{name}: there is no encoding '{encoding}'; write utf-16, latin-1 or the like.") from None
+        self.encoding, self.name, self.block, self.at_start = encoding, name, b"", True
 
     def readable(self) -> bool:
         return True
 
     def readinto(self, buffer) -> int:
-        if not self.head:
-            self.head = self.reader.read(2**16).encode(errors="surrogateescape").removeprefix(codecs.BOM_UTF8)
-        block, self.head = self.head[: len(buffer)], self.head[len(buffer) :]
+        self.block = self.block or self.next_block()
+        block, self.block = self.block[: len(buffer)], self.block[len(buffer) :]
         buffer[: len(block)] = block
         return len(block)
+
+    def next_block(self) -> bytes:
+        try:
+            text = self.text.read(2**16).encode()
+        except UnicodeError as error:  # such as UTF-16 without a mark, which does not say the order of its bytes
+            raise Stop(
+                f"{self.name} is not in {self.encoding} ({error}); correct `encoding` (utf-16-le or utf-16-be "
+                "where there is no byte-order mark)."
+            ) from None
+        text, self.at_start = text.removeprefix(codecs.BOM_UTF8) if self.at_start else text, False
+        return text
 
 
 def text_rows(stream: BinaryIO, chunk_chars: int) -> Iterator[Row | Fault]:
     """A document as pieces of whole paragraphs, at most `chunk_chars` characters each if its paragraphs allow it."""
     piece, start, size = [], 1, 0
-    for line, paragraph in paragraphs(stream):
-        if piece and size + len(paragraph) + 2 > chunk_chars:
+    for found in paragraphs(stream):
+        if isinstance(found, Fault):
+            yield found
+            continue
+        line, paragraph = found
+        if piece and size + len(paragraph) > chunk_chars:
             yield text_row(start, "\n\n".join(piece))
             piece, size = [], 0
         start = start if piece else line
@@ -121,19 +155,23 @@ def text_rows(stream: BinaryIO, chunk_chars: int) -> Iterator[Row | Fault]:
 
 
 def text_row(line: int, text: str) -> Row | Fault:
-    return Fault(line, "nul", shown(text)) if "\0" in text else Row(line, {"text": text})
+    reason = "nul" if "\0" in text else "invalid_utf8" if SURROGATE.search(text) else None
+    return Fault(line, reason, shown(text.encode(errors="surrogateescape"))) if reason else Row(line, {"text": text})
 
 
-def paragraphs(stream: BinaryIO) -> Iterator[tuple[int, str]]:
-    """What blank lines divide, with the line where each starts; bytes that are no UTF-8 become U+FFFD."""
+def paragraphs(stream: BinaryIO) -> Iterator[tuple[int, str] | Fault]:
+    """What blank lines divide, with the line where each starts; bytes that are no UTF-8 become lone surrogates."""
     lines, start = [], 1
-    for number, raw in enumerate(iter(lambda: stream.readline(MAX_LINE), b""), 1):
-        line = raw.decode(errors="replace").rstrip("\r\n")
-        if line.strip():
+    for number, raw, whole in lines_of(stream):
+        line = raw.decode(errors="surrogateescape").rstrip("\r\n")
+        if whole and line.strip():
             start = start if lines else number
             lines.append(line)
-        elif lines:
+            continue
+        if lines:
             yield start, "\n".join(lines)
             lines = []
+        if not whole:
+            yield Fault(number, "line_too_long", shown(raw[:SHOWN]))
     if lines:
         yield start, "\n".join(lines)

@@ -1,5 +1,6 @@
 """From a source of `params.yaml` to records: its files, their rows, the format, and what is set aside."""
 
+import argparse
 import itertools
 import json
 from collections import Counter
@@ -57,12 +58,37 @@ def expected(file: RawFile) -> int:
 def look(source: Source, limit: int) -> tuple[dict[str, str], list[dict]]:
     """The format of each file of a source, and what becomes of its first rows, at most `limit` in all."""
     kinds, rows = {}, []
-    for file in files_of(source.path, source.revision or own_hash(source.path)):
+    for file in files_of(source.path, source.revision):
         probe = read_rows(file, source.encoding, source.delimiter, source.chunk_chars, ignore)
         kind = None if source.columns else format_of(source, file, list(itertools.islice(probe, PROBED)))
         kinds[file.name] = kind or ("mapped by columns" if source.columns else "no row can be read")
         rows += itertools.islice(records_of("preview", source, file, ignore), limit - len(rows))
     return kinds, rows
+
+
+def take_source(parser: argparse.ArgumentParser) -> None:
+    """Let a command take what describes a source."""
+    parser.add_argument("path", help="what `path` of a source takes: file, folder, glob, URL, hf://…, wheel:…")
+    parser.add_argument("--revision", help="sha256 of a URL or wheel, commit of a hub dataset")
+    parser.add_argument("--format", choices=sorted(FORMATS))
+    parser.add_argument("--columns", type=mapping, help='as JSON: {"instruction": "{question}", …}')
+    parser.add_argument("--encoding")
+    parser.add_argument("--delimiter")
+
+
+def mapping(text: str) -> dict[str, str]:
+    """The templates of `columns`, given as JSON."""
+    value = json.loads(text)
+    if not isinstance(value, dict) or not all(isinstance(template, str) for template in value.values()):
+        raise ValueError(text)
+    return value
+
+
+def given_source(given: argparse.Namespace) -> Source:
+    """The source that a command's arguments describe; a local file need not be pinned."""
+    keys = ("path", "format", "columns", "encoding", "delimiter")
+    options = {key: getattr(given, key) for key in keys}
+    return Source(**options, revision=given.revision or own_hash(given.path))
 
 
 def ignore(_read: int) -> None:
@@ -93,7 +119,8 @@ def records_of(name: str, source: Source, file: RawFile, progress: Progress) -> 
 
 
 def record_of(name: str, source: Source, file: RawFile, kind: str | None, row: Row) -> dict:
-    """The record of one row; `Unfit` if it is none."""
+    """The record of one row; `Unfit` if it is none. Where no row told the file's `kind`, the row's own counts."""
+    kind = kind or detect(row.columns)
     if source.columns:
         messages = from_mapping(source.columns, row.columns)
     elif kind and FORMATS[kind].columns <= row.columns.keys():

@@ -1,8 +1,13 @@
 """What a reader yields: a row of columns, or a fault that carries the row which is none."""
 
-from typing import NamedTuple
+import itertools
+import re
+from collections.abc import Iterator
+from typing import BinaryIO, NamedTuple
 
 SHOWN = 2000  # characters of a bad row that are kept
+MAX_LINE = 8 * 2**20  # bytes; a million tokens, more than any context window takes
+SURROGATE = re.compile("[\ud800-\udfff]")
 
 
 class Row(NamedTuple):
@@ -24,6 +29,21 @@ class Fault(NamedTuple):
 
 class Unfit(ValueError):
     """What is wrong with one row, in one word."""
+
+
+def lines_of(stream: BinaryIO) -> Iterator[tuple[int, bytes, bool]]:
+    """Number and bytes of each line, which ends at a newline and nowhere else, and whether it is whole.
+
+    Of a line above `MAX_LINE` comes the beginning, and the rest is passed over, so that it fills no memory.
+    """
+    for number in itertools.count(1):
+        line = stream.readline(MAX_LINE + 1)
+        if not line:
+            return
+        whole = len(line) <= MAX_LINE or line.endswith(b"\n")
+        yield number, line, whole
+        while not whole and (rest := stream.readline(MAX_LINE)):
+            whole = rest.endswith(b"\n")
 
 
 def shown(raw: bytes | str) -> str:

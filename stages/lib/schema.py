@@ -199,6 +199,9 @@ def unpinned(sources: dict) -> list[str]:
                 found.append(
                     f"sources.{name}.revision: is to be the {what} ({digits} hex digits) of {scheme}…; put it here."
                 )
+        columns = (source.get("columns") or {"text": ""}).keys()
+        if "text" not in columns and not {"instruction", "response"} <= columns:
+            found.append(f"sources.{name}.columns: is to have instruction and response, or text; add what is missing.")
         if source.get("format") and source.get("columns"):
             found.append(f"sources.{name}.columns: with `format` there is nothing to map; keep one of the two.")
     return found

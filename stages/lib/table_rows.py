@@ -7,7 +7,8 @@ from collections.abc import Iterator
 from typing import BinaryIO
 
 from stages.lib.errors import Stop
-from stages.lib.rows import Fault, Row, shown
+from stages.lib.json_rows import strings
+from stages.lib.rows import SURROGATE, Fault, Row, shown
 
 MAX_CELL = 8 * 2**20  # characters
 
@@ -16,7 +17,10 @@ def csv_rows(stream: BinaryIO, name: str, delimiter: str) -> Iterator[Row | Faul
     """Rows of a table with a header (RFC 4180); all cells are text, "NA" and "null" included."""
     lines = io.TextIOWrapper(stream, encoding="utf-8", errors="surrogateescape", newline="")
     csv.field_size_limit(MAX_CELL)
-    reader = csv.reader(lines, delimiter=delimiter, strict=True)
+    try:
+        reader = csv.reader(lines, delimiter=delimiter, strict=True)
+    except TypeError:
+        raise Stop(f'{name}: {delimiter!r} is no delimiter; set one character, a tab as "\\t".') from None
     opened = 1
     try:
         header = next(reader, None)
@@ -32,12 +36,14 @@ def csv_rows(stream: BinaryIO, name: str, delimiter: str) -> Iterator[Row | Faul
         raise Stop(f"{name}:{opened}: the row that starts here is no CSV ({error}); close its quotes.") from None
 
 
-def check_header(header: list[str], name: str, delimiter: str) -> None:
+def check_header(header: list[str], name: str, delimiter: str | None = None) -> None:
     """Stop at a header that was cut by the wrong delimiter or names a column twice."""
+    if SURROGATE.search("".join(header)):
+        raise Stop(f"{name}:1: the header is not UTF-8; add `encoding: latin-1` or the like to its source.")
     twice = sorted({column for column in header if header.count(column) > 1})
     if twice:
         raise Stop(f"{name}:1: the column '{twice[0]}' is there twice; rename one of them.")
-    others = [other for other in ",;\t|" if other != delimiter and other in header[0]]
+    others = [other for other in ",;\t|" if other != delimiter and other in header[0]] if delimiter else []
     if len(header) == 1 and others:
         raise Stop(f"{name}:1: with {delimiter!r} there is one column, '{header[0]}'; set `delimiter: {others[0]!r}`.")
 
@@ -49,7 +55,7 @@ def csv_row(line: int, header: list[str], cells: list[str]) -> Row | Fault:
         reason = "row_too_short" if len(cells) < len(header) else "row_too_long"
     elif "\0" in joined:
         reason = "nul"
-    elif any("\ud800" <= character <= "\udfff" for character in joined if not joined.isascii()):
+    elif not joined.isascii() and SURROGATE.search(joined):
         reason = "invalid_utf8"
     return Fault(line, reason, shown(json.dumps(cells))) if reason else Row(line, dict(zip(header, cells)))
 
@@ -61,13 +67,15 @@ def parquet_rows(raw: BinaryIO, name: str) -> Iterator[Row | Fault]:
 
     number = 0
     try:
-        for batch in pq.ParquetFile(raw).iter_batches(batch_size=1000):
+        file = pq.ParquetFile(raw)
+        check_header(file.schema_arrow.names, name)
+        for batch in file.iter_batches(batch_size=1000):
             for columns in batch.to_pylist():
                 number += 1
-                yield Row(number, columns)
-    except (pa.ArrowInvalid, OSError, UnicodeDecodeError) as error:
-        raise Stop(
-            f"{name}: damaged Parquet after row {number} ({str(error).splitlines()[0]}); fetch it again."
-        ) from None
+                has_nul = any("\0" in text for text in strings(columns))
+                yield Fault(number, "nul", shown(repr(columns))) if has_nul else Row(number, columns)
+    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
+        why = str(error).partition("\n")[0]
+        raise Stop(f"{name}: damaged Parquet after row {number} ({why}); fetch it again.") from None
     if not number:
         raise Stop(f"{name} holds no rows; remove it or put its rows back.")
