@@ -8,6 +8,7 @@ model's tokenizer; writes data/README.md, metrics/lengths.json and metrics/lengt
 
 import itertools
 import math
+import os
 from pathlib import Path
 
 from tqdm import tqdm
@@ -65,33 +66,44 @@ def examples(rows: list[dict]) -> str:
     parts = []
     for task, row in sorted(first.items()):
         said = [f"**{message['role']}**\n\n{cut(message['content'])}" for message in row["messages"]]
-        parts.append(f"### {task}\n\n`{row['id']}`, from `{row['file']}`, row {row['line']}\n\n" + "\n\n".join(said))
+        origin = f"`{row['id']}`, from `{row['file']}`, row {row['line']}"
+        parts.append("\n\n".join([f"### {one_line(task)}", origin, *said]))
     return "\n\n".join(parts)
 
 
 def table(header: list[str], rows: list[list]) -> str:
     """A Markdown table; numbers get thousands separators."""
-    cells = [[f"{cell:,}" if isinstance(cell, int) else str(cell).replace("|", "\\|") for cell in row] for row in rows]
-    return "\n".join(f"| {' | '.join(row)} |" for row in [header, ["---"] * len(header), *cells])
+    lines = [[one_line(cell) for cell in row] for row in [header, *rows]]
+    lines.insert(1, ["---"] * len(header))
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def one_line(cell: object) -> str:
+    """The text of a cell: no line end and no bar may break the table."""
+    return f"{cell:,}" if isinstance(cell, int) else " ".join(str(cell).split()).replace("|", "\\|")
 
 
 def funnel_table(data: dict) -> str:
     """What became of the rows of each source, by reason."""
-    sources = [key for key in data if key not in ("tasks", "total")]
-    columns = sources if len(sources) == 1 else [*sources, "total"]
+    parts = data["sources"] if len(data["sources"]) == 1 else {**data["sources"], "in total": data["total"]}
     reasons = [(status, reason) for status in ("dropped", "set_aside") for reason in data["total"][status]]
-    rows = [[name, *(data[column][name] for column in columns)] for name in ("rows", "kept", "repaired")]
+    rows = [[name, *(part[name] for part in parts.values())] for name in ("rows", "kept", "repaired")]
     for status, reason in reasons:
         words = f"{status.replace('_', ' ')}: {reason.replace('_', ' ')}"
-        rows.append([words, *(data[column][status].get(reason, 0) for column in columns)])
-    return table(["", *columns], rows)
+        rows.append([words, *(part[status].get(reason, 0) for part in parts.values())])
+    return table(["", *parts], rows)
+
+
+def relative(path: str) -> str:
+    """A path without the folders of this machine; whatever is no absolute path as it is."""
+    return os.path.relpath(path) if os.path.isabs(path) else path
 
 
 def card(about: str, sources: dict, data: dict, split: dict, lengths: dict, max_length: int, rows: list[dict]) -> str:
     """The data card in Markdown."""
     described = [
-        [name, f"`{spec['path']}`", f"`{(spec.get('revision') or '')[:12]}`", spec.get("licence") or "not stated",
-         data[name]["rows"], data[name]["kept"]]
+        [name, f"`{relative(spec['path'])}`", f"`{(spec.get('revision') or '')[:12]}`",
+         spec.get("licence") or "not stated", data["sources"][name]["rows"], data["sources"][name]["kept"]]
         for name, spec in sorted(sources.items())
     ]  # fmt: skip
     tasks = sorted(data["tasks"])

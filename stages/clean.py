@@ -9,7 +9,7 @@ value), ledger.jsonl (one line for each row that any source ever held) and metri
 
 import functools
 import json
-import mmap
+import os
 import sys
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -24,9 +24,10 @@ from stages.lib.errors import Stop
 from stages.lib.files import json_line, read_json, read_jsonl, whole_folder, write_json
 from stages.lib.ledger import Ledger
 from stages.lib.near import WIDTH, clusters, signatures
+from stages.lib.ngrams import shingle_tokens
 from stages.lib.parallel import map_lines
 from stages.lib.records import answer, folded, hash64, number_of, question, whole_text
-from stages.lib.rules import Rules, Verdict, judge
+from stages.lib.rules import Rules, Verdict, judge, judge_raw
 from stages.lib.stage import stage
 
 RULE_PARAMS = (
@@ -59,10 +60,12 @@ def examine(lines: list[bytes], rules: Rules) -> Examined:
 def hashes_of(record: dict) -> tuple[int, ...]:
     """Id, content, question, answer and source as 64-bit numbers, whatever case, white space and Unicode form.
 
-    A raw text asks nothing, so its id stands for its question: it conflicts with nothing.
+    Answers that differ in punctuation alone do not conflict, so their tokens stand for them. A raw text asks nothing,
+    so its id stands for its question: it conflicts with nothing.
     """
     number, asked, said = number_of(record["id"]), folded(question(record)), folded(answer(record))
-    return number, hash64(asked, said), hash64(asked) if asked else number, hash64(said), hash64(record["source"])
+    question_hash, answer_hash = hash64(asked) if asked else number, hash64(*shingle_tokens(said))
+    return number, hash64(asked, said), question_hash, answer_hash, hash64(record["source"])
 
 
 def examine_all(
@@ -91,20 +94,32 @@ def near_duplicates(
     """The near-duplicate cluster of each of the records with the indices `kept`, by the Jaccard index of shingles."""
     if len(kept) < 2:
         return kept
-    signed = np.memmap(matrix, np.uint16, "r").reshape(-1, WIDTH)
-    with open(survivors, "rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
+    with open(survivors, "rb") as file:
 
         def text_of(index: int) -> str:
-            place = kept[index]
-            return whole_text(json.loads(data[positions[place] : positions[place + 1]]))
+            start, end = positions[kept[index] : kept[index] + 2]
+            return whole_text(json.loads(os.pread(file.fileno(), end - start, start)))
 
-        return clusters(signed if len(kept) == len(signed) else signed[kept], threshold, text_of)
+        return clusters(signatures_at(matrix, kept), threshold, text_of)
+
+
+def signatures_at(matrix: Path, kept: np.ndarray) -> np.ndarray:
+    """The rows of the file `matrix` with these ascending indices; read in blocks, for mapped pages count as memory."""
+    found, start = [np.zeros((0, WIDTH), np.uint16)], 0
+    with open(matrix, "rb") as file:
+        while len(block := np.fromfile(file, np.uint16, WIDTH * 2**16)):
+            block = block.reshape(-1, WIDTH)
+            stop = start + len(block)
+            found.append(block[kept[np.searchsorted(kept, start) : np.searchsorted(kept, stop)] - start])
+            start = stop
+    return np.concatenate(found)
 
 
 def compare(hashes: np.ndarray, cluster, conflicting_answers: str) -> Iterator[tuple[str, str, np.ndarray]]:
     """Yield (status, reason, because) for each rule between records; `because` as in `stages.lib.duplicates`.
 
-    `cluster` gives the near-duplicate labels of the records with given indices. A rule sees what the ones before left.
+    `cluster` gives the near-duplicate labels of the records with given indices. A rule sees what the ones before left:
+    conflicts come before near-duplicates, for "yes" and "no" to one long question make texts that are nearly the same.
     """
     ids, contents, questions, answers, _ = hashes.T
     left = np.arange(len(ids))
@@ -117,10 +132,10 @@ def compare(hashes: np.ndarray, cluster, conflicting_answers: str) -> Iterator[t
         return whole
 
     yield "dropped", "duplicate", rule(duplicates(contents, ids))
-    if cluster:
-        yield "dropped", "near_duplicate", rule(duplicates(cluster(left), ids[left]))
     if conflicting_answers == "set_aside":
         yield "set_aside", "conflicting_answers", rule(conflicts(questions[left], answers[left], ids[left]))
+    if cluster:
+        yield "dropped", "near_duplicate", rule(duplicates(cluster(left), ids[left]))
 
 
 def settle(survivors: Path, hashes: np.ndarray, reasons: list, ledger: Ledger, sources: list[str]) -> None:
@@ -144,7 +159,7 @@ def main(params, _fingerprint) -> None:
     with whole_folder("data/clean") as folder, ExitStack() as files:
         ledger = Ledger(folder, files)
         for row in read_jsonl("data/records/set_aside.jsonl"):
-            ledger.leave_out(row, row["status"], row["reason"])
+            ledger.note(judge_raw(row, rules))
         survivors, matrix = folder / "survivors.tmp", folder / "signatures.tmp"
         hashes, positions = examine_all("data/records/records.jsonl", rules, ledger, survivors, matrix)
         threshold = params.near_duplicate_threshold
@@ -153,11 +168,11 @@ def main(params, _fingerprint) -> None:
         settle(survivors, hashes, reasons, ledger, list(counts))
         survivors.unlink()
         matrix.unlink()
-    funnel = ledger.funnel(counts)
+        funnel = ledger.funnel(counts)
+        total = funnel["total"]
+        if not total["kept"]:
+            raise Stop(f"no row is left of {total['rows']}: {json.dumps(total)}; loosen the rules in params.yaml.")
     write_json("metrics/data.json", funnel)
-    total = funnel["total"]
-    if not total["kept"]:
-        raise Stop(f"no row is left of {total['rows']}: {json.dumps(total)}; loosen the rules in params.yaml.")
     near = total["dropped"].get("near_duplicate", 0)
     if near > MANY_NEAR_DUPLICATES * total["rows"]:
         print(f"warning: {near} of {total['rows']} rows are near-duplicates of others", file=sys.stderr)

@@ -7,7 +7,6 @@ with its `reason`) and metrics/split.json. Ends with a check of the written file
 """
 
 import json
-import shutil
 import sys
 import tempfile
 from collections import Counter
@@ -30,8 +29,9 @@ from stages.lib.assignment import (
 from stages.lib.errors import Stop
 from stages.lib.features import Features, features
 from stages.lib.files import json_line, whole_folder, write_json
+from stages.lib.gate import check
 from stages.lib.hashing import sha256_value
-from stages.lib.leaks import overlaps, refuse_straddling
+from stages.lib.leaks import overlaps
 from stages.lib.mixture import Choice, cap_tasks, sample, strata
 from stages.lib.near import clusters
 from stages.lib.records import hash64
@@ -45,7 +45,11 @@ LIMITS = "max_train_samples", "max_val_samples", "max_test_samples", "max_golden
 
 def is_golden(known: Features, groups: np.ndarray, golden_groups, golden_where, golden_ratio, seed: int) -> np.ndarray:
     """The rows of the golden set: by list of groups, by the value of a field, or by a share of the groups."""
-    listed = np.isin(known.hashes[:, 1], np.array([hash64(group) for group in golden_groups or ()], np.uint64))
+    names = {hash64(group): group for group in golden_groups or ()}
+    absent = sorted(name for number, name in names.items() if number not in known.hashes[:, 1])
+    if absent:
+        raise Stop(f"golden_groups: no clean row has the group '{absent[0]}'; correct its name or take it out.")
+    listed = np.isin(known.hashes[:, 1], np.array(list(names), np.uint64))
     ruled = np.zeros(len(groups), bool)
     for field, value in (golden_where or {}).items():
         ruled |= np.array({"task": known.tasks, "source": known.sources}[field]) == value
@@ -55,10 +59,10 @@ def is_golden(known: Features, groups: np.ndarray, golden_groups, golden_where, 
 def assign(known: Features, ratios: dict, golden: dict, threshold: float, replay: set[str]) -> np.ndarray:
     """The split of each row; near-duplicates are joined first. Replay rows are for train alone."""
     near = clusters(known.whole, threshold, known.text)
-    groups = joined(known.hashes[:, 1], near, MAX_JOINED * len(near))
-    chosen = is_golden(known, groups, **golden, seed=ratios["split_seed"])
-    groups = np.where(np.isin(groups, groups[chosen]), known.hashes[:, 1], groups)  # the golden set takes nobody along
+    most = min(MAX_JOINED, ratios["val_ratio"], ratios["test_ratio"])
+    groups = joined(known.hashes[:, 1], near, most * len(near))
     replayed = np.isin(np.array(known.sources), list(replay))
+    chosen = is_golden(known, groups, **golden, seed=ratios["split_seed"]) & ~replayed
     _, tasks = np.unique(np.array(known.tasks), return_inverse=True)
     split, free = np.where(chosen, GOLDEN, TRAIN), np.flatnonzero(~chosen & ~replayed)
     how = {"seed": ratios["split_seed"], "val_ratio": ratios["val_ratio"], "test_ratio": ratios["test_ratio"]}
@@ -89,16 +93,29 @@ def refuse_large_groups(known: Features, groups, split, free: np.ndarray, ratios
             )
 
 
+def whole_groups(known: Features, split: np.ndarray) -> Choice:
+    """Leave out the rows of a group that has others in golden (or, of replay rows, in any held-out split)."""
+    _, group = np.unique(known.hashes[:, 1], return_inverse=True)
+    home = np.zeros(len(split), int)
+    np.maximum.at(home, group, split)  # of the splits of a group's rows the last one in SPLITS keeps its rows
+    reason = np.where(split == home[group], "", "group_overlap").astype("U32")
+    return Choice(split, reason, np.full(len(split), -1))
+
+
 def leave_out_leaks(
-    known: Features, split: np.ndarray, kinds: list[str], threshold: float
-) -> tuple[Choice, np.ndarray]:
-    """Leave the rows out of train that are known from held-out ones; and the n-grams that count as boilerplate."""
-    reason, because = np.full(len(split), "", dtype="U32"), np.full(len(split), -1)
-    train, held = np.flatnonzero(split == TRAIN), np.flatnonzero(split != TRAIN)
-    found, common = overlaps(known, train, held, kinds, threshold, None)
+    known: Features, choice: Choice, kinds: list[str], threshold: float, common: np.ndarray | None = None
+) -> np.ndarray:
+    """Leave the rows out of train that are known from held-out ones; `common` n-grams count as boilerplate.
+
+    Returns:
+        The n-grams that count as boilerplate.
+    """
+    rows = np.flatnonzero(choice.reason == "")
+    train, held = rows[choice.split[rows] == TRAIN], rows[choice.split[rows] != TRAIN]
+    found, common = overlaps(known, train, held, kinds, threshold, common)
     for kind, pairs in reversed(found.items()):  # so that the plainest reason stands
-        reason[pairs[:, 0]], because[pairs[:, 0]] = f"{kind}_overlap", pairs[:, 1]
-    return Choice(split, reason, because), common
+        choice.reason[pairs[:, 0]], choice.because[pairs[:, 0]] = f"{kind}_overlap", pairs[:, 1]
+    return common
 
 
 def write(known: Features, choice: Choice, taken: list[np.ndarray], folder: Path) -> Counter:
@@ -125,41 +142,6 @@ def write(known: Features, choice: Choice, taken: list[np.ndarray], folder: Path
     return Counter(choice.reason[left_out].tolist())
 
 
-def check(
-    folder: Path, temporary: Path, kinds: list[str], threshold: float, common: np.ndarray
-) -> tuple[Features, np.ndarray]:
-    """The gate: read the written splits again and stop at an empty one, or at anything that two of them share.
-
-    Returns:
-        The features of all written rows, and the split of each.
-    """
-    whole = temporary / "all.jsonl"
-    with open(whole, "wb") as out:
-        for name in SPLITS:
-            with open(folder / f"{name}.jsonl", "rb") as rows:
-                shutil.copyfileobj(rows, out)
-    known = features(whole, temporary)
-    ends = np.cumsum([(folder / f"{name}.jsonl").stat().st_size for name in SPLITS])
-    split = np.searchsorted(ends, known.lines[:-1], side="right")
-    for code, name in enumerate(SPLITS):
-        if not (split == code).any():
-            remedies = {
-                "train": "lower val_ratio or test_ratio",
-                "golden": "set golden_groups, golden_where or golden_ratio",
-            }
-            raise Stop(f"the {name} split is empty; {remedies.get(name, f'raise {name}_ratio')}, or add data.")
-    for column, what in ((0, "the row"), (1, "the group")):
-        refuse_straddling(known, split, column, what)
-    train, held = np.flatnonzero(split == TRAIN), np.flatnonzero(split != TRAIN)
-    for kind, pairs in overlaps(known, train, held, kinds, threshold, common)[0].items():
-        if len(pairs):
-            row = known.record(pairs[0, 0])["id"]
-            raise Stop(
-                f"leak: {len(pairs)} rows of train are known from held-out ones ({kind}), such as {row}; report it."
-            )
-    return known, split
-
-
 def figures(known: Features, split: np.ndarray, left_out: Counter) -> dict:
     """The figures of metrics/split.json."""
     found = {"left_out": dict(sorted(left_out.items()))}
@@ -183,11 +165,15 @@ def main(params, _fingerprint) -> None:
         second.mkdir()
         known = features(Path("data/clean/records.jsonl"), first)
         split = assign(known, params.select(RATIO_PARAMS), params.select(GOLDEN_PARAMS), threshold, replay)
-        choice, common = leave_out_leaks(known, split, kinds, threshold)
-        cap_tasks(known, choice, params.max_rows_per_task, seed)
-        weighing = strata(known, params.task_weights, sources)
-        taken = sample(known, choice, weighing, params.select(LIMITS), (replay, params.replay_share), seed)
+        choice = whole_groups(known, split)
+        common = leave_out_leaks(known, choice, kinds, threshold)
+        how = strata(known, params.task_weights, sources), (replay, params.replay_share), seed
+        held = [sample(known, choice, code, params.select(LIMITS)[LIMITS[code]], *how) for code in (VAL, TEST, GOLDEN)]
+        leave_out_leaks(known, choice, kinds, threshold, common)  # again: of a crowd only neighbours are compared
+        cap_tasks(known, choice, params.max_rows_per_task, replay, seed)
+        taken = [sample(known, choice, TRAIN, params.max_train_samples, *how), *held]
         left_out = write(known, choice, taken, folder)
+        del known  # its mapped files count as memory
         known, split = check(folder, second, kinds, threshold, common)
         check_golden(known, split, params.golden_sha256)
         write_json("metrics/split.json", figures(known, split, left_out))

@@ -4,11 +4,15 @@ Rows are known by `groups`, int64 of shape (n,): rows with the same number must 
 """
 
 import hashlib
+import warnings
+from fractions import Fraction
+from itertools import islice
 
 import numpy as np
 
 TRAIN, VAL, TEST, GOLDEN = range(4)
 SPLITS = ("train", "val", "test", "golden")
+MAX_FOLDS = 20  # more of them come nearer to a ratio such as 0.3, and take longer
 
 
 def fractions(keys: np.ndarray, seed: int) -> np.ndarray:
@@ -63,17 +67,22 @@ def stratified(groups: np.ndarray, tasks: np.ndarray, seed: int, val_ratio: floa
 
 
 def one_fold(groups: np.ndarray, tasks: np.ndarray, seed: int, ratio: float) -> np.ndarray:
-    """The indices of about `ratio` of the rows, in whole groups."""
+    """The indices of about `ratio` of the rows, in whole groups; none if there are too few rows for that."""
     from sklearn.model_selection import StratifiedGroupKFold
 
-    folds = StratifiedGroupKFold(max(2, round(1 / ratio)), shuffle=True, random_state=seed)
-    order = np.lexsort((tasks, groups))  # so that the order of the input does not matter
-    return order[next(folds.split(order, tasks[order], groups[order]))[1]]
+    share = Fraction(ratio).limit_denominator(max(MAX_FOLDS, round(1 / min(ratio, 1 - ratio))))
+    count = min(share.denominator, len(np.unique(groups)), np.unique(tasks, return_counts=True)[1].max(initial=0))
+    if count < 2:
+        return np.zeros(0, int)
+    folds = StratifiedGroupKFold(count, shuffle=True, random_state=seed)
+    taken = islice(folds.split(tasks, tasks, groups), max(1, round(count * ratio)))
+    with warnings.catch_warnings(action="ignore"):  # of a task with fewer rows than folds
+        return np.concatenate([fold for _, fold in taken])
 
 
 def lonely_tasks(groups: np.ndarray, tasks: np.ndarray) -> np.ndarray:
     """The tasks that one group alone has: they cannot be both trained and tested."""
-    pairs = np.unique(np.stack([tasks, groups]), axis=1)
+    pairs = np.unique(np.stack([tasks.astype(groups.dtype), groups]), axis=1)
     found, counts = np.unique(pairs[0], return_counts=True)
     return found[counts == 1]
 

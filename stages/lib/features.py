@@ -1,8 +1,10 @@
 """What is compared of rows when data is split: hashes, MinHash signatures and word n-grams, read once from a file."""
 
 import json
+import os
+import sys
 from pathlib import Path
-from typing import NamedTuple
+from typing import BinaryIO, NamedTuple
 
 import numpy as np
 
@@ -19,8 +21,8 @@ class Features(NamedTuple):
     """What is known of n rows. `hashes` is uint64 (n, 4): id, group, question, answer; 0 where there is none, or
     where an answer has fewer than SAYING words: labels say nothing about each other.
 
-    `whole` and `answers` are MinHash signatures (n, WIDTH); `ngrams` the hashes of the word n-grams of all rows, those
-    of row i from `ends[i - 1]` to `ends[i]`; `lines` n + 1 byte positions in the file.
+    `whole` and `answers` are MinHash signatures (n, WIDTH); `ngrams` a file with the hashes of the word n-grams of
+    all rows, those of row i from `ends[i - 1]` to `ends[i]`; `lines` n + 1 byte positions in the file of the records.
     """
 
     hashes: np.ndarray
@@ -28,7 +30,7 @@ class Features(NamedTuple):
     sources: list[str]
     whole: np.ndarray
     answers: np.ndarray
-    ngrams: np.ndarray
+    ngrams: BinaryIO
     ends: np.ndarray
     lines: np.ndarray
     path: Path
@@ -43,6 +45,11 @@ class Features(NamedTuple):
             file.seek(self.lines[row])
             return json.loads(file.read(self.lines[row + 1] - self.lines[row]))
 
+    def grams(self, row: int) -> np.ndarray:
+        """The n-gram hashes of a row, sorted."""
+        start, end = self.ends[row - 1] if row else 0, self.ends[row]
+        return np.frombuffer(os.pread(self.ngrams.fileno(), 8 * (end - start), 8 * start), np.uint64)
+
 
 def features(path: Path, folder: Path) -> Features:
     """Read what is compared from the records of a file; the large arrays go to files in `folder`, not into memory."""
@@ -52,8 +59,8 @@ def features(path: Path, folder: Path) -> Features:
     for found in map_lines(examine, path, "compare"):
         for name in names:
             found[name].tofile(files[name])
-        tasks += found["tasks"]
-        sources += found["sources"]
+        tasks += map(sys.intern, found["tasks"])  # one string a task, not one a row
+        sources += map(sys.intern, found["sources"])
         counts.append(found["counts"])
         sizes += found["sizes"]
     for file in files.values():
@@ -64,7 +71,7 @@ def features(path: Path, folder: Path) -> Features:
         sources,
         mapped(folder / "whole.tmp", np.uint16).reshape(-1, WIDTH),
         mapped(folder / "answers.tmp", np.uint16).reshape(-1, WIDTH),
-        mapped(folder / "ngrams.tmp", np.uint64),
+        open(folder / "ngrams.tmp", "rb"),
         np.cumsum(np.concatenate(counts)),
         np.cumsum(sizes),
         path,

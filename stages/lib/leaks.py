@@ -1,16 +1,17 @@
 """Is a row of train known from a held-out row? By question and answer, by similarity, and by shared word n-grams."""
 
 from collections.abc import Callable
+from functools import lru_cache
 
 import numpy as np
 
-from stages.lib.errors import Stop
 from stages.lib.features import Features
 from stages.lib.near import matches
-from stages.lib.ngrams import similarity
+from stages.lib.ngrams import jaccard, shingle_hashes
 from stages.lib.records import answer
 
 BOILERPLATE = 10  # rows; an n-gram of more rows of train is a phrase of the domain (Brown et al. 2020, appendix C)
+REMEMBERED = 2**14  # rows whose shingles are kept in memory: in a crowd of likes each is compared with many
 
 
 def overlaps(
@@ -49,8 +50,12 @@ def alike(known: Features, train: np.ndarray, held: np.ndarray, threshold: float
     """Rows that are near-duplicates as a whole, or whose answers are, where both answers say something."""
 
     def pairs(signed: np.ndarray, left: np.ndarray, right: np.ndarray, text: Callable[[int], str]) -> np.ndarray:
+        @lru_cache(REMEMBERED)
+        def shingles(row: int) -> frozenset:
+            return frozenset(shingle_hashes(text(row)).tolist())
+
         def verify(i: int, j: int) -> float:
-            return similarity(text(left[i]), text(right[j]))
+            return jaccard(shingles(left[i]), shingles(right[j]))
 
         hits = matches(signed[left], signed[right], threshold, verify)
         return np.stack([left[hits[:, 0]], right[hits[:, 1]]], axis=1)
@@ -64,7 +69,7 @@ def sharing(
     known: Features, train: np.ndarray, held: np.ndarray, common: np.ndarray | None
 ) -> tuple[np.ndarray, np.ndarray]:
     """Rows that share an n-gram with a held-out row, unless it is boilerplate; and the boilerplate."""
-    wanted = np.unique(np.concatenate([np.zeros(0, np.uint64), *(grams(known, row) for row in held)]))
+    wanted = np.unique(np.concatenate([np.zeros(0, np.uint64), *(known.grams(row) for row in held)]))
     if common is None:
         counts = np.zeros(len(wanted), np.int64)
         for row in train:
@@ -77,22 +82,7 @@ def sharing(
 
 def shared(known: Features, row: int, wanted: np.ndarray) -> np.ndarray:
     """Where in the sorted array `wanted` the n-grams of a row are found."""
-    own = grams(known, row)
+    own = known.grams(row)
     place = np.searchsorted(wanted, own)
     place[place == len(wanted)] = 0
     return place[wanted[place] == own] if len(wanted) else place[:0]
-
-
-def grams(known: Features, row: int) -> np.ndarray:
-    """The n-gram hashes of one row."""
-    return known.ngrams[known.ends[row - 1] if row else 0 : known.ends[row]]
-
-
-def refuse_straddling(known: Features, split: np.ndarray, column: int, what: str) -> None:
-    """Stop if one value of a column of hashes is in two splits."""
-    pairs = np.unique(np.stack([known.hashes[:, column], split.astype(np.uint64)]), axis=1)
-    values, counts = np.unique(pairs[0], return_counts=True)
-    if (counts > 1).any():
-        row = int(np.flatnonzero(known.hashes[:, column] == values[counts.argmax()])[0])
-        record = known.record(row)
-        raise Stop(f"{what} of {record['id']} is in two splits; a group must stay in one, report this bug.")

@@ -62,15 +62,15 @@ class Ledger:
             Stop: a row that `stages.ingest` counted is not in the books, or one is in them twice.
         """
         figures = {}
-        for source, seen in sorted(ingested.items()):
-            booked = self.counts[source]
+        for source in sorted(ingested.keys() | self.counts.keys()):
+            rows, booked = ingested.get(source, {"rows": 0})["rows"], self.counts[source]
             out = sum(n for (status, _), n in booked.items() if status in ("kept", "dropped", "set_aside"))
-            if seen["rows"] != out:
-                raise Stop(f"source '{source}' had {seen['rows']} rows, but {out} are in the ledger; report this bug.")
-            figures[source] = {"rows": seen["rows"], **figures_of(booked)}
-        total = sum(self.counts.values(), Counter())
-        figures["total"] = {"rows": sum(seen["rows"] for seen in ingested.values()), **figures_of(total)}
-        return {**figures, "tasks": dict(self.tasks)}
+            if rows != out:
+                raise Stop(f"source '{source}' had {rows} rows, but {out} are in the ledger; report this bug.")
+            figures[source] = {"rows": rows, **figures_of(booked)}
+        booked = sum(self.counts.values(), Counter())
+        total = {"rows": sum(seen["rows"] for seen in ingested.values()), **figures_of(booked)}
+        return {"sources": figures, "total": total, "tasks": dict(self.tasks)}
 
 
 def place(row: dict) -> dict:

@@ -18,42 +18,46 @@ class Choice(NamedTuple):
 
 def strata(known: Features, task_weights: dict, sources: dict) -> tuple[np.ndarray, np.ndarray]:
     """The number of each row's pair of source and task, and each pair's weight: the source's times the task's."""
-    pairs = [f"{source}\0{task}" for source, task in zip(known.sources, known.tasks)]
+    pairs = [f"{source}\n{task}" for source, task in zip(known.sources, known.tasks)]  # no source's name has a newline
     names, number = np.unique(np.array(pairs), return_inverse=True)
-    split = [name.split("\0", 1) for name in names.tolist()]
+    split = [name.split("\n", 1) for name in names.tolist()]
     weights = [sources[source].get("weight", 1.0) * (task_weights or {}).get(task, 1.0) for source, task in split]
     return number, np.array(weights, float)
 
 
 def sample(
-    known: Features, choice: Choice, weighing: tuple, limits: dict, replay: tuple[set, float], seed: int
-) -> list:
-    """The rows of each split in the order in which they are written; those above a limit get their reason."""
+    known: Features, choice: Choice, code: int, limit: int | None, weighing: tuple, replay: tuple[set, float], seed: int
+) -> np.ndarray:
+    """The rows of one split in the order in which they are written; those above `limit` get their reason.
+
+    `replay` are the names of the replay sources and their share of train, in which they are spread evenly.
+    """
+    names, share = replay
     number, weights = weighing
-    replayed = np.isin(np.array(known.sources), list(replay[0]))
-    taken = []
-    for code, name in enumerate(SPLITS):
-        rows = np.flatnonzero((choice.split == code) & (choice.reason == "") & ~replayed)
-        rows = rows[in_fair_order(known.hashes[rows, 0], number[rows], weights, seed)]
-        limit, extra = limits[f"max_{name}_samples"], rows[:0]
-        if code == TRAIN and replayed.any():
-            extra = np.flatnonzero(replayed & (choice.reason == ""))
-            extra = extra[in_fair_order(known.hashes[extra, 0], number[extra], weights, seed)]
-            total = len(rows) / (1 - replay[1]) if limit is None else limit
-            choice.reason[extra[round(total * replay[1]) :]] = "replay_share"
-            extra = extra[: round(total * replay[1])]
-            limit = None if limit is None else limit - len(extra)
-        choice.reason[rows[len(rows) if limit is None else limit :]] = f"max_{name}_samples"
-        taken.append(np.concatenate([rows[:limit], extra]))
-    return taken
+    ready, replayed = (choice.split == code) & (choice.reason == ""), np.isin(np.array(known.sources), list(names))
+    rows, extra = (np.flatnonzero(ready & some) for some in (~replayed, replayed))
+    rows, extra = (some[in_fair_order(known.hashes[some, 0], number[some], weights, seed)] for some in (rows, extra))
+    most = len(rows) / (1 - share)  # rows that there are if all of the other sources' are taken
+    whole = most if limit is None else min(limit, most)
+    extra, above = np.split(extra, [round(whole * share)])
+    choice.reason[above] = "replay_share"
+    rows, above = np.split(rows, [len(rows) if limit is None else limit - len(extra)])
+    choice.reason[above] = f"max_{SPLITS[code]}_samples"
+    return np.concatenate([rows, extra])[np.argsort(np.concatenate([spread(rows), spread(extra)]), kind="stable")]
 
 
-def cap_tasks(known: Features, choice: Choice, limit: int | None, seed: int) -> None:
-    """Leave out the rows of train beyond `limit` of their task."""
+def spread(rows: np.ndarray) -> np.ndarray:
+    """Places between 0 and 1 at even distances, one a row."""
+    return (np.arange(len(rows)) + 0.5) / max(len(rows), 1)
+
+
+def cap_tasks(known: Features, choice: Choice, limit: int | None, replay: set[str], seed: int) -> None:
+    """Leave out the rows of train beyond `limit` of their task; those of replay sources have their own share."""
     if limit is None:
         return
     _, tasks = np.unique(np.array(known.tasks), return_inverse=True)
-    rows = np.flatnonzero((choice.split == TRAIN) & (choice.reason == ""))
+    replayed = np.isin(np.array(known.sources), list(replay))
+    rows = np.flatnonzero((choice.split == TRAIN) & (choice.reason == "") & ~replayed)
     order = rows[np.lexsort((fractions(known.hashes[rows, 0], seed), tasks[rows]))]
     starts = np.searchsorted(tasks[order], tasks[order])
     choice.reason[order[np.arange(len(order)) - starts >= limit]] = "max_rows_per_task"

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from joblib import Parallel, delayed
+from joblib.externals.loky import get_reusable_executor
 from tqdm import tqdm
 
 CHUNK = 2**20  # bytes of a task: large against the cost of sending it, small against memory
@@ -44,6 +45,8 @@ def map_lines(function: Callable[[list[bytes]], Result], path: Path | str, title
         for (start, stop), result in zip(pieces, results):
             bar.update(stop - start)
             yield result
+    if jobs > 1:  # or they would idle on for minutes, and keep their memory
+        get_reusable_executor().shutdown(wait=True)
 
 
 def apply(function: Callable[[list[bytes]], Result], path: Path | str, piece: tuple[int, int]) -> Result:

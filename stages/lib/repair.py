@@ -14,8 +14,19 @@ BROKEN = re.compile("[\ufffd\ud800-\udfff]")  # what was lost cannot be mended
 
 
 def repair(text: str) -> tuple[str, tuple[str, ...]]:
-    """Return the mended text and the names of the repairs made, in a fixed order."""
-    made = []
+    """Return the mended text and the names of the repairs made, the first of them first.
+
+    One repair may lay open another (a control character between a letter and its accent), so they are repeated until
+    nothing changes.
+    """
+    made: list[str] = []
+    while (mended := once(text, made)) != text:
+        text = mended
+    return text, tuple(dict.fromkeys(made))
+
+
+def once(text: str, made: list[str]) -> str:
+    """Each repair once; the names of those that changed anything are added to `made`."""
     if not text.isascii():
         text = noted(made, "mojibake", text, ftfy.fix_encoding(text))
         text = noted(made, "unicode_form", text, unicodedata.normalize("NFC", text))
@@ -23,7 +34,7 @@ def repair(text: str) -> tuple[str, tuple[str, ...]]:
         text = noted(made, "control_characters", text, CONTROLS.sub("", text))
     if "\r" in text:
         text = noted(made, "line_ends", text, text.replace("\r\n", "\n").replace("\r", "\n"))
-    return text, tuple(made)
+    return text
 
 
 def noted(made: list[str], name: str, before: str, after: str) -> str:

@@ -1,12 +1,15 @@
 """What makes one record unfit to train on, whatever other records there are."""
 
 import functools
+from collections import Counter
 from typing import NamedTuple
 
 from stages.lib.alignment import language, misaligned
 from stages.lib.pii import find, mask
 from stages.lib.records import answer, chat_fault, is_text, question, whole_text, with_texts
 from stages.lib.repair import is_broken, repair
+
+WITHHELD = "[WITHHELD]"
 
 TELLING = 240  # characters; a language shows in these, and more would cost half of the cleaning's time
 
@@ -46,8 +49,24 @@ def judge(record: dict, rules: Rules) -> Verdict:
     mended, repairs = mend(record) if rules.repair_text else (record, ())
     masked, found, forbidden = without_pii(mended, rules.pii)
     status, reason = ("dropped", f"pii_{forbidden}") if forbidden else unfit(mended, rules)
-    before = without_pii(record, rules.pii)[0]["messages"] if earlier or repairs else None
+    before = before_repairs(record, found, rules.pii) if earlier or repairs else None
     return Verdict(masked, status, reason, (*earlier, *repairs), found, before)
+
+
+def judge_raw(row: dict, rules: Rules) -> Verdict:
+    """A row that never became a record stays out; its text, too, is kept without personal data."""
+    hidden, found, _ = without_pii({"messages": [{"content": row["raw"]}]}, rules.pii)
+    return Verdict({**row, "raw": hidden["messages"][0]["content"]}, row["status"], row["reason"], (), found)
+
+
+def before_repairs(record: dict, found: tuple, actions: dict[str, str]) -> list[dict]:
+    """The messages before the repairs, masked; WITHHELD where only a repair made it visible what is to be masked."""
+    masked, seen, _ = without_pii(record, actions)
+    laid_open = Counter((kind, number) for kind, number, *_ in found)
+    laid_open -= Counter((kind, number) for kind, number, *_ in seen)
+    withheld = {number for kind, number in laid_open if actions[kind] != "flag"}
+    texts = (WITHHELD if n in withheld else message["content"] for n, message in enumerate(masked["messages"]))
+    return with_texts(masked["messages"], texts)
 
 
 def mend(record: dict) -> tuple[dict, tuple[str, ...]]:
@@ -73,7 +92,7 @@ def unfit(record: dict, rules: Rules) -> tuple[str, str]:
 
 def bad_length(record: dict, rules: Rules) -> str | None:
     """The bounds are characters of the last answer and tokens of the whole record, both allowed."""
-    size = len(answer(record))
+    size = len(answer(record).strip())
     if size < rules.min_response_chars:
         return "too_short"
     if size > rules.max_response_chars:
