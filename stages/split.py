@@ -169,7 +169,8 @@ def main(params, _fingerprint) -> None:
         common = leave_out_leaks(known, choice, kinds, threshold)
         how = strata(known, params.task_weights, sources), (replay, params.replay_share), seed
         held = [sample(known, choice, code, params.select(LIMITS)[LIMITS[code]], *how) for code in (VAL, TEST, GOLDEN)]
-        leave_out_leaks(known, choice, kinds, threshold, common)  # again: of a crowd only neighbours are compared
+        if "near" in kinds and any((choice.reason != "") & (choice.split != TRAIN)):
+            leave_out_leaks(known, choice, ["near"], threshold)  # again: in a crowd of likes the neighbours are others
         cap_tasks(known, choice, params.max_rows_per_task, replay, seed)
         taken = [sample(known, choice, TRAIN, params.max_train_samples, *how), *held]
         left_out = write(known, choice, taken, folder)

@@ -1,6 +1,6 @@
 """Is a row of train known from a held-out row? By question and answer, by similarity, and by shared word n-grams."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import lru_cache
 
 import numpy as np
@@ -11,6 +11,7 @@ from stages.lib.ngrams import jaccard, shingle_hashes
 from stages.lib.records import answer
 
 BOILERPLATE = 10  # rows; an n-gram of more rows of train is a phrase of the domain (Brown et al. 2020, appendix C)
+BLOCK = 2**13  # rows that are looked up together
 REMEMBERED = 2**14  # rows whose shingles are kept in memory: in a crowd of likes each is compared with many
 
 
@@ -72,17 +73,23 @@ def sharing(
     wanted = np.unique(np.concatenate([np.zeros(0, np.uint64), *(known.grams(row) for row in held)]))
     if common is None:
         counts = np.zeros(len(wanted), np.int64)
-        for row in train:
-            counts[shared(known, row, wanted)] += 1
+        for _, places in found_in(wanted, known, train):
+            place, times = np.unique(places, return_counts=True)
+            counts[place] += times
         common = wanted[counts > BOILERPLATE]
     telling = wanted[~np.isin(wanted, common)]
-    guilty = np.array([row for row in train if len(shared(known, row, telling))], int)
+    guilty = np.unique(np.concatenate([train[:0], *(rows for rows, _ in found_in(telling, known, train))]))
     return np.stack([guilty, np.full(len(guilty), -1)], axis=1), common
 
 
-def shared(known: Features, row: int, wanted: np.ndarray) -> np.ndarray:
-    """Where in the sorted array `wanted` the n-grams of a row are found."""
-    own = known.grams(row)
-    place = np.searchsorted(wanted, own)
-    place[place == len(wanted)] = 0
-    return place[wanted[place] == own] if len(wanted) else place[:0]
+def found_in(wanted: np.ndarray, known: Features, rows: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Yield, for blocks of rows, each row with an n-gram in the sorted array `wanted`, and its place there."""
+    for start in range(0, len(rows) if len(wanted) else 0, BLOCK):
+        block = rows[start : start + BLOCK]
+        own = [known.grams(row) for row in block]
+        owners, values = np.repeat(block, [len(grams) for grams in own]), np.concatenate(own)
+        order = np.argsort(values)  # look-ups in the order of `wanted` find it in the processor's cache
+        owners, values = owners[order], values[order]
+        places = np.minimum(np.searchsorted(wanted, values), len(wanted) - 1)
+        hit = wanted[places] == values
+        yield owners[hit], places[hit]
