@@ -391,7 +391,7 @@ def test_the_golden_set_can_be_pinned(run):
 @pytest.mark.parametrize(
     ("params", "told"),
     [
-        ({"golden_groups": None, "golden_ratio": 1e-9}, "the golden split is empty; set golden_groups, golden_where or"),
+        ({"golden_groups": None, "golden_ratio": 1e-9}, "the golden split is empty; set golden_groups, golden_where"),
         ({"golden_groups": ["g1", "nobody"]}, "golden_groups: no clean row has the group 'nobody'"),
         ({"val_ratio": 1e-9}, "the val split is empty; raise val_ratio"),
         ({"test_ratio": 1e-9}, "the test split is empty; raise test_ratio"),
