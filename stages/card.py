@@ -13,11 +13,11 @@ from pathlib import Path
 
 from tqdm import tqdm
 
+from stages.lib.assignment import SPLITS
 from stages.lib.files import read_json, read_jsonl, write_json, write_text
 from stages.lib.rendering import conversation, load_tokenizer, render
 from stages.lib.stage import stage
 
-SPLITS = ("train", "val", "test", "golden")
 MEASURED = 20_000  # rows of a split, in its own fair order: enough for a percentile, and seconds instead of minutes
 BINS = 16
 SHOWN = 400  # characters of a message in an example

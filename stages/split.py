@@ -25,7 +25,7 @@ from stages.lib.assignment import (
     joined,
     lonely_tasks,
     stratified,
-)  # fmt: skip
+)
 from stages.lib.errors import Stop
 from stages.lib.features import Features, features
 from stages.lib.files import json_line, whole_folder, write_json

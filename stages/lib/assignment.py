@@ -10,6 +10,8 @@ from itertools import islice
 
 import numpy as np
 
+from stages.lib.ngrams import mixed
+
 TRAIN, VAL, TEST, GOLDEN = range(4)
 SPLITS = ("train", "val", "test", "golden")
 MAX_FOLDS = 20  # more of them come nearer to a ratio such as 0.3, and take longer
@@ -18,10 +20,7 @@ MAX_FOLDS = 20  # more of them come nearer to a ratio such as 0.3, and take long
 def fractions(keys: np.ndarray, seed: int) -> np.ndarray:
     """For each 64-bit key a number in [0, 1) that follows from `seed` and the key alone."""
     salt = np.frombuffer(hashlib.sha256(str(seed).encode()).digest()[:8], np.uint64)[0]
-    values = keys.astype(np.uint64) ^ salt
-    for shift, factor in ((30, 0xBF58476D1CE4E5B9), (27, 0x94D049BB133111EB)):  # SplitMix64's finaliser
-        values = (values ^ (values >> np.uint64(shift))) * np.uint64(factor)
-    return ((values ^ (values >> np.uint64(31))) >> np.uint64(11)) / 2**53
+    return (mixed(keys.astype(np.uint64) ^ salt) >> np.uint64(11)) / 2**53
 
 
 def joined(groups: np.ndarray, clusters: np.ndarray, max_rows: float) -> np.ndarray:
