@@ -3,7 +3,9 @@
     python -m benchmarks.scale [--rows 100000 1000000]
 
 The rows recombine sentences of data/clean; one in ten is a copy of the row before it, as it is, respelled or with a
-few words changed (`benchmarks.planted`). Each stage runs as `python -m stages.NAME` in a copy of this repository.
+few words changed (`benchmarks.planted`). Every 100,000 rows have sentences of their own, in which one word in three is
+another: with the same few thousand sentences for any number of rows, a row would come to resemble ever more others,
+and the time would tell of that. Each stage runs as `python -m stages.NAME` in a copy of this repository.
 Memory is the proportional set size of all processes of a stage together, file pages that they map included.
 """
 
@@ -23,6 +25,7 @@ from benchmarks.data import watched
 from benchmarks.planted import paraphrase, sentences_of
 from stages.lib.files import json_line, read_json, read_jsonl
 
+VARIANT = 100_000  # rows that share sentences
 STAGES = ("ingest", "clean", "split")
 COLUMNS = ("rows", "stage", "time (s)", "rows/s", "peak memory (MB)", "rows after it")
 PARAMS = {
@@ -39,17 +42,25 @@ def write_rows(path: Path, count: int) -> int:
     said = (message["content"] for row in read_jsonl("data/clean/records.jsonl") for message in row["messages"])
     sentences = sentences_of((" ".join(text.split()) for text in said), similar=0.99)
     rng, copies, parts = random.Random(0), 0, []
+    words = " ".join(sentences).split()
     with open(path, "wb") as out:
         for number in range(count):
+            if number % VARIANT == 0:
+                varied = [replaced(sentence, words, rng) for sentence in sentences]
             if number % 10 == 9:
                 strength = rng.randrange(3)
                 parts = [paraphrase(part, strength, number) if strength else part for part in parts]
                 copies += 1
             else:
-                chosen = rng.sample(sentences, rng.randint(4, 7))
+                chosen = rng.sample(varied, rng.randint(4, 7))
                 parts = [f"What follows from case {number}? {chosen[0]}", " ".join(chosen[1:])]
             out.write(json_line({"question": parts[0], "answer": parts[1]}))
     return copies
+
+
+def replaced(sentence: str, words: list[str], rng: random.Random) -> str:
+    """A sentence with one word in three replaced by any of `words`."""
+    return " ".join(rng.choice(words) if rng.random() < 1 / 3 else word for word in sentence.split())
 
 
 def set_up(folder: Path, rows: int) -> int:

@@ -6,7 +6,6 @@ Reads data/clean/records.jsonl; writes data/split/{train,val,test,golden}.jsonl,
 with its `reason`) and metrics/split.json. Ends with a check of the written files that stops at any leak.
 """
 
-import json
 import sys
 import tempfile
 from collections import Counter
@@ -52,7 +51,7 @@ def is_golden(known: Features, groups: np.ndarray, golden_groups, golden_where, 
     listed = np.isin(known.hashes[:, 1], np.array(list(names), np.uint64))
     ruled = np.zeros(len(groups), bool)
     for field, value in (golden_where or {}).items():
-        ruled |= np.array({"task": known.tasks, "source": known.sources}[field]) == value
+        ruled |= {"task": known.tasks, "source": known.sources}[field].among([value])
     return listed | ruled | (fractions(groups, seed + 1) < golden_ratio)
 
 
@@ -61,9 +60,9 @@ def assign(known: Features, ratios: dict, golden: dict, threshold: float, replay
     near = clusters(known.whole, threshold, known.text)
     most = min(MAX_JOINED, ratios["val_ratio"], ratios["test_ratio"])
     groups = joined(known.hashes[:, 1], near, most * len(near))
-    replayed = np.isin(np.array(known.sources), list(replay))
+    replayed = known.sources.among(replay)
     chosen = is_golden(known, groups, **golden, seed=ratios["split_seed"]) & ~replayed
-    _, tasks = np.unique(np.array(known.tasks), return_inverse=True)
+    tasks = known.tasks.codes
     split, free = np.where(chosen, GOLDEN, TRAIN), np.flatnonzero(~chosen & ~replayed)
     how = {"seed": ratios["split_seed"], "val_ratio": ratios["val_ratio"], "test_ratio": ratios["test_ratio"]}
     if ratios["split_method"] == "hash":
@@ -73,7 +72,7 @@ def assign(known: Features, ratios: dict, golden: dict, threshold: float, replay
     lonely = lonely_tasks(groups[free], tasks[free])
     alone = free[np.isin(tasks[free], lonely)]
     if len(alone):
-        names = sorted({known.tasks[row] for row in alone})
+        names = [known.tasks.names[code] for code in np.unique(tasks[alone])]
         print(f"warning: one group alone has the task(s) {', '.join(names[:5])}; it goes to train", file=sys.stderr)
         split[free[np.isin(groups[free], groups[alone])]] = TRAIN
     refuse_large_groups(known, groups, split, free, {VAL: ratios["val_ratio"], TEST: ratios["test_ratio"]})
@@ -125,20 +124,14 @@ def write(known: Features, choice: Choice, taken: list[np.ndarray], folder: Path
         raise Stop(
             f"{len(choice.split)} rows came in, but the splits and left_out.jsonl do not add up; report this bug."
         )
-    with open(known.path, "rb") as lines:
-
-        def line(row: int) -> bytes:
-            lines.seek(known.lines[row])
-            return lines.read(known.lines[row + 1] - known.lines[row])
-
-        for name, rows in zip(SPLITS, taken):
-            with open(folder / f"{name}.jsonl", "wb") as out:
-                out.writelines(map(line, rows))
-        with open(folder / "left_out.jsonl", "wb") as out:
-            for row in left_out:
-                cause = choice.because[row]
-                because = {"because": json.loads(line(cause))["id"]} if cause >= 0 else {}
-                out.write(json_line({**json.loads(line(row)), "reason": str(choice.reason[row]), **because}))
+    for name, rows in zip(SPLITS, taken):
+        with open(folder / f"{name}.jsonl", "wb") as out:
+            out.writelines(map(known.line, rows))
+    with open(folder / "left_out.jsonl", "wb") as out:
+        for row in left_out:
+            cause = choice.because[row]
+            because = {"because": known.record(cause)["id"]} if cause >= 0 else {}
+            out.write(json_line({**known.record(row), "reason": str(choice.reason[row]), **because}))
     return Counter(choice.reason[left_out].tolist())
 
 
@@ -147,10 +140,9 @@ def figures(known: Features, split: np.ndarray, left_out: Counter) -> dict:
     found = {"left_out": dict(sorted(left_out.items()))}
     for code, name in enumerate(SPLITS):
         rows = np.flatnonzero(split == code)
-        tasks = Counter(known.tasks[row] for row in rows)
-        found[name] = {
-            "rows": len(rows), "groups": len(np.unique(known.hashes[rows, 1])), "tasks": dict(sorted(tasks.items())),
-        }  # fmt: skip
+        codes, counts = np.unique(known.tasks.codes[rows], return_counts=True)
+        tasks = dict(zip((known.tasks.names[code] for code in codes), counts.tolist()))
+        found[name] = {"rows": len(rows), "groups": len(np.unique(known.hashes[rows, 1])), "tasks": tasks}
     return found
 
 

@@ -136,7 +136,7 @@ def gate(tmp_path):
 def test_clean_splits_pass_the_gate_and_each_row_keeps_its_split(gate):
     known, split = gate(train=[row(), row(group="g"), row(group="g")], test=[row(), row()])
     assert split.tolist() == [0, 0, 0, 1, 2, 2, 3]
-    assert len(known.tasks) == 7
+    assert len(known.tasks.codes) == 7
 
 
 @pytest.mark.parametrize("name", SPLITS[1:])

@@ -2,7 +2,7 @@
 
 import json
 import os
-import sys
+from collections.abc import Iterable
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
@@ -17,23 +17,35 @@ SAYING = 8  # words
 NGRAM = 13  # words; Brown et al. 2020 (https://arxiv.org/abs/2005.14165), appendix C
 
 
+class Labels(NamedTuple):
+    """One label a row: the distinct ones in their order, and for each row its place among them."""
+
+    names: list[str]
+    codes: np.ndarray
+
+    def among(self, wanted: Iterable[str]) -> np.ndarray:
+        """True for the rows whose label is one of `wanted`."""
+        wanted = set(wanted)
+        return np.array([name in wanted for name in self.names], bool)[self.codes]
+
+
 class Features(NamedTuple):
     """What is known of n rows. `hashes` is uint64 (n, 4): id, group, question, answer; 0 where there is none, or
     where an answer has fewer than SAYING words: labels say nothing about each other.
 
     `whole` and `answers` are MinHash signatures (n, WIDTH); `ngrams` a file with the hashes of the word n-grams of
-    all rows, those of row i from `ends[i - 1]` to `ends[i]`; `lines` n + 1 byte positions in the file of the records.
+    all rows, those of row i from `ends[i - 1]` to `ends[i]`; `lines` n + 1 byte positions in `records`.
     """
 
     hashes: np.ndarray
-    tasks: list[str]
-    sources: list[str]
+    tasks: Labels
+    sources: Labels
     whole: np.ndarray
     answers: np.ndarray
     ngrams: BinaryIO
     ends: np.ndarray
     lines: np.ndarray
-    path: Path
+    records: BinaryIO
 
     def text(self, row: int) -> str:
         """The whole text of a row, read again from its file."""
@@ -41,9 +53,12 @@ class Features(NamedTuple):
 
     def record(self, row: int) -> dict:
         """A row, read again from its file."""
-        with open(self.path, "rb") as file:
-            file.seek(self.lines[row])
-            return json.loads(file.read(self.lines[row + 1] - self.lines[row]))
+        return json.loads(self.line(row))
+
+    def line(self, row: int) -> bytes:
+        """The line of a row in its file."""
+        start, end = self.lines[row : row + 2]
+        return os.pread(self.records.fileno(), end - start, start)
 
     def grams(self, row: int) -> np.ndarray:
         """The n-gram hashes of a row, sorted."""
@@ -54,28 +69,37 @@ class Features(NamedTuple):
 def features(path: Path, folder: Path) -> Features:
     """Read what is compared from the records of a file; the large arrays go to files in `folder`, not into memory."""
     names = ("hashes", "whole", "answers", "ngrams")
-    tasks, sources, counts, sizes = [], [], [np.zeros(0, int)], [0]
+    labels: dict[str, dict[str, int]] = {"task": {}, "source": {}}  # of each kind, a number for each
+    codes = {"task": [np.zeros(0, int)], "source": [np.zeros(0, int)]}
+    counts, sizes = [np.zeros(0, int)], [0]
     files = {name: open(folder / f"{name}.tmp", "wb") for name in names}  # noqa: SIM115 — closed below
     for found in map_lines(examine, path, "compare"):
         for name in names:
             found[name].tofile(files[name])
-        tasks += map(sys.intern, found["tasks"])  # one string a task, not one a row
-        sources += map(sys.intern, found["sources"])
+        for kind, numbers in labels.items():
+            codes[kind].append(np.array([numbers.setdefault(name, len(numbers)) for name in found[kind]], int))
         counts.append(found["counts"])
         sizes += found["sizes"]
     for file in files.values():
         file.close()
     return Features(
         np.fromfile(folder / "hashes.tmp", np.uint64).reshape(-1, 4),
-        tasks,
-        sources,
+        *(in_order(labels[kind], np.concatenate(codes[kind])) for kind in ("task", "source")),
         mapped(folder / "whole.tmp", np.uint16).reshape(-1, WIDTH),
         mapped(folder / "answers.tmp", np.uint16).reshape(-1, WIDTH),
         open(folder / "ngrams.tmp", "rb"),
         np.cumsum(np.concatenate(counts)),
         np.cumsum(sizes),
-        path,
+        open(path, "rb"),
     )
+
+
+def in_order(numbers: dict[str, int], codes: np.ndarray) -> Labels:
+    """Labels numbered in the order in which they were met, numbered anew in the order of their names."""
+    names = sorted(numbers)
+    place = np.zeros(len(names), int)
+    place[[numbers[name] for name in names]] = np.arange(len(names))
+    return Labels(names, place[codes])
 
 
 def mapped(path: Path, dtype: type) -> np.ndarray:
@@ -90,8 +114,8 @@ def examine(lines: list[bytes]) -> dict:
     grams = [ngram_hashes(text, NGRAM) for text in texts]
     return {
         "hashes": np.array([hashes_of(record) for record in records], np.uint64),
-        "tasks": [record["task"] for record in records],
-        "sources": [record["source"] for record in records],
+        "task": [record["task"] for record in records],
+        "source": [record["source"] for record in records],
         "whole": signatures(texts),
         "answers": signatures(answers),
         "ngrams": np.concatenate(grams),

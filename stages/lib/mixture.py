@@ -18,10 +18,10 @@ class Choice(NamedTuple):
 
 def strata(known: Features, task_weights: dict, sources: dict) -> tuple[np.ndarray, np.ndarray]:
     """The number of each row's pair of source and task, and each pair's weight: the source's times the task's."""
-    pairs = [f"{source}\n{task}" for source, task in zip(known.sources, known.tasks)]  # no source's name has a newline
-    names, number = np.unique(np.array(pairs), return_inverse=True)
-    split = [name.split("\n", 1) for name in names.tolist()]
-    weights = [sources[source].get("weight", 1.0) * (task_weights or {}).get(task, 1.0) for source, task in split]
+    (all_sources, source), (all_tasks, task) = known.sources, known.tasks
+    pairs, number = np.unique(source * len(all_tasks) + task, return_inverse=True)
+    names = [(all_sources[pair // len(all_tasks)], all_tasks[pair % len(all_tasks)]) for pair in pairs]
+    weights = [sources[name].get("weight", 1.0) * (task_weights or {}).get(task, 1.0) for name, task in names]
     return number, np.array(weights, float)
 
 
@@ -34,7 +34,7 @@ def sample(
     """
     names, share = replay
     number, weights = weighing
-    ready, replayed = (choice.split == code) & (choice.reason == ""), np.isin(np.array(known.sources), list(names))
+    ready, replayed = (choice.split == code) & (choice.reason == ""), known.sources.among(names)
     rows, extra = (np.flatnonzero(ready & some) for some in (~replayed, replayed))
     rows, extra = (some[in_fair_order(known.hashes[some, 0], number[some], weights, seed)] for some in (rows, extra))
     most = len(rows) / (1 - share)  # rows that there are if all of the other sources' are taken
@@ -55,8 +55,7 @@ def cap_tasks(known: Features, choice: Choice, limit: int | None, replay: set[st
     """Leave out the rows of train beyond `limit` of their task; those of replay sources have their own share."""
     if limit is None:
         return
-    _, tasks = np.unique(np.array(known.tasks), return_inverse=True)
-    replayed = np.isin(np.array(known.sources), list(replay))
+    tasks, replayed = known.tasks.codes, known.sources.among(replay)
     rows = np.flatnonzero((choice.split == TRAIN) & (choice.reason == "") & ~replayed)
     order = rows[np.lexsort((fractions(known.hashes[rows, 0], seed), tasks[rows]))]
     starts = np.searchsorted(tasks[order], tasks[order])

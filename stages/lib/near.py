@@ -161,9 +161,8 @@ def lookups(left: np.ndarray, right: np.ndarray) -> Iterator[tuple[np.ndarray, n
     """Yield for each band and offset the rows of `left` with those of `right` at that offset from their place."""
     shift = np.uint64(32)
     for band in range(len(left)):
-        mine, others = (
-            keys[band].astype(np.uint64) << shift | np.roll(keys, -1, axis=0)[band] for keys in (left, right)
-        )
+        following = (band + 1) % len(left)
+        mine, others = (keys[band].astype(np.uint64) << shift | keys[following] for keys in (left, right))
         order = np.argsort(others, kind="stable")
         others = others[order]
         place = np.searchsorted(others, mine)
