@@ -13,10 +13,10 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from stages.lib.assignment import SPLITS
 from stages.lib.files import read_json, read_jsonl, write_json, write_text
-from stages.lib.rendering import conversation, load_tokenizer, render
+from stages.lib.splitting.assignment import SPLITS
 from stages.lib.stage import stage
+from stages.lib.tokens.rendering import conversation, load_tokenizer, render
 
 MEASURED = 20_000  # rows of a split, in its own fair order: enough for a percentile, and seconds instead of minutes
 BINS = 16
@@ -65,10 +65,15 @@ def examples(rows: list[dict]) -> str:
         first.setdefault(row["task"], row)
     parts = []
     for task, row in sorted(first.items()):
-        said = [f"**{message['role']}**\n\n{cut(message['content'])}" for message in row["messages"]]
+        said = [f"**{spoken_by(message)}**\n\n{cut(message['content'])}" for message in row["messages"]]
         origin = f"`{row['id']}`, from `{row['file']}`, row {row['line']}"
         parts.append("\n\n".join([f"### {one_line(task)}", origin, *said]))
     return "\n\n".join(parts)
+
+
+def spoken_by(message: dict) -> str:
+    """The role of a message, and whether it is an answer that is not learnt from."""
+    return message["role"] + (", not learnt from" if message.get("weight") == 0 else "")
 
 
 def table(header: list[str], rows: list[list]) -> str:
@@ -141,7 +146,8 @@ def main(params, _fingerprint) -> None:
     for name in SPLITS:
         rows = list(itertools.islice(read_jsonl(f"data/split/{name}.jsonl"), MEASURED))
         train = train or rows
-        messages = (conversation(row, params.system_prompt) for row in tqdm(rows, desc=f"measure {name}", unit="row"))
+        bar = tqdm(rows, desc=f"measure {name}", unit="row")
+        messages = (conversation(row, params.system_prompt, params.max_turns) for row in bar)
         lengths[name] = [len(render(tokenizer, said).input_ids) for said in messages]
     figures = length_figures(lengths, params.max_length)
     write_json("metrics/lengths.json", figures)

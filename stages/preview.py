@@ -12,27 +12,27 @@ import sys
 from collections import Counter
 from pathlib import Path
 
+from stages.lib.ingestion.reading import Source, given_source, look, take_source
 from stages.lib.params import load_yaml
-from stages.lib.reading import Source, given_source, look, take_source
-from stages.lib.rendering import IGNORE, Rendered, conversation, load_tokenizer, render
 from stages.lib.stage import plain_errors
+from stages.lib.tokens.rendering import IGNORE, fit, load_tokenizer
 
 SHOWN = 3
 COUNTED = 10_000  # rows that are read, so that a large file answers at once
 
 
-def marked(tokenizer, rendered: Rendered) -> str:
+def marked(tokenizer, row: dict) -> str:
     """The tokens as text, the supervised ones between ⟦ and ⟧."""
     pieces = []
-    for learnt, run in itertools.groupby(zip(rendered.input_ids, rendered.labels), lambda pair: pair[1] != IGNORE):
+    for learnt, run in itertools.groupby(zip(row["input_ids"], row["labels"]), lambda pair: pair[1] != IGNORE):
         text = tokenizer.decode([token for token, _ in run])
         pieces.append(f"⟦{text}⟧" if learnt else text)
     return "".join(pieces)
 
 
-def numbered(tokenizer, rendered: Rendered) -> str:
+def numbered(tokenizer, row: dict) -> str:
     """One token a line: its number, its text as JSON, and an asterisk where it is learnt from."""
-    tokens = zip(rendered.input_ids, rendered.labels)
+    tokens = zip(row["input_ids"], row["labels"])
     lines = (
         f"{token:>8} {'*' if label != IGNORE else ' '} {json.dumps(tokenizer.decode([token]), ensure_ascii=False)}"
         for token, label in tokens
@@ -40,7 +40,9 @@ def numbered(tokenizer, rendered: Rendered) -> str:
     return "\n".join(lines)
 
 
-def preview(source: Source, model: str, system_prompt: str | None, max_length: int, each_token: bool) -> None:
+def preview(
+    source: Source, model: str, system_prompt: str | None, max_length: int, max_turns: int | None, each_token: bool
+) -> None:
     """Print what the rows of a source become."""
     kinds, rows = look(source, COUNTED)
     for name, kind in kinds.items():
@@ -56,11 +58,13 @@ def preview(source: Source, model: str, system_prompt: str | None, max_length: i
         if tokenizer is None:
             print(json.dumps(record["messages"], indent=2, ensure_ascii=False))
             continue
-        rendered = render(tokenizer, conversation(record, system_prompt))
-        learnt = sum(label != IGNORE for label in rendered.labels)
-        long = f", longer than max_length {max_length}: set aside" if len(rendered.input_ids) > max_length else ""
-        print(f"{len(rendered.input_ids)} tokens, {learnt} of them learnt from{long}")
-        print((numbered if each_token else marked)(tokenizer, rendered))
+        fitting, too_long = fit(tokenizer, [record], system_prompt, max_length, max_turns)
+        row = (fitting + too_long)[0]
+        learnt = sum(label != IGNORE for label in row["labels"])
+        cut = f", turns left out by max_turns: {row['turns_left_out']}" if row["turns_left_out"] else ""
+        long = f", longer than max_length {max_length}: set aside" if too_long else ""
+        print(f"{len(row['input_ids'])} tokens, {learnt} of them learnt from{cut}{long}")
+        print((numbered if each_token else marked)(tokenizer, row))
     if tokenizer is None:
         print(
             f"\n{model} has no tokenizer; `dvc repro base` makes it, and the tokens will be shown too.", file=sys.stderr
@@ -76,7 +80,8 @@ def main(arguments: list[str]) -> None:
     given = parser.parse_args(arguments)
     with plain_errors("preview"):
         params = load_yaml("params.yaml")
-        preview(given_source(given), given.model, params["system_prompt"], params["max_length"], given.tokens)
+        settings = (params[key] for key in ("system_prompt", "max_length", "max_turns"))
+        preview(given_source(given), given.model, *settings, given.tokens)
 
 
 if __name__ == "__main__":

@@ -135,6 +135,13 @@ def test_every_row_of_a_table_has_as_many_cells_as_its_header():
         assert len({len(re.findall(r"(?<!\\)\|", line)) for line in block.splitlines()}) == 1
 
 
+def test_an_example_says_which_answers_are_not_learnt_from():
+    messages = [*turns("Why?", "", "Because."), *turns("Really?", "", "Yes.")]
+    messages[1]["weight"] = 0
+    text = made(rows=[make_record(messages, "mine", "data/raw/mine.csv", 7, "chat", None, None)])
+    assert "**assistant, not learnt from**\n\n> Because." in text and "**assistant**\n\n> Yes." in text
+
+
 def test_of_one_source_the_total_is_not_repeated():
     text = made(sources={"mine": SOURCES["mine"]}, data=DATA | {"sources": {"mine": OF_SOURCE["mine"]}})
     assert "|  | mine |\n" in text
@@ -160,7 +167,7 @@ def run(tmp_path, monkeypatch, tiny_model):
         for name in ("data/raw", "data/split", "metrics", "models"):
             (tmp_path / folder / name).mkdir(parents=True)
         monkeypatch.chdir(tmp_path / folder)
-        params = {"sources": SOURCES, "max_length": 384, "system_prompt": None}
+        params = {"sources": SOURCES, "max_length": 384, "max_turns": None, "system_prompt": None}
         Path("params.yaml").write_text(json.dumps(params))
         Path("dvc.yaml").write_text(json.dumps({"stages": {"card": {"cmd": "x", "params": [*params]}}}))
         Path("models/base").symlink_to(tiny_model)

@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from stages.lib.formats import FORMATS, detect, fill, from_mapping
-from stages.lib.rows import Unfit
+from stages.lib.ingestion.formats import FORMATS, detect, fill, from_mapping
+from stages.lib.ingestion.rows import Unfit
 
 
 def said(*turns: tuple[str, str]) -> list[dict]:
@@ -16,10 +16,11 @@ SINGLE = said(("user", "Why?"), ("assistant", "Because."))
 SYSTEM = said(("system", "Be brief.")) + SINGLE
 LONG = SINGLE + said(("user", "Really?"), ("assistant", "Yes."))
 TOOLS = said(("user", "2+2?"), ("assistant", "I ask."), ("tool", "4"), ("assistant", "Four."))
+WEIGHTED = [*SINGLE[:1], {**SINGLE[1], "weight": 0}, *LONG[2:]]
 TEXT = said(("text", " Once upon\n\na time. "))
 FITS = {
-    "chatml": [SINGLE, SYSTEM, LONG, TOOLS],
-    "sharegpt": [SINGLE, SYSTEM, LONG, TOOLS],
+    "chatml": [SINGLE, SYSTEM, LONG, TOOLS, WEIGHTED],
+    "sharegpt": [SINGLE, SYSTEM, LONG, TOOLS, WEIGHTED],
     "alpaca": [SINGLE, SYSTEM],
     "instruction": [SINGLE, SYSTEM],
     "completion": [SINGLE],
@@ -33,7 +34,9 @@ def test_every_format_is_covered():
 
 
 @pytest.mark.parametrize("name", FORMATS)
-@pytest.mark.parametrize("messages", [SINGLE, SYSTEM, LONG, TOOLS, TEXT], ids=["one", "system", "two", "tool", "text"])
+@pytest.mark.parametrize(
+    "messages", [SINGLE, SYSTEM, LONG, TOOLS, WEIGHTED, TEXT], ids=["one", "system", "two", "tool", "weight", "text"]
+)
 def test_a_format_gives_back_what_it_holds_and_refuses_what_it_cannot_hold(name, messages):
     known = FORMATS[name]
     if messages in FITS[name]:
@@ -71,9 +74,15 @@ def test_any_question_and_answer_survive_the_round_trip(name, asked, answered):
         ({"prompt": SINGLE[:1], "completion": SINGLE[1:]}, SINGLE),
         ({"question": "Why?", "answer": "Because.", "id": 7}, SINGLE),
         ({"messages": [{**SINGLE[0], "name": "Ann"}, {**SINGLE[1], "tool_calls": []}]}, SINGLE),
+        ({"messages": [{**m, "weight": int(m["role"] == "assistant")} for m in LONG]}, LONG),
+        ({"messages": [{**m, "weight": int(m["content"] == "Yes.")} for m in LONG]}, WEIGHTED),
+        ({"messages": [{**m, "train": m["content"] == "Yes."} for m in LONG]}, WEIGHTED),
+        ({"conversations": [{"from": m["role"], "value": m["content"], "train": m["content"] == "Yes."} for m in LONG]},
+         WEIGHTED),
+        ({"prompt": WEIGHTED[:3], "completion": WEIGHTED[3:]}, WEIGHTED),
         ({"text": TEXT[0]["content"]}, TEXT),
     ],
-)
+)  # fmt: skip
 def test_the_variants_that_people_keep_are_understood(columns, messages):
     assert FORMATS[detect(columns)].to_messages(columns) == messages
 
@@ -97,6 +106,10 @@ def test_the_variants_that_people_keep_are_understood(columns, messages):
         ({"prompt": SINGLE[:1], "completion": "Because."}, "not_text"),
         ({"messages": "Why?"}, "no_messages"),
         ({"messages": []}, "no_messages"),
+        ({"messages": [SINGLE[0], {**SINGLE[1], "weight": 2}]}, "bad_weight"),
+        ({"messages": [{**SINGLE[0], "weight": 1}, SINGLE[1]]}, "weight_not_on_answer"),
+        ({"messages": [SINGLE[0], {**SINGLE[1], "weight": 0}]}, "nothing_to_learn"),
+        ({"conversations": [{"from": "human", "value": "Why?", "train": True}]}, "weight_not_on_answer"),
         ({"text": " \n"}, "empty_text"),
         ({"text": None}, "empty_text"),
     ],

@@ -12,11 +12,11 @@ from pathlib import Path
 import pytest
 
 from stages import ingest, preview
-from stages.lib.cwe import CANDIDATES, candidates, cwe_rows
 from stages.lib.errors import Stop
+from stages.lib.ingestion.cwe import CANDIDATES, candidates, cwe_rows
+from stages.lib.ingestion.reading import Source, cut, read
+from stages.lib.ingestion.rows import Fault, Row
 from stages.lib.params import load_yaml
-from stages.lib.reading import Source, read
-from stages.lib.rows import Fault, Row
 from tests.conftest import ROOT
 
 XSS = """
@@ -191,8 +191,9 @@ def project(tmp_path, monkeypatch):
     Path("data/raw").mkdir(parents=True)
     Path("dvc.yaml").write_text("stages: {ingest: {cmd: x, params: [sources, max_set_aside_share]}}\n")
 
-    def write(share: float = 0.0, **sources: dict) -> None:
+    def write(share: float = 0.0, max_turns: int | None = None, **sources: dict) -> None:
         values = {"sources": sources, "max_set_aside_share": share, "system_prompt": None, "max_length": 40}
+        values |= {"max_turns": max_turns}
         Path("params.yaml").write_text(json.dumps(values))
 
     return write
@@ -299,6 +300,36 @@ def test_columns_map_any_table_and_a_row_without_one_is_set_aside():
     assert [row.get("reason") for row in found] == [None, "missing_column", "not_text"]
 
 
+LONG_TEXT = "One two three. Four five.\nSix seven.\n\n" * 20 + "Unbroken" * 9
+
+
+def test_a_long_text_is_cut_into_pieces_of_one_group_whatever_its_file():
+    path = put("a.jsonl", [{"text": LONG_TEXT}, {"text": "Short.\n\n Kept as it is. "}])
+    found = records_of(path, chunk_chars=50)
+    *pieces, short = found
+    texts = [row["messages"][0]["content"] for row in pieces]
+    assert len(pieces) > 10 and "".join("".join(texts).split()) == "".join(LONG_TEXT.split())
+    assert max(map(len, texts[:-1])) <= 50 and texts[-1] == "Unbroken" * 9
+    assert len({row["group"] for row in pieces}) == 1 and {row["line"] for row in pieces} == {1}
+    assert short["messages"][0]["content"] == "Short.\n\n Kept as it is. " and short["group"] != pieces[0]["group"]
+
+
+def test_a_text_is_cut_at_paragraphs_before_lines_sentences_and_words():
+    assert cut("a a.\n\nb. b\nb", 9) == ["a a.", "b. b\nb"]
+    assert cut("a a. b", 5) == ["a a.", "b"]
+    assert cut("a a\nb b", 5) == ["a a", "b b"]
+    assert cut("aa bb cc", 5) == ["aa bb", "cc"]
+    assert cut("aa bb cc", 8) == ["aa bb cc"]
+
+
+def test_the_answers_of_weight_0_reach_the_records_and_faulty_weights_are_set_aside():
+    said = [{"role": "user", "content": "Why?"}, {"role": "assistant", "content": "Because.", "weight": 0}]
+    last = [{"role": "user", "content": "Really?"}, {"role": "assistant", "content": "Yes.", "weight": 1}]
+    found = records_of(put("a.jsonl", [{"messages": said + last}, {"messages": said}]))
+    assert [message.get("weight") for message in found[0]["messages"]] == [None, 0, None, None]
+    assert found[1]["reason"] == "nothing_to_learn"
+
+
 def test_a_declared_format_is_kept_to():
     path = put("a.jsonl", [*qa(), {"text": "Once."}])
     assert [row.get("reason") for row in records_of(path, format="text")] == ["other_format"] * 3 + [None]
@@ -331,6 +362,15 @@ def test_preview_of_several_turns_supervises_each_answer_and_not_the_tool(projec
     out = shown(capsys, tiny_model, put("a.jsonl", [{"messages": TOOLS}]))
     assert re.findall("⟦(.*?)⟧", out) == ["I shall ask.<|im_end|>", "It is 4.<|im_end|>"]
     assert "four" in re.sub("⟦.*?⟧", "", out)
+
+
+def test_preview_shows_what_weights_and_max_turns_leave_to_learn_from(project, capsys, tiny_model):
+    project(max_turns=1)
+    asked = [{"role": role, "content": f"{role} {n}"} for n in range(3) for role in ("user", "assistant")]
+    asked[5]["weight"] = 0
+    out = shown(capsys, tiny_model, put("a.jsonl", [{"messages": asked}]))
+    assert re.findall("⟦(.*?)⟧", out) == ["assistant 1<|im_end|>"]
+    assert "turns left out by max_turns: 1" in out and "user 0" not in out and "user 2" not in out
 
 
 def test_preview_of_a_raw_text_supervises_all_of_it(project, capsys, tiny_model):

@@ -9,11 +9,15 @@ from stages.lib.records import (
     chat_fault,
     folded,
     hash64,
+    is_learnt,
     is_text,
+    last_turns,
+    learnt_part,
     make_record,
     number_of,
     question,
     turns,
+    turns_in,
     whole_text,
     with_texts,
 )
@@ -60,6 +64,65 @@ def test_a_message_that_cannot_be_learnt_from_has_a_fault(place, change, fault):
     messages = chat("ua")
     messages[place] |= change
     assert chat_fault(messages) == fault
+
+
+@pytest.mark.parametrize(
+    ("place", "marks", "fault"),
+    [
+        (1, {"weight": 1}, None), (1, {"weight": 1.0, "train": True}, None), (1, {"weight": None, "train": None}, None),
+        (0, {"weight": None}, None), (0, {"weight": 0}, None), (0, {"train": False}, None),
+        (1, {"weight": 2}, "bad_weight"), (1, {"weight": "x"}, "bad_weight"), (1, {"weight": 0.5}, "bad_weight"),
+        (1, {"weight": [1]}, "bad_weight"), (1, {"train": "true"}, "bad_weight"), (0, {"weight": -1}, "bad_weight"),
+        (1, {"weight": 1, "train": False}, "bad_weight"),
+        (0, {"weight": 1}, "weight_not_on_answer"), (0, {"train": True}, "weight_not_on_answer"),
+        (1, {"train_detail": [{"begin_offset": 0, "end_offset": 1, "train": False}]}, "train_detail"),
+        (1, {"weight": 0}, "nothing_to_learn"), (1, {"train": False}, "nothing_to_learn"),
+    ],
+)  # fmt: skip
+def test_a_weight_is_0_or_1_and_stands_on_answers(place, marks, fault):
+    messages = chat("ua")
+    messages[place] |= marks
+    assert chat_fault(messages) == fault
+
+
+def unlearnt(messages: list[dict], *places: int) -> list[dict]:
+    """The messages with weight 0 at these places."""
+    return [{**message, **({"weight": 0} if n in places else {})} for n, message in enumerate(messages)]
+
+
+def test_answers_of_weight_0_are_context_and_what_follows_the_last_learnt_one_is_nothing():
+    messages = unlearnt(chat("suauaua"), 2, 6)
+    assert [is_learnt(message) for message in messages] == [False, False, False, False, True, False, False]
+    assert learnt_part(messages) == messages[:5]
+    assert learnt_part(chat("suaua")) == chat("suaua")
+    assert learnt_part(chat("su")) == chat("su")
+    found = record([{**message, "content": f"{n}"} for n, message in enumerate(messages)])
+    assert (question(found), answer(found)) == ("1\n\n2\n\n3", "4")
+    assert whole_text(found) == "1\n\n2\n\n3\n\n4\n\n5\n\n6"
+
+
+def test_a_weight_of_0_makes_another_record_and_survives_other_texts():
+    messages = unlearnt(chat("uaua"), 1)
+    assert record(messages)["id"] != record(chat("uaua"))["id"]
+    assert [m.get("weight") for m in with_texts(messages, "abcd")] == [None, 0, None, None]
+
+
+@pytest.mark.parametrize(
+    ("roles", "most", "kept"),
+    [
+        ("suauaua", 1, "sua"), ("suauaua", 2, "suaua"), ("suauaua", 3, "suauaua"), ("suauaua", None, "suauaua"),
+        ("uaua", 1, "ua"), ("uatauata", 1, "uata"), ("ua", 5, "ua"),
+    ],
+)  # fmt: skip
+def test_the_last_turns_are_kept_whole_and_the_system_message_first(roles, most, kept):
+    said = chat(roles)
+    for n, message in enumerate(said):
+        message["content"] = str(n)
+    found = last_turns(said, most)
+    assert "".join(message["role"][0] for message in found) == kept
+    assert turns_in(found) == kept.count("u")
+    body = [message for message in found if message["role"] != "system"]
+    assert body == said[len(said) - len(body) :]
 
 
 @pytest.mark.parametrize("messages", ["Why?", None, 5, {}, {"role": "user"}])

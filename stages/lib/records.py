@@ -2,7 +2,8 @@
 
 A record has `id`, `group` (what must stay in one split), `task`, `messages`, `source` (its name in params.yaml),
 `file` and `line` (the row's number where a file has no lines) and `licence`. `messages` are those of ChatML:
-role (system, user, assistant, tool) and content. A raw text is a single message of the role `text`.
+role (system, user, assistant, tool) and content. An answer that is read and not learnt from has `weight` 0, as in
+OpenAI's fine-tuning files; no other message has a weight. A raw text is a single message of the role `text`.
 """
 
 import hashlib
@@ -11,6 +12,11 @@ import unicodedata
 from collections.abc import Iterable
 
 ROLES = ("system", "user", "assistant", "tool")
+MARKS = (
+    "weight",
+    "train",
+    "train_detail",
+)  # what says which answers are learnt from (see `lib.ingestion.formats`)
 AFTER = {  # which roles may follow a role
     None: {"system", "user"},
     "system": {"user"},
@@ -41,7 +47,9 @@ def chat_fault(messages: object) -> str | None:
         if fault or message["role"] not in AFTER[before]:
             return fault or order_fault(before, message["role"])
         before = message["role"]
-    return None if before == "assistant" else "missing_answer"
+    if before != "assistant":
+        return "missing_answer"
+    return None if any(map(is_learnt, messages)) else "nothing_to_learn"
 
 
 def message_fault(message: object) -> str | None:
@@ -56,7 +64,25 @@ def message_fault(message: object) -> str | None:
         return "content_not_text"
     if not message["content"].strip():
         return "empty_answer" if message["role"] == "assistant" else "empty_turn"
-    return None
+    return weight_fault(message)
+
+
+def weight_fault(message: dict) -> str | None:
+    """Why one cannot tell whether to learn from this message, or None.
+
+    Files that mark every message give the other roles 0, which says what holds anyway; 1 asks for what is not done.
+    """
+    given = weights(message)
+    if message.get("train_detail"):  # single characters of an answer
+        return "train_detail"
+    if any(weight not in (0, 1) for weight in given) or len(set(given)) > 1:
+        return "bad_weight"
+    return "weight_not_on_answer" if message["role"] != "assistant" and 1 in given else None
+
+
+def weights(message: dict) -> list:
+    """What a message says about being learnt from: 0 or false, 1 or true, or nothing."""
+    return [message[mark] for mark in MARKS[:2] if message.get(mark) is not None]
 
 
 def order_fault(before: str | None, role: str) -> str:
@@ -71,15 +97,39 @@ def is_text(record: dict) -> bool:
     return record["messages"][0]["role"] == "text"
 
 
+def is_learnt(message: dict) -> bool:
+    """Is it an answer (or a raw text) that is learnt from?"""
+    return message["role"] in ("assistant", "text") and 0 not in weights(message)
+
+
+def learnt_part(messages: list[dict]) -> list[dict]:
+    """The messages up to the last answer that is learnt from (all, if none is); no loss depends on what follows."""
+    last = max((place for place, message in enumerate(messages) if is_learnt(message)), default=len(messages) - 1)
+    return messages[: last + 1]
+
+
+def turns_in(messages: list[dict]) -> int:
+    """How many questions the user asks."""
+    return sum(message["role"] == "user" for message in messages)
+
+
+def last_turns(messages: list[dict], most: int | None) -> list[dict]:
+    """The last `most` questions with all that follows them (None: all); a system message stays first."""
+    asked = [place for place, message in enumerate(messages) if message["role"] == "user"]
+    if most is None or len(asked) <= most:
+        return messages
+    return [message for message in messages[:1] if message["role"] == "system"] + messages[asked[-most] :]
+
+
 def question(record: dict) -> str:
     """All that stands before the last answer, system message excepted; empty for a raw text."""
-    said = [m["content"] for m in record["messages"][:-1] if m["role"] != "system"]
+    said = [m["content"] for m in learnt_part(record["messages"])[:-1] if m["role"] != "system"]
     return "\n\n".join(said)
 
 
 def answer(record: dict) -> str:
-    """The last answer, or the raw text."""
-    return record["messages"][-1]["content"]
+    """The last answer that is learnt from, or the raw text."""
+    return learnt_part(record["messages"])[-1]["content"]
 
 
 def whole_text(record: dict) -> str:

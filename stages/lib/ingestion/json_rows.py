@@ -10,8 +10,8 @@ from collections.abc import Iterator
 from typing import BinaryIO
 
 from stages.lib.errors import Stop
-from stages.lib.formats import detect
-from stages.lib.rows import SHOWN, SURROGATE, Fault, Row, Unfit, lines_of, shown
+from stages.lib.ingestion.formats import detect
+from stages.lib.ingestion.rows import SHOWN, SURROGATE, Fault, Row, Unfit, lines_of, shown
 
 MAX_JSON = 2**30  # bytes of a .json file, which is read as a whole
 MAX_DEPTH = 32  # brackets within brackets; chat data needs four

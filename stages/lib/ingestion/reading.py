@@ -3,6 +3,7 @@
 import argparse
 import itertools
 import json
+import re
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,15 +12,17 @@ from typing import NamedTuple
 from tqdm import tqdm
 
 from stages.lib.errors import Stop
-from stages.lib.formats import FORMATS, detect, fill, from_mapping
 from stages.lib.hashing import sha256_path
-from stages.lib.readers import Progress, read_rows
-from stages.lib.records import make_record
-from stages.lib.rows import Fault, Row, Unfit, shown
-from stages.lib.sources import RawFile, files_of
+from stages.lib.ingestion.formats import FORMATS, detect, fill, from_mapping
+from stages.lib.ingestion.readers import Progress, read_rows
+from stages.lib.ingestion.rows import Fault, Row, Unfit, shown
+from stages.lib.ingestion.sources import RawFile, files_of
+from stages.lib.records import folded, hash64, make_record, with_texts
 
 UNPACKED = 5  # bytes that a compressed byte becomes, about; only the progress bar believes it
 PROBED = 1000  # rows of a file that decide on its format
+DOCUMENTS = (".txt", ".md")  # a file is one text; elsewhere each row is
+CUTS = (("\n\n", "\n\n"), ("\n", "\n"), ("(?<=[.!?]) ", " "), (" ", " "))  # patterns to cut at, and what joins again
 
 
 class Source(NamedTuple):
@@ -111,15 +114,21 @@ def records_of(name: str, source: Source, file: RawFile, progress: Progress) -> 
     kind = None if source.columns else format_of(source, file, probe)
     for row in itertools.chain(probe, rows):
         try:
-            yield set_aside(name, file, row) if isinstance(row, Fault) else record_of(name, source, file, kind, row)
+            if isinstance(row, Fault):
+                yield set_aside(name, file, row)
+            else:
+                yield from records_in(name, source, file, kind, row)
         except Unfit as unfit:
             yield set_aside(
                 name, file, Fault(row.line, str(unfit), shown(json.dumps(row.columns, ensure_ascii=False, default=str)))
             )
 
 
-def record_of(name: str, source: Source, file: RawFile, kind: str | None, row: Row) -> dict:
-    """The record of one row; `Unfit` if it is none. Where no row told the file's `kind`, the row's own counts."""
+def records_in(name: str, source: Source, file: RawFile, kind: str | None, row: Row) -> list[dict]:
+    """The record of one row, of a long text one a piece; `Unfit` if it is none.
+
+    Where no row told the file's `kind`, the row's own counts.
+    """
     kind = kind or detect(row.columns)
     if source.columns:
         messages = from_mapping(source.columns, row.columns)
@@ -127,17 +136,35 @@ def record_of(name: str, source: Source, file: RawFile, kind: str | None, row: R
         messages = FORMATS[kind].to_messages(row.columns)
     else:
         raise Unfit("other_format")
-    default = "text" if messages[0]["role"] == "text" else "chat"
-    task = fill(source.task, row.columns) if source.task else default
-    group = group_of(source, file, row, is_text=default == "text")
-    record = make_record(messages, name, file.name, row.line, task, group, source.licence)
-    return {**record, "repairs": list(row.repairs)} if row.repairs else record
+    text = messages[0]["content"] if messages[0]["role"] == "text" else None
+    task = fill(source.task, row.columns) if source.task else "chat" if text is None else "text"
+    group = group_of(source, file, row, text)
+    parts = [messages] if text is None else [with_texts(messages, [part]) for part in cut(text, source.chunk_chars)]
+    records = [make_record(part, name, file.name, row.line, task, group, source.licence) for part in parts]
+    return [{**record, "repairs": list(row.repairs)} for record in records] if row.repairs else records
 
 
-def group_of(source: Source, file: RawFile, row: Row, is_text: bool) -> str | None:
-    """What must stay in one split with this row: the pieces of a document, or what the source's template says."""
+def cut(text: str, size: int, cuts: tuple[tuple[str, str], ...] = CUTS) -> list[str]:
+    """A text in pieces of at most `size` characters: whole paragraphs, if need be lines, sentences, words.
+
+    A longer word stays whole; so does a text that has the size.
+    """
+    if len(text) <= size or not cuts:
+        return [text]
+    boundary, mark = cuts[0]
+    pieces = [""]
+    for part in filter(str.strip, re.split(boundary, text)):
+        longer = pieces[-1] + mark + part if pieces[-1] else part
+        pieces[-1:] = [longer] if len(longer) <= size or not pieces[-1] else [pieces[-1], part]
+    return [piece for part in pieces for piece in cut(part, size, cuts[1:])]
+
+
+def group_of(source: Source, file: RawFile, row: Row, text: str | None) -> str | None:
+    """What must stay in one split with this row: the pieces of one text, or what the source's template says."""
     if source.group is None:
-        return file.name if is_text else None
+        if text is None:
+            return None
+        return file.name if file.suffix in DOCUMENTS else f"{hash64(folded(text)):016x}"
     try:
         group = fill(source.group, row.columns).strip()
     except Unfit:

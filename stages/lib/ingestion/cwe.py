@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import BinaryIO
 
 from stages.lib.errors import Stop
-from stages.lib.rows import Fault, Row, shown
+from stages.lib.ingestion.rows import Fault, Row, shown
 
 NAMESPACE = {"c": "http://cwe.mitre.org/cwe-7"}
 CANDIDATES = 4  # the true weakness and three others, so that chance accuracy is 25 %

@@ -11,8 +11,7 @@ from pathlib import Path, PurePosixPath
 
 from stages.lib.errors import Stop
 from stages.lib.hashing import sha256_path
-from stages.lib.params import load_yaml
-from stages.lib.raw_files import (
+from stages.lib.ingestion.raw_files import (
     RawFile,
     contents,
     is_hidden,
@@ -21,6 +20,7 @@ from stages.lib.raw_files import (
     nothing_in,
     require_supported,
 )
+from stages.lib.params import load_yaml
 
 RAW = "data/raw"
 MAGIC = re.compile(r"[*?[]")

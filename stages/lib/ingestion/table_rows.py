@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from typing import BinaryIO
 
 from stages.lib.errors import Stop
-from stages.lib.json_rows import strings
-from stages.lib.rows import SURROGATE, Fault, Row, shown
+from stages.lib.ingestion.json_rows import strings
+from stages.lib.ingestion.rows import SURROGATE, Fault, Row, shown
 
 MAX_CELL = 8 * 2**20  # characters
 

@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from stages.lib.errors import Stop
 from stages.lib.hashing import sha256_file
-from stages.lib.web import download_url, redact
+from stages.lib.ingestion.web import download_url, redact
 
 WHEEL_URI = re.compile(r"wheel:(?P<name>[A-Za-z0-9._-]+)==(?P<version>[A-Za-z0-9.!+_]+)/(?P<member>.+)")
 COMMIT = re.compile(r"[0-9a-f]{40}")

@@ -8,8 +8,8 @@ from pathlib import Path, PurePosixPath
 from typing import BinaryIO, NamedTuple
 from zipfile import ZipFile, ZipInfo
 
-from stages.lib.archives import blocks_of, member_stream, open_archive, unpacked
 from stages.lib.errors import Stop
+from stages.lib.ingestion.archives import blocks_of, member_stream, open_archive, unpacked
 
 SUFFIXES = (".jsonl", ".ndjson", ".json", ".csv", ".tsv", ".parquet", ".txt", ".md", ".xml")
 PACKINGS = (".gz", ".zst")

@@ -8,12 +8,12 @@ import io
 from collections.abc import Callable, Iterator
 from typing import BinaryIO
 
-from stages.lib.cwe import cwe_rows
 from stages.lib.errors import Stop
-from stages.lib.json_rows import json_rows, jsonl_rows
-from stages.lib.rows import SHOWN, SURROGATE, Fault, Row, lines_of, shown
-from stages.lib.sources import RawFile
-from stages.lib.table_rows import csv_rows, parquet_rows
+from stages.lib.ingestion.cwe import cwe_rows
+from stages.lib.ingestion.json_rows import json_rows, jsonl_rows
+from stages.lib.ingestion.rows import SHOWN, SURROGATE, Fault, Row, lines_of, shown
+from stages.lib.ingestion.sources import RawFile
+from stages.lib.ingestion.table_rows import csv_rows, parquet_rows
 
 Progress = Callable[[int], object]
 UNICODE_MARKS = {  # those of UTF-32 first, as the others begin one of them

@@ -3,14 +3,18 @@
 chatml: `messages` (OpenAI, TRL). sharegpt: `conversations` of from/value. alpaca: instruction, input, output.
 instruction: instruction, context, response (Dolly). completion: prompt, completion (TRL). qa: question, answer.
 text: raw text for domain adaptation. Any other columns are mapped by templates such as `response: "{reply}"`.
+
+A message of chatml or sharegpt may say whether it is learnt from: by `weight` 0 or 1, as in OpenAI's files
+(FineTuneChatCompletionRequestAssistantMessage in https://github.com/openai/openai-openapi), or by `train` false or
+true, as in Axolotl's (https://docs.axolotl.ai/docs/dataset-formats/conversation.html).
 """
 
 import re
 from collections.abc import Callable
 from typing import NamedTuple
 
-from stages.lib.records import chat_fault, turns
-from stages.lib.rows import Unfit
+from stages.lib.ingestion.rows import Unfit
+from stages.lib.records import MARKS, chat_fault, is_learnt, turns
 
 SPEAKERS = {  # what ShareGPT files call the roles of ChatML
     "system": "system", "human": "user", "user": "user", "gpt": "assistant", "chatgpt": "assistant",
@@ -37,12 +41,13 @@ def cell(columns: dict, key: str) -> str:
 
 
 def from_chatml(columns: dict) -> list[dict]:
-    """Messages of role and content; what else they carry is not kept."""
+    """Messages of role and content, and a weight of 0; what else they carry is not kept."""
     messages = columns["messages"]
     fault = chat_fault(messages)
     if fault:
         raise Unfit(fault)
-    return [{"role": message["role"], "content": message["content"]} for message in messages]
+    unlearnt = [{"weight": 0} if m["role"] == "assistant" and not is_learnt(m) else {} for m in messages]
+    return [{"role": m["role"], "content": m["content"], **weight} for m, weight in zip(messages, unlearnt)]
 
 
 def from_sharegpt(columns: dict) -> list[dict]:
@@ -56,6 +61,7 @@ def from_sharegpt(columns: dict) -> list[dict]:
         {
             "role": SPEAKERS.get(str(turn.get("from", turn.get("role")))),
             "content": turn.get("value", turn.get("content")),
+            **{key: turn[key] for key in MARKS if key in turn},
         }
         for turn in said
     ]
@@ -119,7 +125,8 @@ def to_sharegpt(messages: list[dict]) -> dict:
     names = {"user": "human", "assistant": "gpt"}
     if messages[0]["role"] == "text":
         raise Unfit("does_not_fit")
-    return {"conversations": [{"from": names.get(m["role"], m["role"]), "value": m["content"]} for m in messages]}
+    said = [{**m, "from": names.get(m["role"], m["role"]), "value": m["content"]} for m in messages]
+    return {"conversations": [{key: turn[key] for key in ("from", "value", "weight") if key in turn} for turn in said]}
 
 
 def to_chatml(messages: list[dict]) -> dict:

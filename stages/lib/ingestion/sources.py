@@ -4,11 +4,11 @@ import re
 from pathlib import Path
 from urllib.parse import unquote
 
-from stages.lib.archives import find_member, open_archive
 from stages.lib.errors import Stop
-from stages.lib.fetch import fetch_hub_dataset, fetch_url, fetch_wheel, parse_wheel_uri
-from stages.lib.local_files import fits, local_files, walk
-from stages.lib.raw_files import (
+from stages.lib.ingestion.archives import find_member, open_archive
+from stages.lib.ingestion.fetch import fetch_hub_dataset, fetch_url, fetch_wheel, parse_wheel_uri
+from stages.lib.ingestion.local_files import fits, local_files, walk
+from stages.lib.ingestion.raw_files import (
     PACKINGS,
     SUFFIXES,
     SUPPORTED,
@@ -21,7 +21,7 @@ from stages.lib.raw_files import (
     nothing_in,
     require_supported,
 )
-from stages.lib.web import redact
+from stages.lib.ingestion.web import redact
 
 HUB_URI = re.compile(r"hf://datasets/(?P<repo>[\w.-]+/[\w.-]+)(?:/(?P<glob>.+))?")
 HUB_FILES = [f"*{suffix}{packing}" for suffix in SUFFIXES for packing in ("", *PACKINGS)] + ["*.zip"]
