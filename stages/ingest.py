@@ -16,9 +16,9 @@ from collections import Counter
 
 from stages.lib.errors import Stop
 from stages.lib.files import json_line, whole_folder, write_json
-from stages.lib.formats import FORMATS
-from stages.lib.reading import Source, given_source, read, take_source
-from stages.lib.rows import Unfit
+from stages.lib.ingestion.formats import FORMATS
+from stages.lib.ingestion.reading import Source, given_source, read, take_source
+from stages.lib.ingestion.rows import Unfit
 from stages.lib.stage import plain_errors, stage
 
 

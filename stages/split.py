@@ -13,7 +13,12 @@ from pathlib import Path
 
 import numpy as np
 
-from stages.lib.assignment import (
+from stages.lib.errors import Stop
+from stages.lib.files import json_line, whole_folder, write_json
+from stages.lib.hashing import sha256_value
+from stages.lib.near import clusters
+from stages.lib.records import hash64
+from stages.lib.splitting.assignment import (
     GOLDEN,
     SPLITS,
     TEST,
@@ -25,15 +30,10 @@ from stages.lib.assignment import (
     lonely_tasks,
     stratified,
 )
-from stages.lib.errors import Stop
-from stages.lib.features import Features, features
-from stages.lib.files import json_line, whole_folder, write_json
-from stages.lib.gate import check
-from stages.lib.hashing import sha256_value
-from stages.lib.leaks import overlaps
-from stages.lib.mixture import Choice, cap_tasks, sample, strata
-from stages.lib.near import clusters
-from stages.lib.records import hash64
+from stages.lib.splitting.features import Features, features
+from stages.lib.splitting.gate import check
+from stages.lib.splitting.leaks import overlaps
+from stages.lib.splitting.mixture import Choice, cap_tasks, sample, strata
 from stages.lib.stage import stage
 
 GOLDEN_PARAMS = ("golden_groups", "golden_where", "golden_ratio")

@@ -4,8 +4,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from stages.lib.assignment import SPLITS, TRAIN, fractions, in_fair_order
-from stages.lib.features import Features
+from stages.lib.splitting.assignment import SPLITS, TRAIN, fractions, in_fair_order
+from stages.lib.splitting.features import Features
 
 
 class Choice(NamedTuple):

@@ -4,9 +4,9 @@ from collections import Counter, defaultdict
 from contextlib import ExitStack
 from pathlib import Path
 
+from stages.lib.cleaning.rules import Verdict
 from stages.lib.errors import Stop
 from stages.lib.files import json_line
-from stages.lib.rules import Verdict
 
 BOOKS = ("records", "dropped", "set_aside", "repaired", "pii", "ledger")
 

@@ -5,10 +5,10 @@ from pathlib import Path
 
 import numpy as np
 
-from stages.lib.assignment import SPLITS, TRAIN
 from stages.lib.errors import Stop
-from stages.lib.features import Features, features
-from stages.lib.leaks import overlaps
+from stages.lib.splitting.assignment import SPLITS, TRAIN
+from stages.lib.splitting.features import Features, features
+from stages.lib.splitting.leaks import overlaps
 
 
 def check(

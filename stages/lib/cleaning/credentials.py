@@ -5,7 +5,7 @@ import importlib
 import re
 from collections.abc import Iterator
 
-from stages.lib.contacts import ALNUM, NOBODY
+from stages.lib.cleaning.contacts import ALNUM, NOBODY
 
 PLUGINS = {  # of detect-secrets, with literals of which one stands in whatever the plugin finds
     "aws.AWSKeyDetector": ("AKIA", "ASIA", "ABIA", "ACCA", "A3T", "aws", "AWS"),

@@ -27,7 +27,7 @@ def joined(groups: np.ndarray, clusters: np.ndarray, max_rows: float) -> np.ndar
     """Groups that share a near-duplicate cluster become one, unless it would have more than `max_rows` rows.
 
     Similarity chains: where everything is a little like something else, one group would swallow the data. Such a chain
-    falls apart into its groups again, and `stages.lib.leaks` takes its near-duplicates out of train row by row.
+    falls apart into its groups again, and `lib.splitting.leaks` takes its near-duplicates out of train row by row.
 
     Returns:
         The number of the joined group of each row: the smallest of the groups in it.

@@ -8,9 +8,9 @@ documentation, and placeholders such as `ghp_xxxx`.
 from collections.abc import Collection
 from typing import NamedTuple
 
-from stages.lib.addresses import addresses
-from stages.lib.contacts import cards, emails, ibans, phones
-from stages.lib.credentials import secrets
+from stages.lib.cleaning.addresses import addresses
+from stages.lib.cleaning.contacts import cards, emails, ibans, phones
+from stages.lib.cleaning.credentials import secrets
 
 KINDS = ("email", "phone", "card", "iban", "ip", "secret")
 MASKS = tuple(f"[{kind.upper()}]" for kind in KINDS)

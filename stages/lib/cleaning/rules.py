@@ -4,10 +4,10 @@ import functools
 from collections import Counter
 from typing import NamedTuple
 
-from stages.lib.alignment import language, misaligned
-from stages.lib.pii import find, mask
+from stages.lib.cleaning.alignment import language, misaligned
+from stages.lib.cleaning.pii import find, mask
+from stages.lib.cleaning.repair import is_broken, repair
 from stages.lib.records import answer, chat_fault, is_text, question, whole_text, with_texts
-from stages.lib.repair import is_broken, repair
 
 WITHHELD = "[WITHHELD]"
 

@@ -5,10 +5,10 @@ from functools import lru_cache
 
 import numpy as np
 
-from stages.lib.features import Features
 from stages.lib.near import matches
 from stages.lib.ngrams import jaccard, shingle_hashes
 from stages.lib.records import answer
+from stages.lib.splitting.features import Features
 
 BOILERPLATE = 10  # rows; an n-gram of more rows of train is a phrase of the domain (Brown et al. 2020, appendix C)
 BLOCK = 2**13  # rows that are looked up together
