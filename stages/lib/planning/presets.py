@@ -1,0 +1,131 @@
+"""What a preset says for a method and a size of model, each value with where it comes from.
+
+`conservative` moves the model little and forgets little, `balanced` is what the guides begin with, `aggressive` fits
+the data hard. They are places to start: the validation loss decides.
+"""
+
+from typing import NamedTuple
+
+LORA = ("lora", "qlora", "int8")
+
+
+class Size(NamedTuple):
+    """LoRA's values for models with fewer than `below` parameters, in the middle preset."""
+
+    below: float
+    lora_r: int
+    batch: int
+    accumulation: int
+    learning_rate: float
+    max_length: int
+
+
+# 7B and 13B at 2e-4, above at 1e-4, 16 rows a step as 4 x 4, rank 64 for the largest: QLoRA (Dettmers et al. 2023,
+# https://arxiv.org/abs/2305.14314, table 9; scripts/finetune_guanaco_*.sh of artidoro/qlora). Rank 16 at 7B:
+# alignment-handbook, recipes/zephyr-7b-beta/sft/config_qlora.yaml. The smallest: this repository's default job. From
+# there the rate falls with the size (LoRA Without Regret, Schulman et al. 2025: small models want larger ones).
+SIZES = (
+    Size(1e9, 16, 8, 1, 1e-3, 512),
+    Size(4e9, 16, 8, 2, 3e-4, 1024),
+    Size(11e9, 16, 4, 4, 2e-4, 2048),
+    Size(30e9, 32, 2, 8, 2e-4, 2048),
+    Size(float("inf"), 64, 1, 16, 1e-4, 2048),
+)
+ON_GPU = 4e9  # parameters from which memory decides: activations are recomputed, optimiser states are paged
+
+
+class Preset(NamedTuple):
+    """How a preset differs from the values of the size."""
+
+    rank: float  # times the rank
+    scale: int  # lora_alpha / lora_r
+    rate: float  # times the learning rate
+    accumulation: int  # times the accumulated batches: a step of more rows is steadier
+    dropout: float
+    epochs: int
+    targets: str
+    weight_decay: float
+    warmup: float  # share of the steps
+    virtual_tokens: int
+    frozen: float  # full: share of the layers
+    freeze_embeddings: bool
+
+
+# Dropout 0.1 up to 13B and 0.05 above: QLoRA, table 9. Alpha of 1 to 2 times the rank, 1 to 3 epochs, weight decay
+# 0.01, 5 to 10 % warm-up: Unsloth's guide (https://docs.unsloth.ai/get-started/beginner-start-here/lora-hyperparameters-guide).
+# Half as fast again is torchtune's 3e-4 for 8B. All linear layers learn more, attention alone forgets less (Biderman et
+# al. 2024, https://arxiv.org/abs/2405.09673). 20 virtual tokens, 100 as the upper end: Lester et al. 2021,
+# https://arxiv.org/abs/2104.08691.
+PRESETS = {
+    "conservative": Preset(0.5, 1, 0.5, 2, 0.1, 1, "attention", 0.01, 0.1, 10, 0.5, True),
+    "balanced": Preset(1, 2, 1.0, 1, 0.05, 2, "all-linear", 0.01, 0.05, 20, 0.0, True),
+    "aggressive": Preset(2, 2, 1.5, 1, 0.0, 3, "all-linear", 0.0, 0.03, 100, 0.0, False),
+}
+SOFT_RATES = {
+    "prefix": 1e-2,
+    "prompt": 3e-2,
+    "ptuning": 1e-3,
+}  # PEFT's examples of each; they start from random numbers
+SOFT_EPOCHS = 3  # times the epochs: a prompt of a few vectors learns slowly
+FULL_RATE = 0.1  # times LoRA's rate (LoRA Without Regret); 2e-5 at 7B is also Llama 2's (arXiv:2307.09288, 3.1)
+
+
+def preset_params(name: str, method: str, parameters: float, layers: int | None, context: int | None) -> dict:
+    """The params that depend on preset, method and model, ready for `params.yaml`.
+
+    Args:
+        parameters: weights of the model. layers, context: None where they are not known; then no layer is frozen and
+            `max_length` is that of the size.
+    """
+    preset, size = PRESETS[name], next(size for size in SIZES if parameters < size.below)
+    soft, large = method in SOFT_RATES, parameters >= ON_GPU
+    whole = method == "full" and large  # 16 bytes a weight leave room for one row
+    values = {
+        "dtype": "bfloat16",  # QLoRA's authors saw one run in five fail in float16 (README of artidoro/qlora)
+        "max_length": min(size.max_length, context or size.max_length),
+        "method": method,
+        "use_rslora": False,  # the alphas here are meant for alpha / r
+        "freeze_layers": int(preset.frozen * (layers or 0)) if method == "full" else 0,
+        "unfreeze_schedule": None,
+        "num_train_epochs": preset.epochs * (SOFT_EPOCHS if soft else 1),
+        "per_device_train_batch_size": 1 if whole else size.batch,
+        "gradient_accumulation_steps": size.accumulation * preset.accumulation * (size.batch if whole else 1),
+        "gradient_checkpointing": large and method != "prefix",  # which would be put before each layer twice
+        "optim": optimiser(method) if large else "adamw_torch",
+        "learning_rate": learning_rate(method, preset, size),
+        "warmup_steps": preset.warmup,
+        "weight_decay": preset.weight_decay,
+        "max_grad_norm": 0.3 if method == "qlora" else 1.0,  # QLoRA, appendix B.2
+    }
+    return values | (lora_params(preset, size, method) if method in LORA else other_params(preset, method))
+
+
+def learning_rate(method: str, preset: Preset, size: Size) -> float:
+    """To two digits."""
+    rate = SOFT_RATES.get(method) or size.learning_rate * (FULL_RATE if method == "full" else 1)
+    return float(f"{rate * preset.rate:.1e}")
+
+
+def optimiser(method: str) -> str:
+    """For a model that fills the card: QLoRA pages its states; states of every weight are kept in 8 bits."""
+    return {"qlora": "paged_adamw_32bit", "full": "paged_adamw_8bit"}.get(method, "adamw_torch")
+
+
+def lora_params(preset: Preset, size: Size, method: str) -> dict:
+    """LoRA's own params; above 13B half of the dropout, as QLoRA has it."""
+    rank = int(size.lora_r * preset.rank)
+    values = {
+        "lora_r": rank,
+        "lora_alpha": rank * preset.scale,
+        "lora_dropout": preset.dropout if size.below < float("inf") else preset.dropout / 2,
+        "lora_target_modules": preset.targets,
+    }
+    return values | ({"bnb_4bit_use_double_quant": True} if method == "qlora" else {})
+
+
+def other_params(preset: Preset, method: str) -> dict:
+    """What full tuning and soft prompts need, and LoRA's options switched off."""
+    own = {"freeze_embeddings": preset.freeze_embeddings}
+    if method in SOFT_RATES:
+        own = {"num_virtual_tokens": preset.virtual_tokens, "packing": False}
+    return {"use_dora": False, "bias": "none", **own}
