@@ -5,7 +5,7 @@
     python -m stages.report readme   # writes that table into README.md
 
 Reads models/evaluation/{base,tuned}.jsonl, models/pilot/report.json, models/train/*.json and
-models/merge_proof.json; writes metrics/{evaluate,train}.json, metrics/plots/ and metrics/samples.md.
+models/merge_proof.json; writes metrics/{evaluate,train,diagnosis}.json, metrics/plots/ and metrics/samples.md.
 """
 
 import math
@@ -15,7 +15,8 @@ from pathlib import Path
 
 from stages.lib.errors import Stop
 from stages.lib.files import read_json, read_jsonl, write_json, write_text
-from stages.lib.metrics import Bleu, LabelAccuracy, RougeL
+from stages.lib.judging.diagnosis import DIAGNOSIS_PARAMS, as_metrics, as_text, diagnose
+from stages.lib.judging.metrics import Bleu, LabelAccuracy, RougeL
 from stages.lib.stage import plain_errors, stage
 
 SAMPLES = 10  # questions shown side by side
@@ -123,7 +124,7 @@ def with_table(readme: str, results: str) -> str:
 
 
 @stage("report")
-def main(_params, _fingerprint) -> None:
+def main(params, _fingerprint) -> None:
     rows = {model: list(read_jsonl(f"models/evaluation/{model}.jsonl")) for model in ("base", "tuned")}
     metrics, tasks = evaluation(rows)
     log, pilot = read_json("models/train/log.json"), read_json("models/pilot/report.json")
@@ -146,8 +147,12 @@ def main(_params, _fingerprint) -> None:
     write_json("metrics/plots/eval_loss.json", [{"step": e["step"], "loss": e["eval_loss"]} for e in validations])
     for split in ("test", "golden"):
         write_json(f"metrics/plots/tasks_{split}.json", [row for row in tasks if row["split"] == split])
+    verdicts = diagnose(log, params.select(DIAGNOSIS_PARAMS), rows["tuned"], rows["base"])
+    write_json("metrics/diagnosis.json", as_metrics(verdicts))
     write_text("metrics/samples.md", side_by_side(rows["base"], rows["tuned"]))
     print(table(metrics))
+    for verdict in verdicts:
+        print(as_text(verdict), file=sys.stderr)
 
 
 if __name__ == "__main__":

@@ -5,16 +5,16 @@ from collections.abc import Iterator
 
 import torch
 from tqdm import tqdm
-from transformers import PreTrainedModel
 
-from stages.lib.losses import head_weight, response_loss
-from stages.lib.rendering import IGNORE
+from stages.lib.tokens.rendering import IGNORE
+from stages.lib.training.losses import head_weight, response_loss
+from stages.lib.training.tuned import answer_start, hidden_states, plain
 
 
-def score(model: PreTrainedModel, rows: list[dict], batch_size: int) -> list[tuple[float, int]]:
+def score(model: torch.nn.Module, rows: list[dict], batch_size: int) -> list[tuple[float, int]]:
     """The summed cross-entropy (nats) over the labelled tokens of each row, and how many tokens those are.
 
-    `rows` have input_ids and labels (see `lib.rendering`); the result is in their order.
+    `model` may have an adapter. `rows` have input_ids and labels (`lib.tokens.rendering`); the result is in that order.
     """
     model.eval()
     scores: list[tuple[float, int]] = [(0.0, 0)] * len(rows)
@@ -31,21 +31,21 @@ def score(model: PreTrainedModel, rows: list[dict], batch_size: int) -> list[tup
     return scores
 
 
-def row_losses(model: PreTrainedModel, ids: torch.Tensor, labels: torch.Tensor) -> list[tuple[float, int]]:
+def row_losses(model: torch.nn.Module, ids: torch.Tensor, labels: torch.Tensor) -> list[tuple[float, int]]:
     """The summed loss and token count of each row of a batch; padding on the right needs no mask."""
-    weight, ids, labels = head_weight(model), ids.to(model.device), labels.to(model.device)
+    weight, ids, labels = head_weight(plain(model)), ids.to(model.device), labels.to(model.device)
     if weight is not None:
-        hidden = model.get_decoder()(input_ids=ids, use_cache=False).last_hidden_state
+        hidden = hidden_states(model, ids)
         found = [response_loss(hidden[i : i + 1], weight, labels[i : i + 1]) for i in range(len(ids))]
         return [(total.item(), tokens) for total, tokens in found]
-    logits = model(input_ids=ids, use_cache=False).logits[:, :-1].float()
+    logits = model(input_ids=ids, use_cache=False).logits[:, -ids.shape[1] : -1].float()
     targets = labels[:, 1:]
     losses = torch.nn.functional.cross_entropy(logits.transpose(1, 2), targets, ignore_index=IGNORE, reduction="none")
     return list(zip(losses.sum(1).tolist(), (targets != IGNORE).sum(1).tolist()))
 
 
 def generate(
-    model: PreTrainedModel, prompts: list[list[int]], max_new_tokens: int, batch_size: int, end_id: int
+    model: torch.nn.Module, prompts: list[list[int]], max_new_tokens: int, batch_size: int, end_id: int
 ) -> list[list[int]]:
     """The greedy continuation of each prompt, in the order of the prompts.
 
@@ -58,15 +58,15 @@ def generate(
         ids = torch.tensor([[end_id] * (longest - len(prompts[i])) + prompts[i] for i in batch])
         mask = torch.tensor([[0] * (longest - len(prompts[i])) + [1] * len(prompts[i]) for i in batch])
         with torch.no_grad():
-            out = model.generate(
-                input_ids=ids.to(model.device),
-                attention_mask=mask.to(model.device),
+            given, start = answer_start(model, ids.to(model.device), mask.to(model.device))
+            out = plain(model).generate(
+                **given,
                 max_new_tokens=max_new_tokens,
                 do_sample=False,
                 eos_token_id=end_id,
                 pad_token_id=end_id,
             )
-        for i, tokens in zip(batch, out[:, longest:].tolist()):
+        for i, tokens in zip(batch, out[:, start:].tolist()):
             answers[i] = tokens[: tokens.index(end_id) + 1] if end_id in tokens else tokens
     return answers
 
