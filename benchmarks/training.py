@@ -19,12 +19,14 @@ import torch
 from peft import LoraConfig
 from trl import SFTConfig, SFTTrainer
 
-from stages.lib.adapter import lora_config
 from stages.lib.files import read_jsonl
-from stages.lib.generation import score
-from stages.lib.modeling import load_model, settle
-from stages.lib.rendering import fit, load_tokenizer
-from stages.lib.trainer import ResponseTrainer, dataset, sft_config
+from stages.lib.judging.generation import score
+from stages.lib.tokens.rendering import fit, load_tokenizer
+from stages.lib.training.adapter import lora_config
+from stages.lib.training.batches import dataset
+from stages.lib.training.modeling import load_model, settle
+from stages.lib.training.optimisation import sft_config
+from stages.lib.training.trainer import ResponseTrainer
 
 ROWS = 80
 PARAMETERS = 134_515_008  # of models/base; with its weights frozen, training takes 4 FLOPs a parameter and token
@@ -61,7 +63,7 @@ def plain_trainer(rows: list[dict], grouped: bool) -> SFTTrainer:
 def our_trainer(rows: list[dict]) -> ResponseTrainer:
     """The trainer of `stages.train` with the settings of `params.yaml`."""
     settle(0, 2)
-    config = sft_config(Path(".ckpt/benchmark"), "bfloat16", 0.0, gradient_checkpointing=False, **COMMON)
+    config = sft_config(Path(".ckpt/benchmark"), "bfloat16", gradient_checkpointing=False, **COMMON)
     lora = lora_config("models/base", 16, 32, 0.0, "all-linear")
     model, tokenizer = load_model("models/base", "bfloat16"), load_tokenizer("models/base")
     return ResponseTrainer(model, tokenizer, config, lora, rows, [])

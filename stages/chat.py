@@ -11,33 +11,34 @@ import torch
 from transformers import TextStreamer
 
 from stages.lib.errors import Stop
-from stages.lib.modeling import load_model, settle
 from stages.lib.params import load_yaml
-from stages.lib.rendering import conversation, end_token_id, load_tokenizer, render_prompt
 from stages.lib.stage import plain_errors
+from stages.lib.tokens.rendering import conversation, end_token_id, load_tokenizer, render_prompt
+from stages.lib.training.modeling import settle
+from stages.lib.training.tuned import answer_start, load_tuned, plain
 
 FOLDERS = {"base": "models/base", "tuned": "models/merged"}
 
 
 def stream(folder: str, question: str, dtype: str, system_prompt: str | None, max_new_tokens: int) -> str:
     """Print the greedy answer to `question` word by word and return it."""
-    if not Path(folder, "config.json").exists():
+    if not Path(folder, "tokenizer_config.json").exists():
         raise Stop(f"{folder} is missing; run `dvc repro merge` (or `dvc pull`) first.")
-    tokenizer, model = load_tokenizer(folder), load_model(folder, dtype)
+    tokenizer, model = load_tokenizer(folder), load_tuned(folder, dtype)
     messages = conversation({"messages": [{"role": "user", "content": question}]}, system_prompt)
     prompt = torch.tensor([render_prompt(tokenizer, messages)], device=model.device)
     end = end_token_id(tokenizer)
     with torch.no_grad():
-        tokens = model.generate(
-            input_ids=prompt,
-            attention_mask=torch.ones_like(prompt),
+        given, start = answer_start(model, prompt, torch.ones_like(prompt))
+        tokens = plain(model).generate(
+            **given,
             max_new_tokens=max_new_tokens,
             do_sample=False,
             eos_token_id=end,
             pad_token_id=end,
             streamer=TextStreamer(tokenizer, skip_prompt=True, skip_special_tokens=True),
         )
-    return tokenizer.decode(tokens[0, prompt.shape[1] :], skip_special_tokens=True)
+    return tokenizer.decode(tokens[0, start:], skip_special_tokens=True).strip()
 
 
 def main(arguments: list[str] | None = None) -> None:

@@ -1,35 +1,41 @@
-"""Merge the adapter into its base and prove the result.
+"""Merge what was trained into its base and prove the result.
 
     python -m stages.merge
 
 Reads models/base and models/adapter; writes models/merged, a standard Hugging Face folder, and
-models/merge_proof.json.
+models/merge_proof.json. A soft prompt (prefix, prompt, ptuning) has no weights to merge: models/merged is then the
+adapter with its base in the folder `base`, which `lib.training.tuned.load_tuned` puts together.
 """
 
 from pathlib import Path
 
 import torch
 from peft import PeftModel, get_peft_model_state_dict
-from safetensors import safe_open
 
 from stages.lib.errors import Stop
 from stages.lib.files import read_jsonl, whole_folder, write_json
-from stages.lib.modeling import load_model, settle, unquantize
-from stages.lib.provenance import check_base
-from stages.lib.rendering import fit, load_tokenizer
 from stages.lib.stage import stage
+from stages.lib.tokens.rendering import fit, load_tokenizer
+from stages.lib.training.adapter import QUANTIZATION
+from stages.lib.training.modeling import load_model, resolve_dtype, settle, unquantize
+from stages.lib.training.provenance import check_base, shapes
+from stages.lib.training.tuned import has_soft_prompt, load_tuned, save_soft_prompt
 
 # Largest relative difference ‖merged - (base + adapter)‖ / ‖base + adapter‖ of the probe logits, both computed
 # in float32. Rounding the merged weights to bfloat16 (8 bits) gives about 0.005; float32 weights give 1e-6.
-TOLERANCE = {"bfloat16": 0.02, "float32": 1e-4}
+TOLERANCE = {"bfloat16": 0.02, "float16": 0.0025, "float32": 1e-4}
 PROBE_ROWS = 8
 
 
 def logits_of(model, rows: list[dict]) -> torch.Tensor:
     """The logits over each token of each row, one after another, shape (tokens, vocabulary), float32."""
     model.eval()
+    found = []
     with torch.no_grad():
-        return torch.cat([model(input_ids=torch.tensor([row["input_ids"]])).logits[0].float() for row in rows])
+        for row in rows:
+            ids = torch.tensor([row["input_ids"]])
+            found.append(model(input_ids=ids).logits[0, -ids.shape[1] :].float())  # a soft prompt's own go
+    return torch.cat(found)
 
 
 def difference(found: torch.Tensor, reference: torch.Tensor) -> float:
@@ -37,28 +43,52 @@ def difference(found: torch.Tensor, reference: torch.Tensor) -> float:
     return (torch.linalg.norm(found - reference) / torch.linalg.norm(reference)).item()
 
 
-def trained_base(base: str, method: str):
+def trained_base(base: Path | str, method: str, dtype: str = "bfloat16", double_quant: bool = True):
     """The base in float32 on the CPU, with the very weights that the adapter was trained on.
 
-    A QLoRA adapter has learnt to mend the errors of its 4-bit base; on the original weights those corrections
-    are errors themselves. So the NF4 weights are de-quantised, and the adapter goes on top of them.
+    An adapter on a quantised base has learnt to mend that base's errors; on the original weights those corrections are
+    errors themselves. So the NF4 or int8 weights are de-quantised to the `dtype` they were multiplied in, and the
+    adapter goes on top of them.
     """
-    if method == "qlora":
-        return unquantize(load_model(base, "bfloat16", quantize=True).dequantize()).float().cpu()
-    return load_model(base, "float32").cpu()
+    if method not in QUANTIZATION:
+        return load_model(base, "float32").cpu()
+    model = load_model(base, dtype, QUANTIZATION[method], double_quant)
+    return unquantize(model.dequantize(getattr(torch, dtype))).float().cpu()
 
 
-def add_adapter(base_model, adapter: str) -> PeftModel:
+def add_adapter(base_model, adapter: Path | str) -> PeftModel:
     """Put the adapter on the base; `Stop` if it does not fill exactly the weights it should."""
-    model = PeftModel.from_pretrained(base_model, adapter)
-    with safe_open(Path(adapter, "adapter_model.safetensors"), framework="pt") as file:
-        found = set(file.keys())
-    wanted = set(get_peft_model_state_dict(model))
+    found = set(shapes(adapter, "adapter_model"))
+    try:
+        model = PeftModel.from_pretrained(base_model, adapter)
+    except (KeyError, RuntimeError) as error:
+        reason = str(error).strip().splitlines()[-1].strip()
+        raise Stop(f"{adapter} does not fit its base ({reason}); train again.") from None
+    wanted = set(get_peft_model_state_dict(model, save_embedding_layers=False))
     if found != wanted:
         raise Stop(
             f"{adapter} lacks {len(wanted - found)} weights and has {len(found - wanted)} too many; train again."
         )
     return model
+
+
+def whole_model(adapter: Path | str, base: Path | str):
+    """The fully tuned model in float32 on the CPU; `Stop` if its weights are not shaped as the base's."""
+    found, wanted = shapes(adapter), shapes(base)
+    odd = sorted(name for name in found.keys() | wanted.keys() if found.get(name) != wanted.get(name))
+    if odd:
+        raise Stop(f"{adapter} does not fit {base}: {len(odd)} weights differ in shape, '{odd[0]}' first; train again.")
+    return load_model(adapter, "float32").cpu()
+
+
+def write_merged(tuned, folder: Path, dtype: str, adapter: Path, base: Path) -> None:
+    """Write the model that `load_tuned` reads, in `dtype`; a soft prompt and its base as they are."""
+    if has_soft_prompt(tuned):
+        save_soft_prompt(adapter, base, folder)
+        print("a soft prompt cannot be merged into weights: models/merged holds it and the base in one folder")
+        return
+    merged = tuned.merge_and_unload(safe_merge=True) if isinstance(tuned, PeftModel) else tuned
+    merged.to(getattr(torch, dtype)).save_pretrained(folder)
 
 
 def prove(base: torch.Tensor, tuned: torch.Tensor, merged: torch.Tensor, tolerance: float) -> dict[str, float]:
@@ -83,23 +113,34 @@ def prove(base: torch.Tensor, tuned: torch.Tensor, merged: torch.Tensor, toleran
     return figures
 
 
+def merge(base: Path, adapter: Path, folder: Path, rows: list[dict], dtype: str, trained: dict) -> dict[str, float]:
+    """Write base + adapter into `folder` in `dtype`, and return the proof on rendered `rows`.
+
+    `trained` says how the adapter was: `method`, and for a quantised base `dtype` and `double_quant`.
+
+    Raises:
+        Stop: the adapter does not fit the base, or the proof fails.
+    """
+    shapes(base)  # whole, before anything is loaded
+    how = {key: trained[key] for key in ("dtype", "double_quant") if key in trained}
+    model = trained_base(base, trained["method"], **how)
+    base_logits = logits_of(model, rows)
+    tuned = whole_model(adapter, base) if trained["method"] == "full" else add_adapter(model, adapter)
+    tuned_logits = logits_of(tuned, rows)
+    write_merged(tuned, folder, dtype, adapter, base)
+    load_tokenizer(base).save_pretrained(folder)
+    return prove(base_logits, tuned_logits, logits_of(load_tuned(folder, "float32").cpu(), rows), TOLERANCE[dtype])
+
+
 @stage("merge")
 def main(params, _fingerprint) -> None:
     settle(0, params.num_threads)
-    provenance = check_base("models/adapter", "models/base")
-    tokenizer = load_tokenizer("models/base")
-    rows, _ = fit(tokenizer, read_jsonl("data/split/val.jsonl"), params.system_prompt, params.max_length)
-    rows = rows[:PROBE_ROWS]
-    base = trained_base("models/base", provenance["method"])
+    base, adapter = Path("models/base"), Path("models/adapter")
+    trained = check_base(adapter, base)
+    records = read_jsonl("data/split/val.jsonl")
+    rows, _ = fit(load_tokenizer(base), records, params.system_prompt, params.max_length, params.max_turns)
     with whole_folder("models/merged") as folder:
-        base_logits = logits_of(base, rows)
-        tuned = add_adapter(base, "models/adapter")
-        tuned_logits = logits_of(tuned, rows)
-        merged = tuned.merge_and_unload(safe_merge=True).to(getattr(torch, params.dtype))
-        merged.save_pretrained(folder)
-        tokenizer.save_pretrained(folder)
-        reloaded = logits_of(load_model(folder, "float32").cpu(), rows)
-        figures = prove(base_logits, tuned_logits, reloaded, TOLERANCE[params.dtype])
+        figures = merge(base, adapter, folder, rows[:PROBE_ROWS], resolve_dtype(params.dtype), trained)
     write_json("models/merge_proof.json", figures)
     print(f"merged; logits differ from base + adapter by {figures['merged_against_adapter']:.5f} (relative)")
 

@@ -22,29 +22,23 @@ from stages.lib.errors import Stop
 from stages.lib.files import json_text, read_json, read_jsonl, whole_file
 from stages.lib.hashing import file_hashes, sha256_file, sha256_value
 from stages.lib.params import load_yaml
-from stages.lib.provenance import PROVENANCE, check_base
 from stages.lib.stage import plain_errors, stage
+from stages.lib.training.provenance import check_base
 
 ARCHIVE = Path("models/tunelock-adapter.tar.gz")
 SUMS = "SHA256SUMS"
-ADAPTER = ("adapter_config.json", "adapter_model.safetensors", PROVENANCE)
 TOKENIZER = ("chat_template.jinja", "tokenizer.json", "tokenizer_config.json")
 METRICS = ("metrics/data.json", "metrics/split.json", "metrics/train.json", "metrics/evaluate.json")
 RUNTIME = ("torch", "transformers", "peft", "safetensors")  # what the README's lines import
 
 README = """# {base} tuned with {method}
 
-A PEFT adapter. It belongs to the base weights with sha256 `{sha}` (names and contents of the model
-folder, see `metadata.json`) and to no other, whatever their shape.
+{what} the base weights with sha256 `{sha}` (names and contents of
+the model folder, see `metadata.json`) and {other}.
 
     pip install -r requirements.txt
 
-    from peft import PeftModel
-    from transformers import AutoModelForCausalLM, AutoTokenizer
-
-    tokenizer = AutoTokenizer.from_pretrained(".")
-    base = AutoModelForCausalLM.from_pretrained("FOLDER/OF/THE/BASE", dtype="{dtype}")
-    model = PeftModel.from_pretrained(base, ".")
+{load}
     chat = [{{"role": "user", "content": {question}}}]
     inputs = tokenizer.apply_chat_template(chat, add_generation_prompt=True, return_tensors="pt", return_dict=True)
     print(tokenizer.decode(model.generate(**inputs, max_new_tokens=200)[0]))
@@ -55,16 +49,30 @@ tuned {after:.2f}. The terms of the data are in NOTICE; it was trained on:
 {sources}
 """
 
+ADAPTER = """    from peft import PeftModel
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    tokenizer = AutoTokenizer.from_pretrained(".")
+    base = AutoModelForCausalLM.from_pretrained("FOLDER/OF/THE/BASE", dtype="{dtype}")
+    model = PeftModel.from_pretrained(base, ".")"""
+WHOLE_MODEL = """    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    tokenizer = AutoTokenizer.from_pretrained(".")
+    model = AutoModelForCausalLM.from_pretrained(".", dtype="{dtype}")"""
+
 
 def contents(
     params: dict, metrics: dict, hashes: dict, provenance: dict, dependencies: list[str], notice: str, question: str
 ) -> dict:
     """The texts of the package that are made here, by name; `question` is the example in its README."""
+    whole = provenance["method"] == "full"
     readme = README.format(
+        what="The whole model. It was tuned from" if whole else "A PEFT adapter. It belongs to",
+        other="from no other" if whole else "to no other, whatever their shape",
+        load=(WHOLE_MODEL if whole else ADAPTER).format(dtype=params["dtype"]),
         base=provenance["base_model"],
         method=provenance["method"],
         sha=provenance["base_sha256"],
-        dtype=params["dtype"],
         before=metrics["evaluate"]["test_perplexity_base"],
         after=metrics["evaluate"]["test_perplexity_tuned"],
         question=json.dumps(question, ensure_ascii=False),
@@ -132,7 +140,7 @@ def main(_params, _fingerprint) -> None:
     hashes = {"code": sha256_value(file_hashes("stages")), "data": splits, "base": file_hashes("models/base")}
     metrics = {Path(path).stem: read_json(path) for path in METRICS}
     project = tomllib.loads(Path("pyproject.toml").read_text())["project"]
-    files = {name: Path("models/adapter", name).read_bytes() for name in ADAPTER}
+    files = {file.name: file.read_bytes() for file in sorted(Path("models/adapter").iterdir())}
     files |= {name: Path("models/base", name).read_bytes() for name in TOKENIZER if Path("models/base", name).exists()}
     files |= contents(
         load_yaml("params.yaml"), metrics, hashes, provenance, project["dependencies"], Path("NOTICE").read_text(),

@@ -9,30 +9,38 @@ and models/pilot/go, whose content never changes: train re-runs when its own inp
 import math
 import shutil
 
-from stages.lib.adapter import LORA_PARAMS, lora_config
-from stages.lib.checkpoints import checkpoint_root
 from stages.lib.errors import Stop
 from stages.lib.files import read_jsonl, write_json, write_text
-from stages.lib.generation import generate, score
-from stages.lib.modeling import load_model, settle
-from stages.lib.records import answer, is_text
-from stages.lib.rendering import IGNORE, end_token_id, fit, load_tokenizer
+from stages.lib.judging.generation import generate, score
+from stages.lib.records import is_learnt, is_text
 from stages.lib.stage import stage
-from stages.lib.trainer import OPTIMISATION_PARAMS, ResponseTrainer, sft_config
+from stages.lib.tokens.rendering import IGNORE, conversation, end_token_id, fit, load_tokenizer
+from stages.lib.training.adapter import PEFT_PARAMS, QUANTIZATION, peft_config
+from stages.lib.training.checkpoints import checkpoint_root
+from stages.lib.training.modeling import load_model, resolve_dtype, settle
+from stages.lib.training.optimisation import OPTIMISATION_PARAMS, sft_config
+from stages.lib.training.trainer import Extras, ResponseTrainer
 
 PROBE_ROWS = 32  # enough for a stable mean, a few seconds to score
 
 
-def mislabelled(tokenizer, records: list[dict], rows: list[dict]) -> list[str]:
-    """The ids of rows whose labels, decoded, are not the answers with their end tokens, no more and no less."""
-    end = tokenizer.decode([end_token_id(tokenizer)])
-    said = {record["id"]: [m["content"] for m in record["messages"] if m["role"] == "assistant"] for record in records}
-    wanted = {key: "".join(text.strip() + end for text in answers) for key, answers in said.items()}
-    wanted |= {record["id"]: answer(record) + tokenizer.eos_token for record in records if is_text(record)}
-    return [
-        row["id"] for row in rows
-        if tokenizer.decode([label for label in row["labels"] if label != IGNORE]) != wanted[row["id"]]
-    ]  # fmt: skip
+def mislabelled(tokenizer, records: list[dict], rows: list[dict], max_turns: int | None) -> list[str]:
+    """The ids of rows whose labels, decoded, are not the answers with their end tokens, no more and no less.
+
+    White space does not count: templates trim it, and some tokenizers put some before a text.
+    """
+    wanted = {}
+    for record in records:
+        end = tokenizer.eos_token if is_text(record) else tokenizer.decode([end_token_id(tokenizer)])
+        learnt = filter(is_learnt, conversation(record, None, max_turns))
+        wanted[record["id"]] = bare("".join(message["content"] + end for message in learnt))
+    found = {row["id"]: tokenizer.decode([label for label in row["labels"] if label != IGNORE]) for row in rows}
+    return [key for key, text in found.items() if bare(text) != wanted[key]]
+
+
+def bare(text: str) -> str:
+    """A text without its white space."""
+    return "".join(text.split())
 
 
 def mean_loss(scores: list[tuple[float, int]]) -> float:
@@ -63,41 +71,41 @@ def verdict(too_long: int, rows: int, limit: float, mislabelled: list[str], befo
 @stage("pilot")
 def main(params, fingerprint) -> None:
     settle(params.seed, params.num_threads)
-    tokenizer = load_tokenizer("models/base")
+    dtype, tokenizer = resolve_dtype(params.dtype), load_tokenizer("models/base")
     golden = list(read_jsonl("data/split/golden.jsonl"))
-    train_rows, too_long = fit(tokenizer, read_jsonl("data/split/train.jsonl"), params.system_prompt, params.max_length)
-    rows, _ = fit(tokenizer, golden, params.system_prompt, params.max_length)
+    how = params.system_prompt, params.max_length, params.max_turns
+    train_rows, too_long = fit(tokenizer, read_jsonl("data/split/train.jsonl"), *how)
+    rows, _ = fit(tokenizer, golden, *how)
     if not rows or not train_rows:
         raise Stop(f"no-go: every row is longer than max_length {params.max_length}; raise it.")
-    peft_config = lora_config("models/base", **params.select(LORA_PARAMS))
-    model = load_model("models/base", params.dtype, quantize=params.method == "qlora")
-    probe, prompts = (
-        rows[:PROBE_ROWS],
-        [row["input_ids"][: row["prompt_length"]] for row in rows[: params.pilot_samples] if row["prompt_length"]],
-    )
+    adapter = peft_config("models/base", **params.select(PEFT_PARAMS))
+    kept_in = "float32" if params.method == "full" else dtype
+    model = load_model("models/base", kept_in, QUANTIZATION.get(params.method), params.bnb_4bit_use_double_quant)
+    asked = [row for row in rows[: params.pilot_samples] if row["prompt_length"]]  # a raw text asks nothing
+    prompts = [row["input_ids"][: row["prompt_length"]] for row in asked]
 
     def look(model) -> tuple[float, list[str]]:
-        end = end_token_id(tokenizer)
+        end = end_token_id(tokenizer) if prompts else None
         answers = generate(model, prompts, params.max_new_tokens, params.eval_batch_size, end)
-        loss = mean_loss(score(model, probe, params.eval_batch_size))
+        loss = mean_loss(score(model, rows[:PROBE_ROWS], params.eval_batch_size))
         return loss, [tokenizer.decode(tokens, skip_special_tokens=True) for tokens in answers]
 
     before, answers_before = look(model)
     root = checkpoint_root("pilot", fingerprint[:16])
     config = sft_config(
-        root, params.dtype, max_steps=params.pilot_steps, save_strategy="no", **params.select(OPTIMISATION_PARAMS)
+        root, dtype, max_steps=params.pilot_steps, save_strategy="no", **params.select(OPTIMISATION_PARAMS)
     )
-    trainer = ResponseTrainer(model, tokenizer, config, peft_config, rows, [])
+    trainer = ResponseTrainer(model, tokenizer, config, adapter, rows, [], Extras(packing=params.packing))
     trainer.train()
-    after, answers_after = look(trainer.model.get_base_model())
+    after, answers_after = look(trainer.model)
     shutil.rmtree(root, ignore_errors=True)
     reasons = verdict(
         len(too_long), len(too_long) + len(train_rows), params.pilot_max_too_long,
-        mislabelled(tokenizer, golden, rows), before, after,
+        mislabelled(tokenizer, golden, rows, params.max_turns), before, after,
     )  # fmt: skip
     write_json("models/pilot/samples.json", [
         {"id": row["id"], "before": old, "after": new}
-        for row, old, new in zip(rows, answers_before, answers_after)
+        for row, old, new in zip(asked, answers_before, answers_after)
     ])  # fmt: skip
     write_json("models/pilot/report.json", {
         "go": not reasons,
@@ -105,6 +113,7 @@ def main(params, fingerprint) -> None:
         "loss_before": before,
         "loss_after": after,
         "train_rows_too_long": len(too_long),
+        "rows_shortened": sum(row["turns_left_out"] > 0 for row in train_rows),
         "control_strings": sum(row["controls"] for row in train_rows),
     })  # fmt: skip
     if reasons:

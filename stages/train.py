@@ -1,27 +1,61 @@
-"""Fine-tune the base model with LoRA or QLoRA on the train split; resumes after a crash to the same bits.
+"""Fine-tune the base model on the train split by any of the methods; resumes after a crash to the same bits.
 
     python -m stages.train
 
-Reads models/base, data/split/{train,val}.jsonl and the pilot's go; writes models/adapter (the checkpoint with the
-lowest validation loss), models/train/log.json (the curves) and models/train/too_long.json.
+Reads models/base, data/split/{train,val}.jsonl and the pilot's go; writes models/adapter (what was trained, of the
+checkpoint with the lowest validation loss), models/train/log.json (the curves) and models/train/too_long.json.
 """
 
+import functools
 import shutil
 from pathlib import Path
+from types import SimpleNamespace
 
-from stages.lib.adapter import LORA_PARAMS, lora_config
-from stages.lib.checkpoints import checkpoint_root, checkpoints, latest_whole
+from transformers import TrainerState
+
 from stages.lib.errors import Stop
 from stages.lib.files import read_jsonl, whole_folder, write_json
 from stages.lib.hashing import sha256_value
-from stages.lib.modeling import hardware, load_model, settle
-from stages.lib.progress import announce_cost
-from stages.lib.provenance import record_base
-from stages.lib.rendering import fit, load_tokenizer
+from stages.lib.planning.memory import MEMORY_PARAMS
+from stages.lib.planning.shortage import within_memory
 from stages.lib.stage import only_one, stage
-from stages.lib.trainer import OPTIMISATION_PARAMS, ResponseTrainer, best_step, curve, sft_config
+from stages.lib.tokens.rendering import fit, load_tokenizer
+from stages.lib.training.adapter import PEFT_PARAMS, QUANTIZATION, peft_config
+from stages.lib.training.checkpoints import checkpoint_root, checkpoints, latest_whole
+from stages.lib.training.curves import best_step, curve
+from stages.lib.training.freezing import freeze
+from stages.lib.training.modeling import hardware, load_model, resolve_dtype, settle
+from stages.lib.training.optimisation import OPTIMISATION_PARAMS, sft_config
+from stages.lib.training.progress import announce_cost
+from stages.lib.training.provenance import keep_weights, record_base
+from stages.lib.training.regularization import penalty
+from stages.lib.training.trackers import callbacks, runs_folder
+from stages.lib.training.trainer import Extras, ResponseTrainer
+from stages.lib.training.watch import Doctor
 
-ADAPTER_FILES = ("adapter_config.json", "adapter_model.safetensors")
+FREEZING_PARAMS = ("freeze_embeddings", "freeze_layers", "unfreeze_schedule")
+BATCH_PARAMS = ("per_device_train_batch_size", "max_length", "packing")
+PENALTY_PARAMS = ("regularization", "regularization_weight")
+
+
+def load_rows(tokenizer, records: list[dict], split: str, system_prompt, max_length: int, max_turns) -> tuple:
+    """The rendered rows of a split, with the task and source of their records, and the ids of those too long."""
+    rows, left_out = fit(tokenizer, records, system_prompt, max_length, max_turns)
+    if not rows:
+        raise Stop(f"every row of data/split/{split}.jsonl is longer than max_length {max_length}; raise it.")
+    about = {record["id"]: {"task": record["task"], "source": record["source"]} for record in records}
+    return [row | about[row["id"]] for row in rows], [row["id"] for row in left_out]
+
+
+def weigh(rows: list[dict], weights: dict[str, float] | None) -> list[dict]:
+    """Rows with the `weight` of their task in the loss, scaled so that a row counts 1 on average."""
+    if not weights:
+        return rows
+    unknown = sorted(weights.keys() - {row["task"] for row in rows})
+    if unknown:
+        raise Stop(f"task_loss_weights: no row of train has the task '{unknown[0]}'; correct its name or take it out.")
+    mean = sum(weights.get(row["task"], 1.0) for row in rows) / len(rows)
+    return [row | {"weight": weights.get(row["task"], 1.0) / mean} for row in rows]
 
 
 def train(trainer: ResponseTrainer, root: Path) -> tuple[Path, list[dict]]:
@@ -33,43 +67,63 @@ def train(trainer: ResponseTrainer, root: Path) -> tuple[Path, list[dict]]:
     resume_from = latest_whole(root)
     if resume_from:
         print(f"going on from {resume_from}")
-    trainer.train(resume_from_checkpoint=str(resume_from) if resume_from else None)
+        trainer.state = TrainerState.load_from_json(str(resume_from / "trainer_state.json"))
+    if not resume_from or not trainer.is_over(trainer.state):  # over: it was killed before the result was handed on
+        trainer.train(resume_from_checkpoint=str(resume_from) if resume_from else None)
     history = trainer.state.log_history
     return checkpoints(root)[best_step(history)], curve(history)
+
+
+def extras(params, model, rows: list[dict], trackers: list) -> Extras:
+    """What the run has beside the loss over its rows, as the params say."""
+    replay = {name for name, source in params.sources.items() if source.get("role") == "replay"}
+    return Extras(
+        packing=params.packing,
+        patience=params.early_stopping_patience,
+        penalty=functools.partial(
+            penalty, **params.select(PENALTY_PARAMS), rows=[row for row in rows if row["source"] in replay],
+            batch_size=params.per_device_train_batch_size, seed=params.seed,
+        ),
+        unfreezing=freeze(model, **params.select(FREEZING_PARAMS)) if params.method == "full" else None,
+        callbacks=[*trackers, Doctor()],
+    )  # fmt: skip
 
 
 @stage("train")
 def main(params, fingerprint) -> None:
     settle(params.seed, params.num_threads)
-    tokenizer = load_tokenizer("models/base")
-    splits = {name: read_jsonl(f"data/split/{name}.jsonl") for name in ("train", "val")}
+    dtype, tokenizer = resolve_dtype(params.dtype), load_tokenizer("models/base")
     rows, too_long = {}, {}
-    for name, records in splits.items():
-        rows[name], left_out = fit(tokenizer, records, params.system_prompt, params.max_length)
-        too_long[name] = [row["id"] for row in left_out]
-        if not rows[name]:
-            raise Stop(f"every row of data/split/{name}.jsonl is longer than max_length {params.max_length}; raise it.")
-    peft_config = lora_config("models/base", **params.select(LORA_PARAMS))
+    for split in ("train", "val"):
+        records = list(read_jsonl(f"data/split/{split}.jsonl"))
+        rows[split], too_long[split] = load_rows(
+            tokenizer, records, split, params.system_prompt, params.max_length, params.max_turns
+        )
+    adapter = peft_config("models/base", **params.select(PEFT_PARAMS))
     # Checkpoints are bound to the hardware too: resuming on another kind would mix two runs.
-    root = checkpoint_root("train", sha256_value([fingerprint, hardware()])[:16])
+    key = sha256_value([fingerprint, hardware()])[:16]
+    root = checkpoint_root("train", key)
     config = sft_config(
-        root,
-        params.dtype,
-        num_train_epochs=params.num_train_epochs,
-        eval_strategy="steps",
-        eval_steps=params.eval_steps,
-        save_steps=params.eval_steps,
-        **params.select(OPTIMISATION_PARAMS),
-    )
-    with only_one("train", root):
-        model = load_model("models/base", params.dtype, quantize=params.method == "qlora")
+        root, dtype, num_train_epochs=params.num_train_epochs, eval_strategy="steps", eval_steps=params.eval_steps,
+        save_steps=params.eval_steps, save_total_limit=params.save_total_limit, **params.select(OPTIMISATION_PARAMS),
+    )  # fmt: skip
+    settings = params.select(PEFT_PARAMS) | params.select(OPTIMISATION_PARAMS)
+    trackers = callbacks(params.report_to, runs_folder(), key, settings)
+    memory_settings = SimpleNamespace(**params.select(MEMORY_PARAMS), **params.select(BATCH_PARAMS))
+    with only_one("train", root), within_memory("models/base", rows["train"], memory_settings):
+        # Full tuning changes the weights by less than bfloat16 can tell apart, so they are kept in float32.
+        kept_in = "float32" if params.method == "full" else dtype
+        double_quant = params.bnb_4bit_use_double_quant
+        model = load_model("models/base", kept_in, QUANTIZATION.get(params.method), double_quant)
         announce_cost(rows["train"], params.num_train_epochs, model.num_parameters())
-        trainer = ResponseTrainer(model, tokenizer, config, peft_config, rows["train"], rows["val"])
+        beside = extras(params, model, rows["train"], trackers)
+        weighed = weigh(rows["train"], params.task_loss_weights)
+        trainer = ResponseTrainer(model, tokenizer, config, adapter, weighed, rows["val"], beside)
         best, log = train(trainer, root)
         with whole_folder("models/adapter") as folder:
-            for name in ADAPTER_FILES:
-                shutil.copyfile(best / name, folder / name)
-            record_base(folder, "models/base", params.model_name_or_path, params.method)
+            keep_weights(best, folder)
+            trained_with = {"dtype": dtype, "double_quant": double_quant}
+            record_base(folder, "models/base", params.model_name_or_path, params.method, **trained_with)
         write_json("models/train/log.json", log)
         write_json("models/train/too_long.json", too_long)
         shutil.rmtree(root)

@@ -5,9 +5,9 @@ import torch
 
 from stages.evaluate import evaluate
 from stages.lib.errors import Stop
-from stages.lib.generation import batches, generate, score
-from stages.lib.modeling import load_model
-from stages.lib.rendering import end_token_id, fit
+from stages.lib.judging.generation import batches, generate, score
+from stages.lib.tokens.rendering import end_token_id, fit
+from stages.lib.training.modeling import load_model
 
 
 def test_losses_agree_with_a_plain_loop_over_single_rows(tiny_model, tokenizer, records):
@@ -39,7 +39,7 @@ def test_batches_cover_every_row_once_longest_first():
 
 
 def test_rows_keep_their_order_and_only_the_first_are_answered(tiny_model, tokenizer, records):
-    rows = evaluate(load_model(tiny_model, "float32"), tokenizer, records, None, 256, 3, 4, 5)
+    rows = evaluate(load_model(tiny_model, "float32"), tokenizer, records, None, 256, None, 3, 4, 5)
     assert [row["id"] for row in rows] == [record["id"] for record in records]
     assert ["answer" in row for row in rows] == [True] * 3 + [False] * 9
     assert all(row["new_tokens"] <= 4 for row in rows[:3])
@@ -48,6 +48,6 @@ def test_rows_keep_their_order_and_only_the_first_are_answered(tiny_model, token
 def test_rows_that_do_not_fit_or_no_rows_stop(tiny_model, tokenizer, records):
     model = load_model(tiny_model, "float32")
     with pytest.raises(Stop, match="12 of 12 rows exceed max_length 8"):
-        evaluate(model, tokenizer, records, None, 8, 3, 4, 5)
+        evaluate(model, tokenizer, records, None, 8, None, 3, 4, 5)
     with pytest.raises(Stop, match="0 of 0"):
-        evaluate(model, tokenizer, [], None, 256, 3, 4, 5)
+        evaluate(model, tokenizer, [], None, 256, None, 3, 4, 5)

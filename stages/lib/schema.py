@@ -1,4 +1,4 @@
-"""The schema of `params.yaml`: types, ranges and contradictions, all problems told at once."""
+"""The schema of `params.yaml`: types and ranges; with `lib.contradictions`, all problems told at once."""
 
 import difflib
 import re
@@ -6,7 +6,8 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from stages.lib.source_schema import Count, SourceSchema, Text, Weight, roles, unpinned
+from stages.lib.contradictions import contradictions
+from stages.lib.source_schema import Count, SourceSchema, Text, Weight
 
 Limit = Annotated[int, Field(ge=1)] | None
 Seed = Annotated[int, Field(ge=0, lt=2**31)]
@@ -15,7 +16,18 @@ Ratio = Annotated[float, Field(gt=0, lt=1)]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]
+MAPPINGS = ("pii", "task_weights", "task_loss_weights", "golden_where")  # keys that hold keys
 SECRET = re.compile(r"(hf_|sk-|ghp_|glpat-|AKIA|xox[bp]-)[A-Za-z0-9_-]{12,}")
+
+
+class Unfreezing(BaseModel):
+    """One step of `unfreeze_schedule`."""
+
+    model_config = ConfigDict(strict=True, extra="forbid", frozen=True)
+
+    at: Share
+    layers: Count
+    learning_rate: Annotated[float, Field(gt=0, lt=1)]
 
 
 class Schema(BaseModel):
@@ -53,26 +65,46 @@ class Schema(BaseModel):
     max_golden_samples: Limit
     model_name_or_path: Annotated[str, Field(min_length=1)]
     model_revision: Annotated[str, Field(pattern=r"^([0-9a-f]{40}|[0-9a-f]{64})$")]
-    dtype: Literal["bfloat16", "float32"]
+    dtype: Literal["auto", "bfloat16", "float16", "float32"]
+    chat_template: Annotated[str, Field(pattern=r"^templates/[a-z0-9.-]+\.jinja$")] | None
+    extra_special_tokens: list[Text]
     system_prompt: str | None
     max_length: Annotated[int, Field(ge=32)]
-    method: Literal["lora", "qlora"]
+    max_turns: Limit
+    method: Literal["lora", "qlora", "int8", "full", "prefix", "prompt", "ptuning"]
     lora_r: Count
     lora_alpha: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None
     lora_dropout: Share
-    lora_target_modules: Literal["all-linear"] | Annotated[list[str], Field(min_length=1)]
+    lora_target_modules: Literal["all-linear", "attention", "attention-qv"] | Annotated[list[str], Field(min_length=1)]
+    bias: Literal["none", "all", "lora_only"]
+    use_rslora: bool
+    use_dora: bool
+    bnb_4bit_use_double_quant: bool
+    num_virtual_tokens: Count
+    freeze_embeddings: bool
+    freeze_layers: Annotated[int, Field(ge=0)]
+    unfreeze_schedule: Annotated[list[Unfreezing], Field(min_length=1)] | None
+    regularization: Literal["none", "l2", "ewc", "kl"]
+    regularization_weight: Positive
+    task_loss_weights: dict[Text, Weight] | None
     seed: Seed
     num_threads: Count
     num_train_epochs: Positive
     per_device_train_batch_size: Count
     gradient_accumulation_steps: Count
     gradient_checkpointing: bool
+    packing: bool
+    optim: Literal["adamw_torch", "adamw_8bit", "paged_adamw_8bit", "paged_adamw_32bit"]
     learning_rate: Annotated[float, Field(gt=0, lt=1)]
-    lr_scheduler_type: Literal["linear", "cosine", "constant", "constant_with_warmup"]
-    warmup_ratio: Share
+    lr_scheduler_type: Literal["linear", "cosine", "cosine_with_min_lr", "constant", "constant_with_warmup"]
+    min_lr_rate: Share
+    warmup_steps: Annotated[float, Field(ge=0, allow_inf_nan=False)]
     weight_decay: Annotated[float, Field(ge=0, allow_inf_nan=False)]
     max_grad_norm: Positive
     eval_steps: Count
+    early_stopping_patience: Limit
+    save_total_limit: Annotated[int, Field(ge=2)]
+    report_to: list[Literal["dvclive", "tensorboard", "wandb", "mlflow"]]
     pilot_steps: Annotated[int, Field(ge=4)]
     pilot_max_too_long: Share
     pilot_samples: Count
@@ -102,8 +134,9 @@ def problems(values: dict) -> list[str]:
 
 def where(loc: tuple) -> str:
     """The key of an error as one writes it after `-S`: `lora_r`, `pii.email`, `sources.cwe.path`."""
-    depth = {"sources": 3, "pii": 2, "task_weights": 2, "golden_where": 2}.get(str(loc[0]), 1)
-    return ".".join(str(part) for part in loc[:depth] if part != "[key]")
+    depth = {"sources": 3, "unfreeze_schedule": 3} | dict.fromkeys(MAPPINGS, 2)
+    deep = depth.get(str(loc[0]), 1)
+    return ".".join(str(part) for part in loc[:deep] if part != "[key]")
 
 
 def sentence(key: str, error: dict, values: dict) -> str:
@@ -125,40 +158,3 @@ def sentence(key: str, error: dict, values: dict) -> str:
     if isinstance(value, str) and error["type"] in ("int_type", "float_type") and re.fullmatch(r"[-+.\deE]+", value):
         message += ", so take the quotes off"
     return f"{key}: {message}."
-
-
-def contradictions(values: dict) -> list[str]:
-    """What is wrong between keys that are each fine; keys that are not among `values` are passed over."""
-
-    class Known(dict):
-        def __missing__(self, key):
-            raise LookupError(key)
-
-    v = Known(values)
-    rules = [
-        (lambda: v["min_response_chars"] > v["max_response_chars"],
-         "min_response_chars: is above max_response_chars, so no row could pass; lower it."),
-        (lambda: not v["golden_groups"] and not v["golden_where"] and not v["golden_ratio"],
-         "golden_ratio: nothing says what is golden; set golden_groups, golden_where or golden_ratio."),
-        (lambda: v["replay_share"] > 0 and "replay" not in roles(v["sources"]),
-         "replay_share: no source has `role: replay`; give one that role, or set 0."),
-        (lambda: v["replay_share"] == 0 and "replay" in roles(v["sources"]),
-         "replay_share: is 0, so the source with `role: replay` would not be used; raise it or remove the source."),
-        (lambda: "main" not in roles(v["sources"]),
-         "sources: every source has `role: replay`; what is to be learnt needs `role: main`."),
-        (lambda: v["val_ratio"] + v["test_ratio"] >= 1,
-         "test_ratio: with val_ratio it takes every group, so train would be empty; lower one of them."),
-        (lambda: v["model_name_or_path"].startswith("wheel:") and len(v["model_revision"]) != 64,
-         "model_revision: a wheel is pinned by its sha256 (64 hex digits); put it here."),
-        (lambda: v["max_new_tokens"] >= v["max_length"],
-         "max_new_tokens: must be below max_length, or no room is left for the prompt; lower it."),
-        (lambda: v["method"] == "qlora" and v["dtype"] == "float32",
-         "dtype: qlora computes in bfloat16; set dtype to bfloat16."),
-    ]  # fmt: skip
-    found = []
-    for broken, message in rules:
-        try:
-            found += [message] if broken() else []
-        except LookupError:
-            continue
-    return found + unpinned(values.get("sources", {}))

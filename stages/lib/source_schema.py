@@ -10,7 +10,7 @@ Weight = Annotated[float, Field(gt=0, le=1e6)]
 
 
 class SourceSchema(BaseModel):
-    """One entry under `sources`; the keys that are left out have the defaults of `lib.reading.Source`."""
+    """One entry under `sources`; the keys that are left out have the defaults of `lib.ingestion.reading.Source`."""
 
     model_config = ConfigDict(strict=True, extra="forbid", frozen=True)
 
