@@ -8,10 +8,10 @@ REQUIREMENTS := import tomllib; p = tomllib.load(open("pyproject.toml", "rb"))["
 	print(*p["dependencies"], *p["optional-dependencies"]["dev"], sep="\n")
 
 .DEFAULT_GOAL := help
-.PHONY: help repro test lint bench bench-data bench-scale lock clean
+.PHONY: help repro test lint bench bench-data bench-scale bench-memory bench-diagnosis bench-interrupt lock clean
 
 help: ## this list
-	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 14
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 18
 
 repro: $(VENV)/done ## rebuild what changed, all of it the first time, and print the result table
 	dvc repro
@@ -32,6 +32,15 @@ bench-data: $(VENV)/done $(DATATROVE)/done ## compare near-duplicate removal wit
 
 bench-scale: $(VENV)/done ## time and memory of ingest, clean and split for 100,000 and 1,000,000 rows (about 15 minutes)
 	python -m benchmarks.scale
+
+bench-memory: $(VENV)/done ## peak memory of each training method beside its estimate (about 3 minutes)
+	python -m benchmarks.memory
+
+bench-diagnosis: $(VENV)/done ## faults injected into small runs, and the verdicts on them (about 10 minutes)
+	python -m benchmarks.diagnosis
+
+bench-interrupt: $(VENV)/done ## training killed at 20 random moments: the same bits? (about 10 minutes)
+	python -m benchmarks.interrupt
 
 lock: $(VENV)/done ## write constraints.txt from what is installed
 	@{ sed -n '1{/^#/p}' constraints.txt; pip freeze | grep -vE '^(torch|pip|setuptools)=='; } > constraints.new

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from stages.lib.alignment import LONG_QUESTION, RULES, language, misaligned
+from stages.lib.cleaning.alignment import LONG_QUESTION, RULES, language, misaligned
 
 PASSAGE = "word " * LONG_QUESTION
 RUSSIAN = "Столица Франции — Париж, красивый город."
@@ -124,5 +124,5 @@ def test_a_long_hostile_text_takes_no_time(text):
 
 def test_the_import_is_cheap():
     heavy = "{'torch', 'transformers', 'datasets', 'numpy', 'py3langid'}"
-    code = f"import sys, stages.lib.alignment; sys.exit(bool({heavy} & set(sys.modules)))"
+    code = f"import sys, stages.lib.cleaning.alignment; sys.exit(bool({heavy} & set(sys.modules)))"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 import zstandard
 
-from stages.lib import archives
 from stages.lib.errors import Stop
+from stages.lib.ingestion import archives
 
 TEXT = b"".join(b'{"id": %d, "text": "row number %d"}\n' % (i, i * i) for i in range(5000))
 PACK = {".gz": gzip.compress, ".zst": zstandard.ZstdCompressor().compress}

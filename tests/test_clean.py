@@ -12,12 +12,12 @@ from hypothesis import strategies as st
 
 from stages import clean as module
 from stages.lib import parallel
+from stages.lib.cleaning.ledger import BOOKS, Ledger
+from stages.lib.cleaning.rules import WITHHELD, Rules, Verdict, judge
 from stages.lib.errors import Stop
 from stages.lib.files import json_line
-from stages.lib.ledger import BOOKS, Ledger
 from stages.lib.parallel import chunks
 from stages.lib.records import make_record, turns
-from stages.lib.rules import WITHHELD, Rules, Verdict, judge
 
 PARAMS = {
     "repair_text": True,

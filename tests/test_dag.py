@@ -129,10 +129,10 @@ def test_an_edit_while_a_stage_runs_fails_the_stage_and_leaves_the_lock(clean_bu
     if edited == "param":
         project.set(lora_r=9)
     else:
-        with open(project.folder / "stages/lib/losses.py", "a") as code:
+        with open(project.folder / "stages/lib/training/losses.py", "a") as code:
             code.write("# edited\n")
     out = run.communicate()[0]
-    named = "param lora_r" if edited == "param" else "stages/lib/losses.py"
+    named = "param lora_r" if edited == "param" else "stages/lib/training/losses.py"
     assert run.returncode != 0 and f"train: changed while the stage ran: {named}" in out
     trained = load_yaml(project.folder / "dvc.lock")["stages"]["train"]
     assert trained == load_yaml_bytes(lock)["stages"]["train"]

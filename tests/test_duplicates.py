@@ -6,11 +6,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from stages.clean import compare, examine, hashes_of
-from stages.lib.duplicates import NONE, conflicts, duplicates
+from stages.lib.cleaning.duplicates import NONE, conflicts, duplicates
+from stages.lib.cleaning.rules import Rules
 from stages.lib.files import json_line
 from stages.lib.near import clusters
 from stages.lib.records import make_record, turns, whole_text
-from stages.lib.rules import Rules
 
 LONG = "A long question about the weather in the mountains, the plains, the valleys and on the coast of the island: "
 RULES = Rules(True, 1, 1000, None, None, [], {}, "")

@@ -15,9 +15,9 @@ from pathlib import Path
 import huggingface_hub.errors as hub
 import pytest
 
-from stages.lib import fetch, web
-from stages.lib.archives import open_member
 from stages.lib.errors import Stop
+from stages.lib.ingestion import fetch, web
+from stages.lib.ingestion.archives import open_member
 
 MEMBER = "tinywheel/data.txt"
 METADATA = "Metadata-Version: 2.1\nName: tinywheel\nVersion: 1.0\n"

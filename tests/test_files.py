@@ -1,7 +1,6 @@
-"""Files, hashes and checkpoints: whole or absent, the same bytes for the same content."""
+"""Files and hashes: whole or absent, the same bytes for the same content."""
 
 import errno
-import json
 import math
 import os
 import signal
@@ -12,7 +11,6 @@ from pathlib import Path
 import pytest
 
 from stages.lib import files
-from stages.lib.checkpoints import MANIFEST, checkpoint_root, checkpoints, is_whole, latest_whole, new_checkpoint, prune
 from stages.lib.errors import Stop
 from stages.lib.files import read_json, read_jsonl, whole_file, whole_folder, write_json, write_jsonl, write_text
 from stages.lib.hashing import file_hashes, sha256_file, sha256_path, sha256_value
@@ -32,7 +30,7 @@ def names() -> set[str]:
 
 def killed(code: str) -> None:
     """Run Python code that kills itself as `kill -9` does."""
-    code = f"import os\nfrom stages.lib.checkpoints import *\nfrom stages.lib.files import *\n{code}"
+    code = f"import os\nfrom stages.lib.files import *\n{code}"
     done = subprocess.run([sys.executable, "-c", code], env={**os.environ, "PYTHONPATH": str(ROOT)}, check=False)
     assert done.returncode == -signal.SIGKILL
 
@@ -196,107 +194,3 @@ def test_a_folder_hash_does_not_depend_on_time_or_bytecode():
     (folder / "__pycache__").mkdir()
     (folder / "__pycache__/a.pyc").write_text("x")
     assert sha256_path(folder) == before
-
-
-RUN = Path("run")
-
-
-def save(step: int, mtime: int = 1) -> Path:
-    """A whole checkpoint of two files, of which one is in a subfolder."""
-    with new_checkpoint(RUN, step) as folder:
-        (folder / "weights").write_text(f"weights {step}")
-        (folder / "state").mkdir()
-        (folder / "state/rng").write_text("rng")
-    path = RUN / f"checkpoint-{step}"
-    os.utime(path, (mtime, mtime))
-    return path
-
-
-def test_no_checkpoint_is_no_fault():
-    assert latest_whole(RUN) is None
-
-
-def test_the_latest_checkpoint_is_that_of_the_highest_step_not_of_the_latest_time():
-    for step, mtime in (100, 1), (20, 3), (3, 2):
-        save(step, mtime)
-    assert list(checkpoints(RUN)) == [3, 20, 100]
-    assert latest_whole(RUN) == RUN / "checkpoint-100"
-
-
-def test_a_checkpoint_that_is_killed_while_it_is_written_is_not_used():
-    save(1)
-    killed(
-        "with new_checkpoint(Path('run'), 2) as folder:\n"
-        "    (folder / 'weights').write_text('half')\n    os.kill(os.getpid(), 9)"
-    )
-    assert list(checkpoints(RUN)) == [1]
-    assert latest_whole(RUN) == RUN / "checkpoint-1"
-    save(2)
-    assert {path.name for path in RUN.iterdir()} == {"checkpoint-1", "checkpoint-2"}
-    assert latest_whole(RUN) == RUN / "checkpoint-2"
-
-
-def test_a_checkpoint_that_fails_while_it_is_written_is_absent():
-    with pytest.raises(OSError, match="No space left"), new_checkpoint(RUN, 1) as folder:
-        (folder / "weights").write_text("half")
-        full_disk()
-    assert list(RUN.iterdir()) == []
-
-
-@pytest.mark.parametrize(
-    "damage",
-    [
-        lambda path: (path / "weights").write_text("weights 3"),
-        lambda path: (path / "weights").write_text(""),
-        lambda path: (path / "weights").unlink(),
-        lambda path: (path / "state/rng").rename(path / "rng"),
-        lambda path: (path / "more").touch(),
-        lambda path: (path / MANIFEST).unlink(),
-        lambda path: (path / MANIFEST).write_text('{"weights": '),
-        lambda path: (path / MANIFEST).write_text(""),
-        lambda path: (path / MANIFEST).write_bytes(b"\xff"),
-        lambda path: (path / MANIFEST).write_text("{}"),
-    ],
-    ids=[
-        "another content", "emptied", "file lost", "file moved", "file added", "manifest lost", "manifest cut",
-        "manifest emptied", "manifest is bytes", "manifest lists nothing",
-    ],
-)  # fmt: skip
-def test_a_damaged_checkpoint_is_named_and_the_one_before_it_is_used(damage, capsys):
-    good, bad = save(1), save(2)
-    damage(bad)
-    assert latest_whole(RUN) == good
-    assert f"{bad} does not match its manifest" in capsys.readouterr().err
-    assert not bad.exists()
-
-
-def test_damage_everywhere_means_a_fresh_start():
-    for step in 1, 2:
-        (save(step) / "weights").write_text("x")
-    assert latest_whole(RUN) is None
-
-
-def test_a_checkpoint_of_a_step_done_again_replaces_the_old_one():
-    (save(1) / "weights").write_text("x")
-    assert is_whole(save(1))
-
-
-def test_the_manifest_lists_the_files_that_were_written():
-    path = save(1)
-    assert json.loads((path / MANIFEST).read_text()).keys() == {"weights", "state/rng"}
-
-
-@pytest.mark.parametrize("keep", [[2, 3], (step for step in (2, 3))], ids=["list", "generator"])
-def test_pruning_keeps_what_is_asked_for(keep):
-    for step in 1, 2, 3, 10:
-        save(step)
-    prune(RUN, keep)
-    assert list(checkpoints(RUN)) == [2, 3]
-
-
-def test_checkpoints_live_apart_by_run_and_in_the_main_clone_of_an_experiment(monkeypatch):
-    monkeypatch.delenv("DVC_ROOT", raising=False)
-    assert checkpoint_root("train", "key") == Path(".ckpt/train/key")
-    assert checkpoint_root("train", "key") != checkpoint_root("train", "other")
-    monkeypatch.setenv("DVC_ROOT", "/main")
-    assert checkpoint_root("train", "key") == Path("/main/.ckpt/train/key")

@@ -6,13 +6,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from stages.lib.assignment import SPLITS
 from stages.lib.errors import Stop
-from stages.lib.features import features
 from stages.lib.files import json_line
-from stages.lib.leaks import BOILERPLATE, overlaps
 from stages.lib.ngrams import ngram_hashes, similarity
 from stages.lib.records import make_record, turns
+from stages.lib.splitting.assignment import SPLITS
+from stages.lib.splitting.features import features
+from stages.lib.splitting.leaks import BOILERPLATE, overlaps
 from stages.split import check
 
 KINDS = ["exact", "near", "ngram"]

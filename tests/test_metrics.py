@@ -8,7 +8,7 @@ import sacrebleu
 from rouge_score.rouge_scorer import RougeScorer
 from sklearn.metrics import accuracy_score
 
-from stages.lib.metrics import Bleu, LabelAccuracy, RougeL, label
+from stages.lib.judging.metrics import Bleu, LabelAccuracy, RougeL, label
 
 REFERENCES = ["Validate every input before it is used.", "The product does not escape output, so scripts run."]
 ANSWERS = ["Validate all input before use.", "The product does not escape its output and scripts run."]

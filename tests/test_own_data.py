@@ -10,8 +10,8 @@ from collections import Counter
 
 import pytest
 
+from stages.lib.ingestion.reading import Source, read
 from stages.lib.params import load_yaml
-from stages.lib.reading import Source, read
 from tests.conftest import ROOT, copy_of_repository
 
 pytestmark = pytest.mark.slow

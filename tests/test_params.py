@@ -73,7 +73,7 @@ def test_shipped_params_are_fine_and_hold_every_key_of_the_schema(problems_of):
         ("gradient_checkpointing", "1", "boolean"),
         ("gradient_checkpointing", "yes", "boolean"),  # a string in YAML 1.2
         ("method", "qlra", "did you mean 'qlora'?"),
-        ("method", "dora-and-more", "none of 'lora' or 'qlora'"),
+        ("method", "dora-and-more", "none of 'lora', 'qlora', 'int8', 'full', 'prefix', 'prompt' or 'ptuning'"),
         ("languages", "[english]", "should match pattern"),
         ("alignment_rules", "[echoo]", "did you mean 'echo'?"),
         ("near_duplicate_threshold", "0.1", "greater than or equal to 0.3"),

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from stages.lib.pii import KINDS, MASKS, find, mask
+from stages.lib.cleaning.pii import KINDS, MASKS, find, mask
 
 BODY = "a1B2c3D4e5F6g7H8i9J0k1L2m3N4o5P6q7R8"
 PEM = "-----BEGIN RSA PRIVATE" + " KEY-----"

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from stages.lib.repair import is_broken, repair
+from stages.lib.cleaning.repair import is_broken, repair
 
 BROKEN_PIECES = [
     "Ã",

@@ -5,7 +5,7 @@ import math
 import pytest
 
 from stages.lib.errors import Stop
-from stages.lib.metrics import Bleu, LabelAccuracy, RougeL
+from stages.lib.judging.metrics import Bleu, LabelAccuracy, RougeL
 from stages.report import (
     MARKS,
     SAMPLES,

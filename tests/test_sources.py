@@ -15,10 +15,10 @@ import pyarrow.parquet
 import pytest
 import zstandard
 
-from stages.lib import fetch, sources
 from stages.lib.errors import Stop
 from stages.lib.hashing import sha256_path
-from stages.lib.sources import files_of
+from stages.lib.ingestion import fetch, sources
+from stages.lib.ingestion.sources import files_of
 
 ROOT = Path(__file__).parent.parent
 ROWS = b'{"text": "a row"}\n{"text": "another"}\n'
@@ -377,7 +377,7 @@ def test_a_hub_dataset_is_read_offline_from_the_hubs_cache(tmp_path):
         link.symlink_to(os.path.relpath(blob, link.parent))
     put(dataset / "refs/main", COMMIT.encode())
     code = """
-import sys; from stages.lib.sources import files_of
+import sys; from stages.lib.ingestion.sources import files_of
 for glob in ("", "/data/*.jsonl", "/**/c.jsonl", "/**/train.jsonl"):
     print(*[f.name for f in files_of("hf://datasets/org/name" + glob, sys.argv[1]) if f.open().read()])
 """
@@ -394,6 +394,6 @@ for glob in ("", "/data/*.jsonl", "/**/c.jsonl", "/**/train.jsonl"):
 
 def test_importing_the_module_is_quick():
     slow = {"requests", "zstandard", "huggingface_hub", "torch"}
-    code = f"import sys, stages.lib.sources; print({slow} & set(sys.modules))"
+    code = f"import sys, stages.lib.ingestion.sources; print({slow} & set(sys.modules))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)
     assert done.stdout.strip() == "set()"

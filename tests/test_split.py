@@ -13,7 +13,11 @@ from hypothesis import strategies as st
 from benchmarks.planted import paraphrase
 from stages import clean as clean_stage
 from stages import split as module
-from stages.lib.assignment import (
+from stages.lib.files import json_line, read_jsonl
+from stages.lib.ingestion.reading import Source, read
+from stages.lib.params import load_yaml
+from stages.lib.records import hash64, make_record, turns, whole_text
+from stages.lib.splitting.assignment import (
     SPLITS,
     TEST,
     TRAIN,
@@ -25,10 +29,6 @@ from stages.lib.assignment import (
     lonely_tasks,
     stratified,
 )  # fmt: skip
-from stages.lib.files import json_line, read_jsonl
-from stages.lib.params import load_yaml
-from stages.lib.reading import Source, read
-from stages.lib.records import hash64, make_record, turns, whole_text
 from tests.test_clean import PARAMS as CLEAN
 
 ROOT = Path(__file__).parent.parent
