@@ -9,8 +9,8 @@ from peft import LoraConfig, get_peft_model
 from peft.tuners.lora import Linear as LoraLayer
 from transformers import LlamaConfig, LlamaForCausalLM
 
-from stages.lib import cpu_attention
 from stages.lib.tokens.rendering import fit
+from stages.lib.training import cpu_attention
 from stages.lib.training.cpu_attention import NAME, CausalAttention, use_cpu_attention
 from stages.lib.training.fused import fuse
 from stages.lib.training.modeling import load_model, settle

@@ -185,7 +185,11 @@ class ResponseTrainer(SFTTrainer):
                     file.rename(folder / file.name)
                 (self.saving_to / f"checkpoint-{step}").rmdir()
                 self.saving_to.rmdir()
-        except (RuntimeError, SafetensorError) as error:  # how torch.save and safetensors say that the disk is full
+        except Exception as error:
+            # A full disk: torch.save and safetensors have errors of their own for it, tokenizers a bare Exception.
+            known = isinstance(error, RuntimeError | SafetensorError) or type(error) is Exception
+            if isinstance(error, Stop) or not known:
+                raise
             raise Stop(
                 f"the checkpoint of step {step} cannot be written ({error}); free the disk and run again."
             ) from None
