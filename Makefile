@@ -4,11 +4,13 @@ VENV := .venv
 BIN := $(VENV)/bin
 DATATROVE := $(VENV)/datatrove
 export PATH := $(CURDIR)/$(BIN):$(PATH)
-REQUIREMENTS := import tomllib; p = tomllib.load(open("pyproject.toml", "rb"))["project"]; \
-	print(*p["dependencies"], *p["optional-dependencies"]["dev"], sep="\n")
+PINNED := import sys, tomllib; p = tomllib.load(open("pyproject.toml", "rb"))["project"]; \
+	print(*{"run": p["dependencies"], **p["optional-dependencies"]}[sys.argv[1]], sep="\n")
+INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
 .DEFAULT_GOAL := help
-.PHONY: help repro test lint bench bench-data bench-scale bench-memory bench-diagnosis bench-interrupt lock clean
+.PHONY: help repro test lint bench bench-data bench-scale bench-memory bench-diagnosis bench-interrupt \
+	bench-generation bench-agreement bench-controls chromium lock clean
 
 help: ## this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 18
@@ -17,10 +19,10 @@ repro: $(VENV)/done ## rebuild what changed, all of it the first time, and print
 	dvc repro
 	@python -m stages.report table
 
-test: $(VENV)/done lint ## lint and the whole test suite
+test: $(VENV)/dev lint chromium ## lint and the whole test suite
 	python -m pytest
 
-lint: $(VENV)/done ## ruff: rules and format
+lint: $(VENV)/dev ## ruff: rules and format
 	ruff check .
 	ruff format --check .
 
@@ -36,13 +38,30 @@ bench-scale: $(VENV)/done ## time and memory of ingest, clean and split for 100,
 bench-memory: $(VENV)/done ## peak memory of each training method beside its estimate (about 3 minutes)
 	python -m benchmarks.memory
 
-bench-diagnosis: $(VENV)/done ## faults injected into small runs, and the verdicts on them (about 10 minutes)
+bench-diagnosis: $(VENV)/dev ## faults injected into small runs, and the verdicts on them (about 10 minutes)
 	python -m benchmarks.diagnosis
 
-bench-interrupt: $(VENV)/done ## training killed at 20 random moments: the same bits? (about 10 minutes)
+bench-interrupt: $(VENV)/dev ## training killed at 20 random moments: the same bits? (about 10 minutes)
 	python -m benchmarks.interrupt
 
-lock: $(VENV)/done ## write constraints.txt from what is installed
+bench-generation: $(VENV)/done ## greedy answers one by one, by transformers and by tunelock: the same, and how fast? (about 10 minutes)
+	python -m benchmarks.generation
+
+bench-agreement: $(VENV)/done ## perplexity and answers beside a few lines of plain transformers (about 5 minutes)
+	python -m benchmarks.agreement
+
+bench-controls: $(VENV)/dev ## no gain is claimed where there is none: A/A, shuffled answers, a planted leak (about 15 minutes)
+	python -m benchmarks.controls
+
+# The tests open the pages in it. Who may not install it, or has no Debian, is told; those tests then fail and say so too.
+chromium: ## Debian's Chromium, where there is none and you may install it
+	@for name in chromium chromium-browser google-chrome google-chrome-stable; do command -v $$name > /dev/null && exit 0; done; \
+	if ! command -v apt-get > /dev/null; then may=false; elif [ "$$(id -u)" = 0 ]; then may=; else may="sudo -n"; fi; \
+	export DEBIAN_FRONTEND=noninteractive; \
+	$$may apt-get update -q && $$may apt-get install -yq --no-install-recommends chromium || \
+	echo "chromium is missing and could not be installed; put it on the PATH (Debian: sudo apt-get install chromium)" >&2
+
+lock: $(VENV)/dev ## write constraints.txt from what is installed
 	@{ sed -n '1{/^#/p}' constraints.txt; pip freeze | grep -vE '^(torch|pip|setuptools)=='; } > constraints.new
 	@mv constraints.new constraints.txt
 
@@ -50,10 +69,16 @@ clean: ## remove the venv and the checkpoints; what DVC tracks stays
 	rm -rf $(VENV) .ckpt
 
 # Built anew when a version changes. torch is pinned in pyproject.toml alone, so that pip may take a CPU or a CUDA build.
+# The tools of the tests come apart: trackers that are merely installed cost every start of a trainer seconds.
 $(VENV)/done: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
-	@python -c '$(REQUIREMENTS)' > $(VENV)/requirements.txt
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -r $(VENV)/requirements.txt
+	@python -c '$(PINNED)' run > $(VENV)/requirements.txt
+	$(INSTALL) -c constraints.txt -r $(VENV)/requirements.txt
+	@touch $@
+
+$(VENV)/dev: $(VENV)/done
+	@python -c '$(PINNED)' dev > $(VENV)/requirements-dev.txt
+	$(INSTALL) -c constraints.txt -r $(VENV)/requirements-dev.txt
 	@touch $@
 
 # datatrove 0.10.1 fails with the xxhash that the rest uses, so it gets a venv of its own.

@@ -3,9 +3,11 @@
     make bench        # or: python -m benchmarks.training [ROWS]
 
 Each contestant trains LoRA r=16 on all linear layers for one epoch over the same rows in a process of its own, batch
-8, two threads. tokens/s counts prompt and answer tokens, no padding. "loss of one batch" is each trainer's own, of the
-same batch before the first step: the same for all, or somebody computes another loss. "loss after" is over all rows
-after the epoch, scored alike for all.
+8, two threads, in bfloat16 where the CPU computes in it (`dtype: auto`), else all in float32: TRL's default of bfloat16
+would make its products a tenth as fast or worse there. The rate of matrix products is that of this dtype. tokens/s
+counts prompt and answer tokens, no padding. "loss of one batch" is each trainer's own, of the same batch before the
+first step: the same for all, or somebody computes another loss. "loss after" is over all rows after the epoch, scored
+alike for all.
 """
 
 import json
@@ -20,12 +22,13 @@ from peft import LoraConfig
 from trl import SFTConfig, SFTTrainer
 
 from stages.lib.files import read_jsonl
-from stages.lib.judging.generation import score
+from stages.lib.measuring.scoring import score
 from stages.lib.tokens.rendering import fit, load_tokenizer
 from stages.lib.training.adapter import lora_config
 from stages.lib.training.batches import dataset
-from stages.lib.training.modeling import load_model, settle
+from stages.lib.training.modeling import has_bfloat16, load_model, resolve_dtype, settle
 from stages.lib.training.optimisation import sft_config
+from stages.lib.training.progress import matmul_rate
 from stages.lib.training.trainer import ResponseTrainer
 
 ROWS = 80
@@ -55,7 +58,8 @@ def plain_trainer(rows: list[dict], grouped: bool) -> SFTTrainer:
     """TRL with its defaults but for the CPU; the rows come tokenised and labelled, as they do for ours."""
     torch.set_num_threads(2)
     options = {"train_sampling_strategy": "group_by_length"} if grouped else {}
-    config = SFTConfig(output_dir=".ckpt/benchmark", use_cpu=True, report_to="none", **COMMON, **options)
+    options |= COMMON | {"use_cpu": True, "report_to": "none", "bf16": has_bfloat16()}
+    config = SFTConfig(output_dir=".ckpt/benchmark", **options)
     lora = LoraConfig(r=16, lora_alpha=32, target_modules="all-linear", task_type="CAUSAL_LM")
     return SFTTrainer(model="models/base", args=config, train_dataset=dataset(rows), peft_config=lora)
 
@@ -63,9 +67,10 @@ def plain_trainer(rows: list[dict], grouped: bool) -> SFTTrainer:
 def our_trainer(rows: list[dict]) -> ResponseTrainer:
     """The trainer of `stages.train` with the settings of `params.yaml`."""
     settle(0, 2)
-    config = sft_config(Path(".ckpt/benchmark"), "bfloat16", gradient_checkpointing=False, **COMMON)
+    dtype = resolve_dtype("auto")
+    config = sft_config(Path(".ckpt/benchmark"), dtype, gradient_checkpointing=False, **COMMON)
     lora = lora_config("models/base", 16, 32, 0.0, "all-linear")
-    model, tokenizer = load_model("models/base", "bfloat16"), load_tokenizer("models/base")
+    model, tokenizer = load_model("models/base", dtype), load_tokenizer("models/base")
     return ResponseTrainer(model, tokenizer, config, lora, rows, [])
 
 
@@ -76,7 +81,7 @@ def measure(name: str, count: int) -> dict:
     tokens = sum(len(ids) for ids in trainer.train_dataset["input_ids"])
     batch = trainer.data_collator([trainer.train_dataset[i] for i in range(8)])
     trainer.model.eval()
-    with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
+    with torch.no_grad(), torch.autocast("cpu", torch.bfloat16, enabled=has_bfloat16()):
         loss = trainer.compute_loss(trainer.model, dict(batch)).item()
     trainer.model.train()
     started = time.time()
@@ -89,17 +94,8 @@ def measure(name: str, count: int) -> dict:
         "loss": loss,
         "loss_after": sum(loss for loss, _ in scores) / sum(tokens for _, tokens in scores),
         "tokens": tokens,
-        "matmul_share": 4 * PARAMETERS * tokens / seconds / matmul_rate(),
+        "matmul_share": 4 * PARAMETERS * tokens / seconds / matmul_rate(resolve_dtype("auto")),
     }
-
-
-def matmul_rate(side: int = 1024, products: int = 100) -> float:
-    """FLOP/s of bfloat16 matrix products on this machine."""
-    left, right = (torch.randn(side, side, dtype=torch.bfloat16) for _ in range(2))
-    started = time.time()
-    for _ in range(products):
-        left @ right
-    return products * 2 * side**3 / (time.time() - started)
 
 
 def main(count: int) -> None:
@@ -115,7 +111,8 @@ def main(count: int) -> None:
         cells = (title, f"{speed:.0f}", f"{speed / baseline:.2f}", f"{share:.0%}", f"{found['peak_rss_gb']:.2f}",
                  f"{found['loss']:.4f}", f"{found['loss_after']:.3f}")  # fmt: skip
         print(f"| {' | '.join(cells)} |", flush=True)
-    print(f"\n{count} rows, {found['tokens']} tokens, models/base, LoRA r=16 all-linear, batch 8, two threads")
+    what = f"{count} rows, {found['tokens']} tokens, models/base, LoRA r=16 all-linear"
+    print(f"\n{what}, batch 8, two threads, {resolve_dtype('auto')}")
 
 
 if __name__ == "__main__":

@@ -129,14 +129,17 @@ def gpu_line(name: str, gpu: Gpu, needed: float, work: float, settings, price: f
     return f"| {name} | {gpu.memory} | {needed / GB:.1f} | {verdict} | {spent} | ${price:.2f} | {gpu.source} |"
 
 
-def own_line(needed: float, work: float) -> str:
-    """The row of this machine's CPU."""
-    from stages.lib.training.progress import matmul_rate  # brings torch
+def own_line(shape: Architecture, settings, batch: Batch, work: float) -> str:
+    """The row of this machine, in the dtype that `settings.dtype` means here; `work` in FLOPs."""
+    from stages.lib.training.modeling import resolve_dtype  # brings torch
+    from stages.lib.training.progress import matmul_rate
 
-    there, rate = available(), matmul_rate()
+    dtype = resolve_dtype(settings.dtype)
+    needed = memory(shape, SimpleNamespace(**vars(settings) | {"dtype": dtype}), batch).peak
+    there, rate = available(), matmul_rate(dtype)
     seconds = work / (CPU_UTILISATION * rate)
     spent = f"{duration(seconds)} | -" if needed <= there else "- | -"
-    source = f"{rate / 1e9:.0f} GFLOP/s measured"
+    source = f"{rate / 1e9:.0f} GFLOP/s measured in {dtype}"
     return (
         f"| here, CPU | {there / GB:.1f} | {needed / GB:.1f} | {verdict_of(needed, there)} | {spent} | - | {source} |"
     )
@@ -182,7 +185,7 @@ def report(name: str, shape: Architecture, settings, rows: Rows, gpus: list[str]
         "| on | has (GB) | needs (GB) | verdict | time | cost | an hour | price of |",
         "|---|---|---|---|---|---|---|---|",
         *(gpu_line(key, GPUS[key], taken.peak, work, settings, price or GPUS[key].price) for key in gpus),
-        own_line(taken.peak, work),
+        own_line(shape, settings, rows.batch, work),
         "time: training alone, at a share of the peak rate that large models reach; small ones are slower than that",
         "",
         *guide_lines(settings),

@@ -109,13 +109,13 @@ def main(params, fingerprint) -> None:
     )  # fmt: skip
     settings = params.select(PEFT_PARAMS) | params.select(OPTIMISATION_PARAMS)
     trackers = callbacks(params.report_to, runs_folder(), key, settings)
-    memory_settings = SimpleNamespace(**params.select(MEMORY_PARAMS), **params.select(BATCH_PARAMS))
+    memory_settings = SimpleNamespace(**params.select(MEMORY_PARAMS) | params.select(BATCH_PARAMS) | {"dtype": dtype})
     with only_one("train", root), within_memory("models/base", rows["train"], memory_settings):
         # Full tuning changes the weights by less than bfloat16 can tell apart, so they are kept in float32.
         kept_in = "float32" if params.method == "full" else dtype
         double_quant = params.bnb_4bit_use_double_quant
         model = load_model("models/base", kept_in, QUANTIZATION.get(params.method), double_quant)
-        announce_cost(rows["train"], params.num_train_epochs, model.num_parameters())
+        announce_cost(rows["train"], params.num_train_epochs, model.num_parameters(), dtype)
         beside = extras(params, model, rows["train"], trackers)
         weighed = weigh(rows["train"], params.task_loss_weights)
         trainer = ResponseTrainer(model, tokenizer, config, adapter, weighed, rows["val"], beside)

@@ -9,7 +9,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from stages.estimate import GPUS, GUIDES, ONE_ROW, given_settings, gpu_line, guide_lines, report, rows_of
+from stages.estimate import GPUS, GUIDES, ONE_ROW, given_settings, gpu_line, guide_lines, own_line, report, rows_of
 from stages.lib.errors import Stop
 from stages.lib.params import load_yaml
 from stages.lib.planning.families import FAMILIES
@@ -207,9 +207,21 @@ def test_the_largest_batch_is_made_of_the_longest_rows():
 
 
 def test_a_gpu_fits_or_says_what_is_missing():
-    line = gpu_line("t4", GPUS["t4"], 10e9, 65e12 * 3600 * 0.4, settings(), 2.0)
+    line = gpu_line("t4", GPUS["t4"], 10e9, 65e12 * 3600 * 0.4, settings(dtype="bfloat16"), 2.0)
     assert "fits, with dtype=float16 | 60 min | $2.00" in line
     assert "5.0 GB short" in gpu_line("l4", GPUS["l4"], 29e9, 1e15, settings(), 1.0)
+
+
+def test_this_machine_is_told_in_the_dtype_it_would_train_in(monkeypatch):
+    rates = {"float32": 50e9, "bfloat16": 200e9}
+    monkeypatch.setattr("stages.lib.training.progress.matmul_rate", rates.get)
+    monkeypatch.setattr("stages.lib.training.modeling.resolve_dtype", lambda name: "float32")
+    line = own_line(TINY, settings(dtype="auto"), BATCH, 1e12)
+    assert "50 GFLOP/s measured in float32" in line
+    big = FAMILIES["smollm2-135m"].architecture
+    needed = memory(big, settings(dtype="float32"), BATCH).peak
+    assert f"| {needed / 1e9:.1f} |" in own_line(big, settings(dtype="auto"), BATCH, 1e12)
+    assert needed > 1.5 * memory(big, settings(dtype="bfloat16"), BATCH).peak
 
 
 def test_report_covers_every_method_and_params_can_be_changed(monkeypatch):

@@ -173,7 +173,7 @@ def test_an_infinite_gradient_stops_the_run_before_it_reaches_a_checkpoint(tiny_
 
 
 def test_validation_loss_is_the_mean_over_tokens(tiny_model, tokenizer, records, tmp_path):
-    from stages.lib.judging.generation import score
+    from stages.lib.measuring.scoring import score
 
     trainer = make_trainer(tiny_model, tokenizer, records, tmp_path)
     rows, _ = fit(tokenizer, records[:3], None, 256)
@@ -221,10 +221,18 @@ def test_an_adapter_is_bound_to_its_base(tiny_model, tmp_path):
 
 
 def test_training_says_what_it_will_cost_before_it_starts(capsys):
-    announce_cost([{"input_ids": [1] * 500}] * 4, epochs=2, parameters=1_000_000)
+    announce_cost([{"input_ids": [1] * 500}] * 4, epochs=2, parameters=1_000_000, dtype="float32")
     assert re.search(
         r"4 rows, 4000 tokens to train on; about 0 min at this machine's \d+ GFLOP/s", capsys.readouterr().err
     )
+
+
+def test_the_cost_follows_from_the_rate_of_products_in_the_dtype_of_training(capsys, monkeypatch):
+    rates = {"float32": 50e9, "bfloat16": 0.5e9}  # a CPU without bfloat16 instructions
+    monkeypatch.setattr("stages.lib.training.progress.matmul_rate", rates.get)
+    for dtype, minutes in (("float32", 1), ("bfloat16", 100)):
+        announce_cost([{"input_ids": [1] * 1000}] * 1000, epochs=0.25, parameters=1_000_000, dtype=dtype)
+        assert f"about {minutes} min" in capsys.readouterr().err
 
 
 def test_several_processes_are_refused(tiny_model, tokenizer, records, tmp_path, monkeypatch):

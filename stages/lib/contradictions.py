@@ -58,6 +58,8 @@ RULES = [
      "gradient_checkpointing: would put the prefix before each layer twice; set it to false, or method to prompt."),
     (lambda v: v["method"] in SOFT and v["packing"],
      "packing: a soft prompt would stand before the first of the packed rows alone; set packing to false."),
+    (lambda v: {"role", "weight"} & v["general_source"].keys(),
+     "general_source: is not trained on, so role and weight mean nothing there; remove them."),
 ]  # fmt: skip
 
 
@@ -69,4 +71,10 @@ def contradictions(values: dict) -> list[str]:
             found += [message] if broken(known) else []
         except LookupError:
             continue
-    return found + unpinned(values.get("sources", {}))
+    return found + unpinned(entries(values))
+
+
+def entries(values: dict) -> dict[str, dict]:
+    """Whatever describes a source, by its place in params.yaml."""
+    named = {f"sources.{name}": source for name, source in values.get("sources", {}).items()}
+    return named | {key: values[key] for key in ("general_source",) if key in values}

@@ -4,7 +4,7 @@ import difflib
 import re
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
 from stages.lib.contradictions import contradictions
 from stages.lib.source_schema import Count, SourceSchema, Text, Weight
@@ -16,8 +16,33 @@ Ratio = Annotated[float, Field(gt=0, lt=1)]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]
-MAPPINGS = ("pii", "task_weights", "task_loss_weights", "golden_where")  # keys that hold keys
+MAPPINGS = (
+    "pii",
+    "task_weights",
+    "task_loss_weights",
+    "golden_where",
+    "label_patterns",
+    "choice_patterns",
+    "format_checks",
+    "gate",
+    "general_source",
+)
+Metric = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*(\.[a-z0-9_]+)*$")]  # its file may stand before it: claims.p
+NUMBER = r"-?\d+(\.\d+)?([eE]-?\d+)?"
+Threshold = Annotated[str, Field(pattern=rf"^(<=|>=|<|>|==) ?(main( ?\* ?{NUMBER})?|{NUMBER})$")]
 SECRET = re.compile(r"(hf_|sk-|ghp_|glpat-|AKIA|xox[bp]-)[A-Za-z0-9_-]{12,}")
+
+
+def compiles(pattern: str) -> str:
+    """A regular expression, or a `ValueError` that says why it is none."""
+    try:
+        re.compile(pattern)
+    except re.error as error:
+        raise ValueError(f"is no regular expression ({error})") from None
+    return pattern
+
+
+Regex = Annotated[Text, AfterValidator(compiles)]
 
 
 class Unfreezing(BaseModel):
@@ -111,6 +136,14 @@ class Schema(BaseModel):
     eval_batch_size: Count
     max_predict_samples: Limit
     max_new_tokens: Count
+    label_patterns: dict[Text, Regex] | None
+    choice_patterns: dict[Text, Regex] | None
+    format_checks: dict[Text, Regex] | None
+    general_source: SourceSchema
+    generation_backend: Literal["transformers", "vllm"]
+    confidence_level: Annotated[float, Field(gt=0.5, lt=1)]
+    bootstrap_samples: Annotated[int, Field(ge=200)]
+    gate: dict[Metric, Threshold]
 
 
 def problems(values: dict) -> list[str]:
@@ -142,7 +175,7 @@ def where(loc: tuple) -> str:
 def sentence(key: str, error: dict, values: dict) -> str:
     """One pydantic error as a sentence with the value and what to do."""
     if error["type"] == "extra_forbidden":
-        fields = (SourceSchema if key.startswith("sources.") else Schema).model_fields
+        fields = (SourceSchema if key.startswith(("sources.", "general_source.")) else Schema).model_fields
         close = difflib.get_close_matches(key.rpartition(".")[2], fields, n=1, cutoff=0.5)
         return f"{key}: no such key; " + (f"did you mean '{close[0]}'?" if close else "remove it.")
     if error["type"] == "missing":
@@ -153,7 +186,7 @@ def sentence(key: str, error: dict, values: dict) -> str:
         hint = f"; did you mean '{close[0]}'?" if close else ""
         shown = "the value" if SECRET.search(value) else f"'{value}'"
         return f"{key}: {shown} is none of {error['ctx']['expected']}{hint}."
-    message = error["msg"].removeprefix("Input ").removeprefix("String ")
+    message = error["msg"].removeprefix("Input ").removeprefix("String ").removeprefix("Value error, ")
     message = message if SECRET.search(str(value)) else f"{value!r} {message}"
     if isinstance(value, str) and error["type"] in ("int_type", "float_type") and re.fullmatch(r"[-+.\deE]+", value):
         message += ", so take the quotes off"

@@ -1,4 +1,4 @@
-"""The schema of the entries under `sources` in `params.yaml`, and what is wrong between their keys."""
+"""The schema of a source (an entry under `sources`, or `general_source`), and what is wrong between its keys."""
 
 from typing import Annotated, Literal
 
@@ -10,7 +10,7 @@ Weight = Annotated[float, Field(gt=0, le=1e6)]
 
 
 class SourceSchema(BaseModel):
-    """One entry under `sources`; the keys that are left out have the defaults of `lib.ingestion.reading.Source`."""
+    """One source; the keys that are left out have the defaults of `lib.ingestion.reading.Source`."""
 
     model_config = ConfigDict(strict=True, extra="forbid", frozen=True)
 
@@ -33,19 +33,20 @@ def roles(sources: dict) -> set[str]:
     return {source.get("role", "main") for source in sources.values()}
 
 
-def unpinned(sources: dict) -> list[str]:
-    """Sources that come from elsewhere without the hash that says what must come, or are described twice."""
+def unpinned(sources: dict[str, dict]) -> list[str]:
+    """Sources that come from elsewhere without the hash that says what must come, or are described twice.
+
+    `sources` are entries by their place in params.yaml, such as `sources.cwe`.
+    """
     pins = {"http://": (64, "sha256"), "https://": (64, "sha256"), "wheel:": (64, "sha256"), "hf://": (40, "commit")}
     found = []
     for name, source in sources.items():
         for scheme, (digits, what) in pins.items():
             if source["path"].startswith(scheme) and len(source.get("revision") or "") != digits:
-                found.append(
-                    f"sources.{name}.revision: is to be the {what} ({digits} hex digits) of {scheme}…; put it here."
-                )
+                found.append(f"{name}.revision: is to be the {what} ({digits} hex digits) of {scheme}…; put it here.")
         columns = (source.get("columns") or {"text": ""}).keys()
         if "text" not in columns and not {"instruction", "response"} <= columns:
-            found.append(f"sources.{name}.columns: is to have instruction and response, or text; add what is missing.")
+            found.append(f"{name}.columns: is to have instruction and response, or text; add what is missing.")
         if source.get("format") and source.get("columns"):
-            found.append(f"sources.{name}.columns: with `format` there is nothing to map; keep one of the two.")
+            found.append(f"{name}.columns: with `format` there is nothing to map; keep one of the two.")
     return found

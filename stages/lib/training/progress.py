@@ -83,9 +83,9 @@ class ProgressBar(TrainerCallback):
         self.bar = None
 
 
-def matmul_rate(side: int = 1024) -> float:
-    """FLOP/s of bfloat16 matrix products on this machine, tried for a third of a second."""
-    left, right = (torch.randn(side, side, device=device(), dtype=torch.bfloat16) for _ in range(2))
+def matmul_rate(dtype: str, side: int = 1024) -> float:
+    """FLOP/s of matrix products in a dtype of torch on this machine, tried for a third of a second."""
+    left, right = (torch.randn(side, side, device=device()).to(getattr(torch, dtype)) for _ in range(2))
     started, products = time.time(), 0
     while time.time() - started < 0.3:
         (left @ right).sum().item()
@@ -93,13 +93,13 @@ def matmul_rate(side: int = 1024) -> float:
     return products * 2 * side**3 / (time.time() - started)
 
 
-def announce_cost(rows: list[dict], epochs: float, parameters: int) -> None:
-    """Say on stderr how long training will take, from this machine's rate of bf16 matrix products.
+def announce_cost(rows: list[dict], epochs: float, parameters: int, dtype: str) -> None:
+    """Say on stderr how long training will take, from this machine's rate of matrix products in `dtype`.
 
     4 FLOPs a parameter and token (forward 2, backward through frozen weights 2), at the third of that rate which
     whole training steps reached in `benchmarks/training.py`.
     """
-    rate = matmul_rate()
+    rate = matmul_rate(dtype)
     tokens = sum(len(row["input_ids"]) for row in rows) * epochs
     minutes = 4 * parameters * tokens / rate * 3 / 60
     print(
