@@ -4,7 +4,8 @@
     python -m stages.evaluate tuned    # stage evaluate
 
 Reads models/base or models/merged and data/split/{test,golden}.jsonl; writes models/evaluation/{base,tuned}.jsonl,
-a row a question. `stages.report` makes the metrics out of both.
+a row a question. `stages.judge` makes the metrics out of both. Scores are computed in `dtype`, answers on a CPU in
+float32, in which those of a batch are those that each question gets alone.
 """
 
 import functools
@@ -12,10 +13,15 @@ import sys
 
 from stages.lib.errors import Stop
 from stages.lib.files import read_jsonl, write_jsonl
-from stages.lib.judging.generation import generate, score
+from stages.lib.measuring.choices import listed, option_row, with_answer
+from stages.lib.measuring.contrast import others
+from stages.lib.measuring.generation import answer_dtype, generate
+from stages.lib.measuring.kept_answers import kept_answers
+from stages.lib.measuring.scoring import Score, family_scores
+from stages.lib.measuring.vllm_backend import generate_by_vllm
 from stages.lib.records import answer, question
 from stages.lib.stage import stage
-from stages.lib.tokens.rendering import conversation, end_token_id, fit, load_tokenizer
+from stages.lib.tokens.rendering import IGNORE, conversation, end_token_id, fit, load_tokenizer, render
 from stages.lib.training.modeling import settle
 from stages.lib.training.tuned import load_tuned
 
@@ -23,52 +29,86 @@ MODELS = {"base": ("evaluate_base", "models/base"), "tuned": ("evaluate", "model
 SPLITS = ("test", "golden")
 
 
-def evaluate(
-    model, tokenizer, records: list[dict], system_prompt: str | None,
-    max_length: int, max_turns: int | None, max_predict: int | None, max_new_tokens: int, batch_size: int,
-) -> list[dict]:  # fmt: skip
-    """Return a row for each record: its loss, and for the first `max_predict` the model's own answer.
+def scored(
+    model, tokenizer, records: list[dict], system_prompt: str | None, max_length: int, max_turns: int | None,
+    choice_patterns: dict[str, str] | None, batch_size: int,
+) -> tuple[list[dict], list[list[int]]]:  # fmt: skip
+    """Return a row for each record of a split, and the prompt of each as tokens (a raw text has none).
 
-    Rows have id, task, question, response, loss (summed nats over the answer), tokens (answer and end token);
-    those that were answered also answer, stopped (it ended by itself) and new_tokens.
+    Rows have id, group, task, question, response, and what `lib.measuring` says of them: loss (summed nats over the
+    answers and their end tokens), tokens and confidence (`scoring`); other_loss and other_tokens, the same with the
+    last answer changed for that of the row other_id (`contrast`); choices, choice_losses and right (`choices`).
     """
     rendered, too_long = fit(tokenizer, records, system_prompt, max_length, max_turns)
     if too_long or not rendered:
         raise Stop(
             f"{len(too_long)} of {len(records)} rows exceed max_length {max_length}; raise it to score them all."
         )
-    losses = score(model, rendered, batch_size)
-    asked = [row for row in rendered if row["prompt_length"]][:max_predict]  # a raw text asks nothing
-    end = end_token_id(tokenizer) if asked else None
-    prompts = [row["input_ids"][: row["prompt_length"]] for row in asked]
-    answers = dict(zip((row["id"] for row in asked), generate(model, prompts, max_new_tokens, batch_size, end)))
+    said = [conversation(record, system_prompt, max_turns) for record in records]
+    wrong = others(records, [sum(label != IGNORE for label in row["labels"]) for row in rendered])
+    patterns = choice_patterns or {}
+    chosen = [
+        listed(messages, patterns[record["task"]]) if record["task"] in patterns else None
+        for record, messages in zip(records, said)
+    ]
+    families = [
+        [own]
+        + ([render(tokenizer, with_answer(messages, answer(records[other])))._asdict()] if other is not None else [])
+        + [option_row(tokenizer, messages, option) for option in (listing[0] if listing else ())]
+        for own, messages, other, listing in zip(rendered, said, wrong, chosen)
+    ]
     rows = []
-    for record, (loss, tokens) in zip(records, losses):
-        record = {**record, "messages": conversation(record, None, max_turns)}  # noqa: PLW2901
-        row = {"id": record["id"], "task": record["task"], "question": question(record), "response": answer(record)}
-        row |= {"loss": loss, "tokens": tokens}
-        if record["id"] in answers:
-            written = answers[record["id"]]
-            text = tokenizer.decode(written, skip_special_tokens=True).strip()
-            row |= {"answer": text, "stopped": written[-1:] == [end], "new_tokens": len(written)}
-        rows.append(row)
-    return rows
+    for record, found, other, listing in zip(records, family_scores(model, families, batch_size), wrong, chosen):
+        asked = question({"messages": conversation(record, None, max_turns)})
+        row = {"id": record["id"], "group": record["group"], "task": record["task"], "question": asked}
+        rows.append(
+            row | {"response": answer(record)} | as_row(found, None if other is None else records[other]["id"], listing)
+        )
+    return rows, [row["input_ids"][: row["prompt_length"]] for row in rendered]
+
+
+def as_row(found: list[Score], other_id: str | None, listing: tuple[list[str], int] | None) -> dict:
+    """The scores of a row's own answer, then of the other one, then of the options, under their names."""
+    row = found[0]._asdict()
+    if other_id is not None:
+        row |= {"other_id": other_id, "other_loss": found[1].loss, "other_tokens": found[1].tokens}
+    if listing:
+        losses = [option.loss for option in found[1 + (other_id is not None) :]]
+        row |= {"choices": listing[0], "choice_losses": losses, "right": listing[1]}
+    return row
+
+
+def add_answers(rows: list[dict], answers: list[list[int]], tokenizer, end_id: int) -> None:
+    """Add answer, stopped (it ended by itself) and new_tokens to rows, from the tokens that the model wrote."""
+    for row, tokens in zip(rows, answers, strict=True):
+        text = tokenizer.decode(tokens, skip_special_tokens=True).strip()
+        row |= {"answer": text, "stopped": tokens[-1:] == [end_id], "new_tokens": len(tokens)}
 
 
 def main(which: str, params, _fingerprint) -> None:
     settle(0, params.num_threads)
     folder = MODELS[which][1]
     model, tokenizer = load_tuned(folder, params.dtype), load_tokenizer(folder)
-    rows = []
+    rows, asked, prompts = [], [], []
     for name in SPLITS:
-        records = list(read_jsonl(f"data/split/{name}.jsonl"))
-        rows += [
-            {"split": name, **row}
-            for row in evaluate(
-                model, tokenizer, records, params.system_prompt, params.max_length, params.max_turns,
-                params.max_predict_samples, params.max_new_tokens, params.eval_batch_size,
-            )
-        ]  # fmt: skip
+        found, starts = scored(
+            model, tokenizer, list(read_jsonl(f"data/split/{name}.jsonl")), params.system_prompt, params.max_length,
+            params.max_turns, params.choice_patterns, params.eval_batch_size,
+        )  # fmt: skip
+        rows += [row | {"split": name} for row in found]
+        chosen = [number for number, start in enumerate(starts) if start][: params.max_predict_samples]
+        asked += [rows[len(rows) - len(found) + number] for number in chosen]
+        prompts += [starts[number] for number in chosen]
+    del model
+    if prompts:
+        end, dtype = end_token_id(tokenizer), answer_dtype(params.dtype)
+        if params.generation_backend == "vllm":
+            answers = generate_by_vllm(folder, dtype, prompts, params.max_new_tokens, end)
+        else:
+            kept = kept_answers(folder, {"dtype": dtype, "max_new_tokens": params.max_new_tokens, "end_id": end})
+            model = load_tuned(folder, dtype)
+            answers = generate(model, prompts, params.max_new_tokens, params.eval_batch_size, end, kept)
+        add_answers(asked, answers, tokenizer, end)
     write_jsonl(f"models/evaluation/{which}.jsonl", rows)
 
 

@@ -11,7 +11,8 @@ import shutil
 
 from stages.lib.errors import Stop
 from stages.lib.files import read_jsonl, write_json, write_text
-from stages.lib.judging.generation import generate, score
+from stages.lib.measuring.generation import generate
+from stages.lib.measuring.scoring import score
 from stages.lib.records import is_learnt, is_text
 from stages.lib.stage import stage
 from stages.lib.tokens.rendering import IGNORE, conversation, end_token_id, fit, load_tokenizer

@@ -10,7 +10,8 @@ from transformers import AutoModelForCausalLM, GPT2Config, MambaConfig
 
 from stages.chat import stream
 from stages.lib.errors import Stop
-from stages.lib.judging.generation import generate, score
+from stages.lib.measuring.generation import generate
+from stages.lib.measuring.scoring import score
 from stages.lib.tokens.rendering import end_token_id, fit, load_tokenizer
 from stages.lib.training import tuned
 from stages.lib.training.adapter import ADDED_TOKENS, PEFT_PARAMS, QUANTIZATION, peft_config

@@ -1,0 +1,98 @@
+"""Several answers to one question in one sequence, so that the question is computed once.
+
+The sequence is what the rows begin with, and behind it the rest of each row. The rests do not see each other, and
+each counts its positions on from the beginning, so every token sees what it would see in its row alone (as in the
+tree attention of SpecInfer, Miao et al. 2023, https://arxiv.org/abs/2305.09781).
+"""
+
+import inspect
+from typing import NamedTuple
+
+import torch
+
+from stages.lib.tokens.rendering import IGNORE
+from stages.lib.training.tuned import has_soft_prompt, plain
+
+
+class Joint(NamedTuple):
+    """The rows of a family as one sequence. `rests` says of each token which row it belongs to, 0 for all of them;
+    `places` and `targets` of each row: which tokens are predicted, and from where in the sequence.
+    """
+
+    input_ids: list[int]
+    position_ids: list[int]
+    rests: list[int]
+    places: list[list[int]]
+    targets: list[list[int]]
+
+
+def join(rows: list[dict]) -> Joint:
+    """Join rows with input_ids and labels; a label is predicted from the token before it in its row."""
+    first = rows[0]["input_ids"]
+    shared = len(first) if len(rows) == 1 else min(common(first, row["input_ids"]) for row in rows[1:])
+    ids, positions, rests = first[:shared], list(range(shared)), [0] * shared
+    places, targets = [], []
+    for number, row in enumerate(rows, 1):
+        where = [*range(shared), *range(len(ids), len(ids) + len(row["input_ids"]) - shared)]
+        rest = row["input_ids"][shared:]
+        ids, rests = ids + rest, rests + [number] * len(rest)
+        positions += range(shared, shared + len(rest))
+        labelled = [place for place, label in enumerate(row["labels"]) if label != IGNORE and place]
+        places.append([where[place - 1] for place in labelled])
+        targets.append([row["labels"][place] for place in labelled])
+    return Joint(ids, positions, rests, places, targets)
+
+
+def common(one: list[int], other: list[int]) -> int:
+    """How many tokens two rows have in common at their start."""
+    return next((place for place, (a, b) in enumerate(zip(one, other)) if a != b), min(len(one), len(other)))
+
+
+def as_batch(rows: list[Joint]) -> dict[str, torch.Tensor]:
+    """What the model is given: input_ids (rows, length), and where rows were joined position_ids and the mask.
+
+    The padding is on the right, where causal attention cannot see it.
+    """
+    longest = max(len(row.input_ids) for row in rows)
+    ids, positions, rests = (
+        torch.tensor([[*values, *[0] * (longest - len(values))] for values in (getattr(row, name) for row in rows)])
+        for name in ("input_ids", "position_ids", "rests")
+    )
+    if not rests.any():
+        return {"input_ids": ids}
+    seen = (rests[:, None, :] == 0) | (rests[:, None, :] == rests[:, :, None])
+    causal = torch.ones(longest, longest, dtype=torch.bool).tril()
+    return {"input_ids": ids, "position_ids": positions, "attention_mask": (seen & causal)[:, None]}
+
+
+def can_share(model: torch.nn.Module) -> bool:
+    """Whether the model takes a mask of our own: all its layers attend to everything before, by PyTorch's SDPA, and
+    its positions are given from outside. Others compute each row by itself.
+    """
+    bare = plain(model)
+    config = bare.config.get_text_config()
+    full = set(getattr(config, "layer_types", None) or ["full_attention"]) == {"full_attention"}
+    sliding = getattr(config, "sliding_window", None) and getattr(config, "use_sliding_window", True)
+    takes = {"attention_mask", "position_ids"} <= set(inspect.signature(bare.get_decoder().forward).parameters)
+    sdpa = bare.config._attn_implementation == "sdpa"
+    return bool(full and not sliding and takes and sdpa and not has_soft_prompt(model)) and keeps_apart(bare)
+
+
+@torch.no_grad()
+def keeps_apart(model: torch.nn.Module) -> bool:
+    """Whether the last of two joint rows comes out as it does alone, tried on a few tokens.
+
+    What a config does not tell, such as layers that carry a state along, shows here: hidden states then differ by more
+    than a tenth, where rounding to bfloat16 makes a hundredth.
+    """
+    rows = [{"input_ids": [1, 2, 3, *rest], "labels": [IGNORE] * 11} for rest in (range(4, 12), range(12, 20))]
+    joint, alone = as_batch([join(rows)]), as_batch([join(rows[1:])])
+    try:
+        first, second = (
+            model.get_decoder()(**{key: value.to(model.device) for key, value in given.items()}, use_cache=False)
+            for given in (joint, alone)
+        )
+    except (RuntimeError, ValueError, TypeError, IndexError):
+        return False
+    found, wanted = first.last_hidden_state[0, -8:].float(), second.last_hidden_state[0, -8:].float()
+    return bool((found - wanted).norm() < 0.1 * wanted.norm())
