@@ -17,9 +17,10 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast, TrainerCallback
 
 from benchmarks.faults import FAULTS, Setup, material, schooling, whole
-from stages.evaluate import evaluate
+from stages.evaluate import add_answers, scored
 from stages.lib.files import write_json
 from stages.lib.judging.diagnosis import REMEDIES, diagnose
+from stages.lib.measuring.generation import generate
 from stages.lib.params import load_yaml
 from stages.lib.records import answer, question
 from stages.lib.tokens.rendering import IGNORE, end_token_id, fit, load_tokenizer
@@ -125,9 +126,12 @@ def run(setup: Setup, base: Path, seed: int, folder: Path) -> tuple[list[dict], 
 
 def answers_of(model, setup: Setup, base: Path) -> list[dict]:
     """The rows of models/evaluation/*.jsonl for this model."""
-    options = {key: setup.settings[key] for key in ("system_prompt", "max_length", "max_turns", "max_new_tokens")}
+    options = {key: setup.settings[key] for key in ("system_prompt", "max_length", "max_turns")}
     tokenizer = tokenizer_of(base, setup.test_template)
-    return evaluate(model, tokenizer, setup.test, **options, max_predict=None, batch_size=len(setup.test))
+    rows, prompts = scored(model, tokenizer, setup.test, **options, choice_patterns=None, batch_size=len(setup.test))
+    end = end_token_id(tokenizer)
+    add_answers(rows, generate(model, prompts, setup.settings["max_new_tokens"], len(rows), end), tokenizer, end)
+    return rows
 
 
 def verdicts(log: list[dict], settings: dict, answers: list[dict], base: list[dict]) -> tuple[set[str], set[str]]:

@@ -86,7 +86,7 @@ def schooling(rows: int) -> list[dict]:
 
 
 def record(name: str, asked: str, answered: str) -> dict:
-    return {"id": name, "task": "what follows", "messages": turns(asked, "", answered)}
+    return {"id": name, "group": name, "task": "what follows", "messages": turns(asked, "", answered)}
 
 
 def no_end(row: dict) -> dict:

@@ -1,0 +1,208 @@
+"""Do the claims hold where the truth is known? Three controls, as a Markdown table.
+
+    python -m benchmarks.controls [aa] [shuffled] [leak] [--rows 320] [--base models/base] [--dtype auto]
+
+- aa: two tiny models that learnt nothing; for each seed the rows of every group are dealt to the sides `base` and
+  `tuned` by a coin, so that no difference means anything. Any verdict is a false one.
+- shuffled: the real base, tuned on answers dealt anew within their task, and for comparison on the right ones. The
+  first must not be called a gain.
+- leak: the real base, tuned on test rows. The fresh-eyes checks must find them.
+
+The last two need models/base and data/split, and about ten minutes on two cores with AVX-512.
+"""
+
+import argparse
+import random
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+from transformers import LlamaConfig, LlamaForCausalLM
+
+from stages.lib.files import read_jsonl
+from stages.lib.judging.claims import claim, claims
+from stages.lib.judging.comparison import compared
+from stages.lib.judging.fresh_eyes import RUN, examine
+from stages.lib.measuring.generation import generate
+from stages.lib.measuring.measures import measures
+from stages.lib.measuring.scoring import score
+from stages.lib.ngrams import words
+from stages.lib.params import load_yaml
+from stages.lib.records import answer, question, turns
+from stages.lib.tokens.rendering import end_token_id, fit, load_tokenizer
+from stages.lib.training.adapter import PEFT_PARAMS, peft_config
+from stages.lib.training.modeling import load_model, resolve_dtype, settle
+from stages.lib.training.optimisation import sft_config
+from stages.lib.training.trainer import ResponseTrainer
+
+MAX_LENGTH, BATCH, LEAKED, LEAK_PASSES = 256, 40, 24, 15
+FIXED = {"gradient_checkpointing": False, "save_strategy": "no", "max_grad_norm": 1.0, "warmup_steps": 0.05,
+         "max_length": MAX_LENGTH}  # fmt: skip
+HEAD = "| control | runs | what must not happen, or must | seen |\n|---|---|---|---|"
+
+
+def tiny(tokenizer, seed: int) -> LlamaForCausalLM:
+    """The random two-layer Llama of tests/conftest.py, with weights of its own a seed."""
+    torch.manual_seed(seed)
+    shape = {"hidden_size": 64, "intermediate_size": 128, "num_hidden_layers": 2, "num_attention_heads": 4,
+             "num_key_value_heads": 2}  # fmt: skip
+    return LlamaForCausalLM(LlamaConfig(vocab_size=len(tokenizer), tie_word_embeddings=True, **shape))
+
+
+def swapped(records: list[dict]) -> dict[str, dict]:
+    """Each record's answer under the question of another one of its task and another group, by the record's id."""
+    found = {}
+    for place, one in enumerate(records):
+        later = records[place + 1 :] + records[:place]
+        other = next((r for r in later if r["task"] == one["task"] and r["group"] != one["group"]), None)
+        if other:
+            found[one["id"]] = one | {"messages": turns(question(other), "", answer(one))}
+    return found
+
+
+def rows_of(model, tokenizer, records: list[dict], new_tokens: int = 0) -> list[dict]:
+    """Rows as `stages.evaluate` writes them, without choices; answered if `new_tokens`."""
+    rendered, others = (fit(tokenizer, some, None, MAX_LENGTH)[0] for some in (records, swapped(records).values()))
+    wrong = dict(zip((row["id"] for row in others), score(model, others, BATCH)))
+    kept, end = {record["id"]: record for record in records}, end_token_id(tokenizer)
+    rows = []
+    for row, (loss, tokens) in zip(rendered, score(model, rendered, BATCH)):
+        record = kept[row["id"]]
+        rows.append({
+            "id": row["id"], "split": "test", "group": record["group"], "task": record["task"],
+            "question": question(record), "response": answer(record), "loss": loss, "tokens": tokens,
+        })  # fmt: skip
+        if row["id"] in wrong:
+            rows[-1] |= dict(zip(("other_loss", "other_tokens"), wrong[row["id"]]))
+    if new_tokens:
+        prompts = [row["input_ids"][: row["prompt_length"]] for row in rendered]
+        for row, said in zip(rows, generate(model, prompts, new_tokens, BATCH, end)):
+            text = tokenizer.decode(said, skip_special_tokens=True).strip()
+            row |= {"answer": text, "stopped": said[-1:] == [end], "new_tokens": len(said)}
+    return rows
+
+
+def judged(base: list[dict], tuned: list[dict], params: dict) -> dict:
+    """metrics/claims.json of these rows."""
+    level, samples = params["confidence_level"], params["bootstrap_samples"]
+    measured = compared(base, tuned, measures(params["label_patterns"], params["format_checks"]))
+    found = claims(measured, base, level, samples)
+    return found | claim(found, level)
+
+
+def dealt(left: list[dict], right: list[dict], seed: int) -> tuple[list[dict], list[dict]]:
+    """The rows of two models, those of each group exchanged or not by a coin."""
+    draw = random.Random(seed)
+    coins = {group: draw.random() < 0.5 for group in sorted({row["group"] for row in left})}
+    pairs = [(b, a) if coins[a["group"]] else (a, b) for a, b in zip(left, right)]
+    return [a for a, _ in pairs], [b for _, b in pairs]
+
+
+def aa(tokenizer, params: dict, seeds: int) -> str:
+    """False verdicts on models that differ in nothing."""
+    records, gains, wins, low, count = held_out(tokenizer, 40, 128), 0, 0, 0, 0
+    for seed in range(seeds):
+        sides = [rows_of(tiny(tokenizer, 2 * seed + n).eval(), tokenizer, records, 6) for n in (0, 1)]
+        found = judged(*dealt(*sides, seed), params)
+        entries = [entry for entry in found.values() if isinstance(entry, dict) and "p" in entry]
+        gains += found["claim"] == "gain"
+        wins += any(entry["verdict"] != "undecided" for entry in entries)
+        low += sum(entry["p"] < 1 - params["confidence_level"] for entry in entries)
+        count += len(entries)
+    return (f"| A/A, tiny models | {seeds} seeds | a false verdict in more than "
+            f"{1 - params['confidence_level']:.0%} of the runs | {gains} gains, {wins} runs with any verdict; "
+            f"{low} of {count} single differences ({low / count:.1%}) with p below the level |")  # fmt: skip
+
+
+def held_out(tokenizer, most: int, max_length: int = MAX_LENGTH) -> list[dict]:
+    """The first records of the test split that fit."""
+    records = list(read_jsonl("data/split/test.jsonl"))
+    fitting = {row["id"] for row in fit(tokenizer, records, None, max_length)[0]}
+    return [record for record in records if record["id"] in fitting][:most]
+
+
+def shuffled(records: list[dict]) -> list[dict]:
+    """The records, their answers dealt anew within each task."""
+    draw, found = random.Random(0), {}
+    for task in sorted({record["task"] for record in records}):
+        members = [record for record in records if record["task"] == task]
+        said = [answer(record) for record in members]
+        draw.shuffle(said)
+        found |= {r["id"]: r | {"messages": turns(question(r), "", text)} for r, text in zip(members, said)}
+    return [found[record["id"]] for record in records]
+
+
+def tuned(base: Path, tokenizer, records: list[dict], params: dict, epochs: int) -> torch.nn.Module:
+    """The base after training on these records as params.yaml says, but for the epochs."""
+    settle(params["seed"], params["num_threads"])
+    chosen = {key: params[key] for key in ("learning_rate", "lr_scheduler_type", "seed")}
+    with tempfile.TemporaryDirectory() as folder:
+        config = sft_config(
+            Path(folder), params["dtype"], 8, eval_strategy="no", num_train_epochs=epochs, **FIXED, **chosen
+        )
+        adapter = peft_config(base, **{key: params[key] for key in PEFT_PARAMS})
+        model, rows = load_model(base, params["dtype"]), fit(tokenizer, records, None, MAX_LENGTH)[0]
+        trainer = ResponseTrainer(model, tokenizer, config, adapter, rows, [])
+        trainer.train()
+    return trainer.model.merge_and_unload()
+
+
+def shuffled_control(base: Path, tokenizer, params: dict, rows: int) -> str:
+    """The claim after training on right and on shuffled answers."""
+    train, test = list(read_jsonl("data/split/train.jsonl"))[:rows], held_out(tokenizer, rows)
+    before, lines = rows_of(load_model(base, params["dtype"]), tokenizer, test), []
+    deals: dict[str, Callable] = {"right answers": list, "shuffled answers": shuffled}
+    for name, deal in deals.items():
+        found = judged(before, rows_of(tuned(base, tokenizer, deal(train), params, 1), tokenizer, test), params)
+        seen = "; ".join(f"{key} {told(found[f'test_{key}'])}" for key in ("loss", "contrast", "match_accuracy"))
+        wanted = "a gain" if name == "right answers" else "no gain"
+        lines.append(f"| {name} | {len(train)} train, {len(test)} test rows | {wanted} | {found['claim']}: {seen} |")
+    return "\n".join(lines)
+
+
+def told(entry: dict) -> str:
+    """A difference in a cell."""
+    return (f"{entry['base']:.3f} to {entry['tuned']:.3f} ({entry['difference']:+.3f}, {entry['low']:+.3f} to "
+            f"{entry['high']:+.3f}, p_holm {entry['p_holm']:.2g}, {entry['verdict']})")  # fmt: skip
+
+
+def leak_control(base: Path, tokenizer, params: dict) -> str:
+    """What the fresh-eyes checks see when half of the long test rows were trained on."""
+    long = [record for record in held_out(tokenizer, 10**6) if RUN <= len(words(answer(record))) <= 60][: 2 * LEAKED]
+    planted, clean = long[::2], {record["id"] for record in long[1::2]}
+    before = rows_of(load_model(base, params["dtype"]), tokenizer, long, params["max_new_tokens"])
+    after = rows_of(tuned(base, tokenizer, planted, params, LEAK_PASSES), tokenizer, long, params["max_new_tokens"])
+    seen = examine(before, after, lambda: planted, params["confidence_level"])
+    entry = seen["test"]["verbatim"]
+    hits = [example["id"] for example in entry["examples"]]
+    return (f"| planted leak | {len(planted)} of {len(long)} test rows in train | found | {entry['tuned']} answered "
+            f"word for word (base {entry['base']}), of the examples {sum(i in clean for i in hits)} not planted; "
+            f"suspicious: {' '.join(seen['suspicious']) or 'nothing'} |")  # fmt: skip
+
+
+def main() -> None:
+    """Run the controls asked for, all by default."""
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("controls", nargs="*", choices=["aa", "shuffled", "leak", []], help="all if none is named")
+    parser.add_argument("--rows", type=int, default=320, help="train rows of the control `shuffled`")
+    parser.add_argument("--seeds", type=int, default=20, help="seeds of the control `aa`")
+    parser.add_argument("--base", type=Path, default=Path("models/base"))
+    parser.add_argument("--dtype", help="in place of params.yaml's")
+    given = parser.parse_args()
+    params = load_yaml("params.yaml")
+    params["dtype"] = resolve_dtype(given.dtype or params["dtype"])
+    settle(0, params["num_threads"])
+    tokenizer = load_tokenizer(given.base)
+    print(HEAD, flush=True)
+    for name in given.controls or ("aa", "shuffled", "leak"):
+        if name == "aa":
+            print(aa(tokenizer, params, given.seeds), flush=True)
+        elif name == "shuffled":
+            print(shuffled_control(given.base, tokenizer, params, given.rows), flush=True)
+        else:
+            print(leak_control(given.base, tokenizer, params), flush=True)
+
+
+if __name__ == "__main__":
+    main()

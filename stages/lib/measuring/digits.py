@@ -1,0 +1,12 @@
+"""Numbers as they stand in metrics/: six significant digits, so that a diff shows changes and no noise."""
+
+DIGITS = 6
+
+
+def short(value):
+    """The value with every float in it, however deep, rounded to DIGITS significant digits."""
+    if isinstance(value, float):
+        return float(f"{value:.{DIGITS}g}")
+    if isinstance(value, dict):
+        return {key: short(item) for key, item in value.items()}
+    return [short(item) for item in value] if isinstance(value, list) else value

@@ -1,0 +1,208 @@
+"""Metrics as `evaluate.Metric` classes: usable anywhere with `Bleu().compute(predictions=..., references=...)`.
+
+They are defined here because `evaluate.load` downloads its code from a hub. What they compute is in `statistics`; a
+class adds the form, a version that rises whenever its figures can change, and the source of the method.
+"""
+
+from importlib.metadata import version
+
+import evaluate
+from datasets import Features, Sequence, Value
+from sacrebleu.metrics import BLEU, CHRF
+from sklearn.metrics import accuracy_score, f1_score
+
+import stages.lib.measuring.statistics as st
+from stages.lib.measuring.normalise import label, valid
+
+TEXTS = Features({"predictions": Value("string"), "references": Value("string")})
+ANSWERS = Features({"predictions": Value("string")})
+CHOICES = {"predictions": Sequence(Value("float64")), "references": Value("int64")}
+
+
+class Measured(evaluate.Metric):
+    """The common form: `key` names the figure, `version` the definition and `source` where it comes from."""
+
+    key, version, source, features = "", "1.0.0", "", TEXTS
+
+    def _info(self):
+        return evaluate.MetricInfo(description=self.__doc__, citation=self.source, features=self.features)
+
+    def _compute(self, **columns) -> dict[str, float]:
+        return {self.key: float(self.score(**columns))}
+
+    @classmethod
+    def described(cls) -> dict[str, str]:
+        """Version and source, for metrics/versions.json."""
+        return {"version": cls.version, "source": cls.source}
+
+
+class Bleu(Measured):
+    """Corpus BLEU of answers (predictions) against references, 0 to 100, as sacrebleu computes it."""
+
+    key, source = "bleu", "https://aclanthology.org/W18-6319"
+
+    def score(self, predictions, references):
+        return st.bleu(st.bleu_rows(predictions, references).sum(axis=0))
+
+    @classmethod
+    def described(cls):
+        scorer = BLEU()
+        scorer.corpus_score(["a"], [["a"]])  # or the signature does not know how many references there are
+        return super().described() | {"signature": str(scorer.get_signature())}
+
+
+class ChrF(Measured):
+    """Corpus chrF2, 0 to 100, as sacrebleu computes it; fit for any language."""
+
+    key, source = "chrf", "https://aclanthology.org/W15-3049"
+
+    def score(self, predictions, references):
+        return st.chrf(st.chrf_rows(predictions, references).sum(axis=0))
+
+    @classmethod
+    def described(cls):
+        scorer = CHRF()
+        scorer.corpus_score(["a"], [["a"]])
+        return super().described() | {"signature": str(scorer.get_signature())}
+
+
+class RougeL(Measured):
+    """Mean F1 of the longest common subsequence of stemmed words, 0 to 1.
+
+    rouge-score's words are of a-z and 0-9 alone: texts in other scripts score 0; chrF is for those.
+    """
+
+    key, source = "rouge_l", "https://aclanthology.org/W04-1013"
+
+    def score(self, predictions, references):
+        return st.mean(st.rouge_l_rows(predictions, references).sum(axis=0))
+
+    @classmethod
+    def described(cls):
+        return super().described() | {"signature": f"rouge-score {version('rouge-score')}, stemmer"}
+
+
+class ExactMatch(Measured):
+    """Share of answers that are the reference, 0 to 1, in the normal form of `normalise.normalise`."""
+
+    key, source = "exact_match", "https://arxiv.org/abs/1606.05250"
+
+    def score(self, predictions, references):
+        return st.mean(st.exact_match_rows(predictions, references).sum(axis=0))
+
+
+class TokenF1(Measured):
+    """Mean F1 of the bags of words, 0 to 1, in the normal form of `normalise.normalise`."""
+
+    key, source = "token_f1", "https://arxiv.org/abs/1606.05250"
+
+    def score(self, predictions, references):
+        return st.mean(st.token_f1_rows(predictions, references).sum(axis=0))
+
+
+class LabelAccuracy(Measured):
+    """Share of answers whose first label (regular expression `pattern`) is that of the reference, 0 to 1.
+
+    An answer without a label is wrong, even where the reference has none.
+    """
+
+    key, source = "accuracy", "https://scikit-learn.org/stable/modules/generated/sklearn.metrics.accuracy_score.html"
+
+    def _compute(self, predictions, references, pattern):
+        found = [label(text, pattern) or "no label" for text in predictions]
+        wanted = [label(text, pattern) or "no label either" for text in references]
+        return {self.key: float(accuracy_score(wanted, found))}
+
+
+class MacroF1(Measured):
+    """Mean over the references' labels of the F1 of finding them, 0 to 1; references without a label do not count."""
+
+    key, source = "macro_f1", "https://scikit-learn.org/stable/modules/generated/sklearn.metrics.f1_score.html"
+
+    def _compute(self, predictions, references, pattern):
+        pairs = [(label(a, pattern) or "no label", label(b, pattern)) for a, b in zip(predictions, references)]
+        found, wanted = zip(*[pair for pair in pairs if pair[1]]) if any(right for _, right in pairs) else ((), ())
+        options = {"labels": sorted(set(wanted)), "average": "macro", "zero_division": 0}
+        return {self.key: float(f1_score(wanted, found, **options)) if wanted else 0.0}
+
+
+class ChoiceAccuracy(Measured):
+    """Share of multiple-choice questions, 0 to 1, whose right option is the likeliest answer.
+
+    predictions: the summed nats of each option; references: the index of the right one. As lm-evaluation-harness' acc.
+    """
+
+    key, source = "choice_accuracy", "https://doi.org/10.5281/zenodo.5371628"
+    features = Features(CHOICES)
+
+    def score(self, predictions, references):
+        return st.mean(st.choice_rows(predictions, references).sum(axis=0))
+
+
+class ChoiceAccuracyNorm(Measured):
+    """The same by nats a character of the option (`lengths`), which does not favour short options: acc_norm."""
+
+    key, source = "choice_accuracy_norm", "https://doi.org/10.5281/zenodo.5371628"
+    features = Features(CHOICES | {"lengths": Sequence(Value("int64"))})
+
+    def score(self, predictions, references, lengths):
+        return st.mean(st.choice_rows(predictions, references, lengths).sum(axis=0))
+
+
+class StopRate(Measured):
+    """Share of answers that ended by themselves (predictions: whether they did), 0 to 1."""
+
+    key, features = "stop_rate", Features({"predictions": Value("bool")})
+
+    def score(self, predictions):
+        return st.mean(st.shares(predictions).sum(axis=0))
+
+
+class MeanLength(StopRate):
+    """Mean length of the answers (predictions: tokens of each)."""
+
+    key, features = "mean_length", Features({"predictions": Value("int64")})
+
+
+class Repetition(Measured):
+    """Mean share of an answer's runs of four words that stood in it before, 0 to 1: 1 - distinct-4.
+
+    Of answers below four words it is 0.
+    """
+
+    key, source, features = "repetition", "https://arxiv.org/abs/1510.03055", ANSWERS
+
+    def score(self, predictions):
+        return st.mean(st.repetition_rows(predictions).sum(axis=0))
+
+
+class FormatValid(Measured):
+    """Share of answers that pass `check`, 0 to 1: `json`, or a regular expression to be found in them."""
+
+    key, features = "format_valid", ANSWERS
+
+    def _compute(self, predictions, check):
+        return {self.key: float(st.mean(st.shares(valid(text, check) for text in predictions).sum(axis=0)))}
+
+
+class CalibrationError(Measured):
+    """Expected calibration error of the next-token probabilities, 0 to 1.
+
+    predictions: a table a row; of each of ten bins of confidence the tokens, how many of the likeliest tokens were
+    right, and the sum of their probabilities.
+    """
+
+    key, source = "calibration_error", "https://arxiv.org/abs/1706.04599"
+    features = Features({"predictions": Sequence(Sequence(Value("float64")))})
+
+    def score(self, predictions):
+        return st.calibration_error(st.confidence_rows(predictions).sum(axis=0))
+
+
+METRICS = (Bleu, ChrF, RougeL, ExactMatch, TokenF1, LabelAccuracy, MacroF1, ChoiceAccuracy, ChoiceAccuracyNorm,
+           StopRate, MeanLength, Repetition, FormatValid, CalibrationError)  # fmt: skip
+
+
+def versions() -> dict[str, dict[str, str]]:
+    """What metrics/versions.json says of each metric."""
+    return {metric.key: metric.described() for metric in METRICS}
