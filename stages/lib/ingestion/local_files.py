@@ -22,25 +22,26 @@ from stages.lib.ingestion.raw_files import (
 )
 from stages.lib.params import load_yaml
 
-RAW = "data/raw"
+RAW = "data/raw"  # what DVC watches of the sources
+GENERAL = "data/general"  # and of general_source
 MAGIC = re.compile(r"[*?[]")
 
 
-def local_files(path: str, revision: str | None, root: Path) -> list[RawFile]:
-    """The files of a local file, folder or glob, whose bytes DVC watches or `revision` pins."""
+def local_files(path: str, revision: str | None, root: Path, watched: str = RAW) -> list[RawFile]:
+    """The files of a local file, folder or glob, whose bytes DVC watches (in `watched`) or `revision` pins."""
     if not path or "\0" in path or ".." in PurePosixPath(path).parts:
         raise Stop(f"'{path}' is no path that can be read; write one without '..'.")
     root = Path(os.path.abspath(root))
     place = on_disk(root / path)
-    files = select(place, path, root)
+    files = select(place, path, root, watched)
     if revision:
         check_pin(place, path, revision)
     else:
-        refuse_unwatched(place, path, files, root)
+        refuse_unwatched(place, path, files, root, watched)
     return [raw for file in files for raw in contents(file, shown(file, root), file.name)]
 
 
-def select(place: Path | None, path: str, root: Path) -> list[Path]:
+def select(place: Path | None, path: str, root: Path, watched: str) -> list[Path]:
     """The files that `path` means: the file `place`, the supported ones in the folder `place`, or those of a glob."""
     if place and place.is_file():
         require_supported(path, path)
@@ -54,7 +55,7 @@ def select(place: Path | None, path: str, root: Path) -> list[Path]:
         raise Stop(f"{path} is missing{advice_to_pull(root / path, root)}.")
     refuse_unpulled(base, glob, root)
     found = (file for file in walk(base) if fits(file.relative_to(base).as_posix(), glob))
-    chosen = [file for file in found if is_supported(file.name) and file != root / RAW / "README.md"]
+    chosen = [file for file in found if is_supported(file.name) and file != root / watched / "README.md"]
     if not chosen:
         raise nothing_in(path, advice_to_pull(root / path, root))
     return chosen
@@ -100,20 +101,20 @@ def check_pin(place: Path | None, path: str, revision: str) -> None:
         raise Stop(f"{path} has sha256 {found}, params.yaml pins {revision}; correct 'revision' if you trust it.")
 
 
-def refuse_unwatched(place: Path | None, path: str, files: list[Path], root: Path) -> None:
-    """Stop at a file that may change without DVC's notice: outside data/raw, or a link out of it.
+def refuse_unwatched(place: Path | None, path: str, files: list[Path], root: Path, watched: str) -> None:
+    """Stop at a file that may change without DVC's notice: outside the folder `watched`, or a link out of it.
 
-    DVC's own links, into its cache, are watched: the path is in data/raw, and the cache does not change.
+    DVC's own links, into its cache, are watched: the path is in that folder, and the cache does not change.
     """
-    raw = root / RAW
+    raw = root / watched
     homes = [folder.resolve() for folder in (raw, *cache_folders(root))]
     for file in files:
         target = file.resolve()
         if not file.is_relative_to(raw) or not any(target.is_relative_to(home) for home in homes):
             pin = f"pin it with revision: {sha256_path(place)}" if place else "name a folder instead and pin that"
             raise Stop(
-                f"{shown(file, root)} is not in {RAW}, the one folder that DVC watches for new data (a link counts as "
-                f"where it leads); bring it in with `dvc add`, `dvc import` or `dvc import-url`, or {pin}."
+                f"{shown(file, root)} is not in {watched}, the one folder that DVC watches for new data (a link counts "
+                f"as where it leads); bring it in with `dvc add`, `dvc import` or `dvc import-url`, or {pin}."
             )
 
 

@@ -14,6 +14,7 @@ from tqdm import tqdm
 from stages.lib.errors import Stop
 from stages.lib.hashing import sha256_path
 from stages.lib.ingestion.formats import FORMATS, detect, fill, from_mapping
+from stages.lib.ingestion.local_files import RAW
 from stages.lib.ingestion.readers import Progress, read_rows
 from stages.lib.ingestion.rows import Fault, Row, Unfit, shown
 from stages.lib.ingestion.sources import RawFile, files_of
@@ -42,9 +43,12 @@ class Source(NamedTuple):
     weight: float = 1.0
 
 
-def read(name: str, source: Source) -> Iterator[dict]:
-    """Yield a record, or a dict with `status` and `reason`, for each row of each file of a source."""
-    files = files_of(source.path, source.revision)
+def read(name: str, source: Source, watched: str = RAW) -> Iterator[dict]:
+    """Yield a record, or a dict with `status` and `reason`, for each row of each file of a source.
+
+    A local file outside the folder `watched` needs a revision, for DVC would not see it change.
+    """
+    files = files_of(source.path, source.revision, watched=watched)
     with tqdm(total=sum(map(expected, files)), unit="B", unit_scale=True, desc=f"read {name}") as bar:
         for file in files:
             before = bar.n

@@ -7,7 +7,7 @@ from urllib.parse import unquote
 from stages.lib.errors import Stop
 from stages.lib.ingestion.archives import find_member, open_archive
 from stages.lib.ingestion.fetch import fetch_hub_dataset, fetch_url, fetch_wheel, parse_wheel_uri
-from stages.lib.ingestion.local_files import fits, local_files, walk
+from stages.lib.ingestion.local_files import RAW, fits, local_files, walk
 from stages.lib.ingestion.raw_files import (
     PACKINGS,
     SUFFIXES,
@@ -27,14 +27,15 @@ HUB_URI = re.compile(r"hf://datasets/(?P<repo>[\w.-]+/[\w.-]+)(?:/(?P<glob>.+))?
 HUB_FILES = [f"*{suffix}{packing}" for suffix in SUFFIXES for packing in ("", *PACKINGS)] + ["*.zip"]
 
 
-def files_of(path: str, revision: str | None, root: Path = Path()) -> list[RawFile]:
+def files_of(path: str, revision: str | None, root: Path = Path(), watched: str = RAW) -> list[RawFile]:
     """The files at an address, sorted by name.
 
     Args:
         path: a file, folder or glob below `root`, a web address, hf://datasets/ORG/NAME[/GLOB] or
             wheel:NAME==VERSION/MEMBER.
-        revision: SHA-256 of a web file, of a wheel, of a local file or folder outside data/raw; commit of a dataset.
-        root: the repository, whose data/raw DVC watches.
+        revision: SHA-256 of a web file, of a wheel, of a local file or folder outside `watched`; commit of a dataset.
+        root: the repository.
+        watched: its folder that DVC watches for this source.
 
     Raises:
         Stop: there is nothing at that address, or nothing that can be read or trusted.
@@ -50,7 +51,7 @@ def files_of(path: str, revision: str | None, root: Path = Path()) -> list[RawFi
     elif "://" in path:
         raise Stop(f"{redact(path)}: this kind of address is not read; fetch it with `dvc import-url` into data/raw.")
     else:
-        files = local_files(path, revision, root)
+        files = local_files(path, revision, root, watched)
     return sorted(files, key=lambda file: file.name)
 
 
