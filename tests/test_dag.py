@@ -12,12 +12,13 @@ import time
 
 import pytest
 
+from stages.lib.comparing.lock import stale_entries
 from stages.lib.params import load_yaml
 from tests.conftest import ROOT, copy_of_repository
 
 pytestmark = pytest.mark.slow
 STAGES = list(load_yaml(ROOT / "dvc.yaml")["stages"])
-AFTER_A_LORA_PARAM = {"validate", "pilot", "train", "merge", "evaluate", "report", "package"}
+AFTER_A_LORA_PARAM = {"validate", "pilot", "train", "merge", "evaluate", "judge", "package"}
 
 
 def ran(output: str) -> set[str]:
@@ -188,16 +189,16 @@ def test_a_queued_sweep_runs_in_its_own_folder_and_is_told_apart(clean_built):
 SCORING = {"evaluate_base", "evaluate"}
 
 
-# report reads what the remedies of its diagnosis are computed from
+# judge reads what the remedies of its diagnosis are computed from
 @pytest.mark.parametrize(
     ("change", "changed"),
     [
-        ({"learning_rate": 2e-3}, {"validate", "pilot", "train", "report", "package"}),
+        ({"learning_rate": 2e-3}, {"validate", "pilot", "train", "judge", "package"}),
         ({"min_response_chars": 30}, {"validate", "clean", "package"}),
         ({"pii": {"email": "drop"}}, {"validate", "clean", "package"}),
-        ({"leak_threshold": 0.7}, {"validate", "split", "report", "package"}),
-        ({"max_length": 300}, {*SCORING, "validate", "card", "pilot", "train", "merge", "report", "package"}),
-        ({"max_new_tokens": 9}, {*SCORING, "validate", "pilot", "report", "package"}),
+        ({"leak_threshold": 0.7}, {"validate", "split", "judge", "package"}),
+        ({"max_length": 300}, {*SCORING, "validate", "card", "pilot", "train", "merge", "judge", "package"}),
+        ({"max_new_tokens": 9}, {*SCORING, "validate", "pilot", "judge", "package"}),
         ({"test_ratio": 0.2}, {"validate", "split", "package"}),
         ({"dtype": "float32"}, {*SCORING, "validate", "base", "pilot", "train", "merge", "package"}),
     ],
@@ -266,16 +267,9 @@ def test_a_no_go_stops_the_dag_before_training(clean_built):
     assert "train" not in ran(done.stdout)
 
 
-def test_the_lock_in_git_comes_from_the_code_in_git():
+def test_the_lock_in_git_comes_from_the_code_in_git(monkeypatch):
     """Without data at hand: outs may be missing here, but nothing that is here may differ from dvc.lock."""
-    env = {key: value for key, value in os.environ.items() if not key.startswith("DVC_")}
-    done = subprocess.run(["dvc", "status", "--json"], cwd=ROOT, env=env, capture_output=True, text=True, check=True)
-    stale = {
-        f"{stage}: {path} {state}"
-        for stage, entries in json.loads(done.stdout).items()
-        for entry in entries
-        for kind in (entry.values() if isinstance(entry, dict) else [{"": entry}])
-        for path, state in kind.items()
-        if state not in ("deleted", "not in cache")
-    }
-    assert stale == set(), "run `dvc repro` and commit dvc.lock and metrics/"
+    monkeypatch.chdir(ROOT)
+    for key in [key for key in os.environ if key.startswith("DVC_")]:
+        monkeypatch.delenv(key)
+    assert stale_entries() == [], "run `dvc repro` and commit dvc.lock and metrics/"

@@ -12,8 +12,8 @@ from ruamel.yaml import YAML
 
 from stages.lib.files import read_json
 from stages.lib.params import load_yaml
+from stages.lib.reporting.table import table, with_table
 from stages.lib.schema import problems
-from stages.report import table, with_table
 
 ROOT = Path(__file__).parent.parent
 STAGES = load_yaml(ROOT / "dvc.yaml")["stages"]
@@ -128,7 +128,8 @@ def test_every_stage_is_named_in_the_readme(readme):
 
 
 def test_the_result_table_of_the_readme_is_that_of_the_metrics(readme):
-    assert with_table(readme, table(read_json(ROOT / "metrics/evaluate.json"))) == readme
+    metrics, claims = (read_json(ROOT / f"metrics/{name}.json") for name in ("evaluate", "claims"))
+    assert with_table(readme, table(metrics, claims)) == readme
 
 
 def test_the_data_card_gives_the_counts_of_the_metrics():
