@@ -18,7 +18,7 @@ from tests.conftest import ROOT, copy_of_repository
 
 pytestmark = pytest.mark.slow
 STAGES = list(load_yaml(ROOT / "dvc.yaml")["stages"])
-AFTER_A_LORA_PARAM = {"validate", "pilot", "train", "merge", "evaluate", "judge", "package"}
+AFTER_A_LORA_PARAM = {"validate", "pilot", "train", "merge", "evaluate", "retention", "judge", "package"}
 
 
 def ran(output: str) -> set[str]:
@@ -187,6 +187,7 @@ def test_a_queued_sweep_runs_in_its_own_folder_and_is_told_apart(clean_built):
 
 
 SCORING = {"evaluate_base", "evaluate"}
+MEASURING = {*SCORING, "retention"}
 
 
 # judge reads what the remedies of its diagnosis are computed from
@@ -197,10 +198,10 @@ SCORING = {"evaluate_base", "evaluate"}
         ({"min_response_chars": 30}, {"validate", "clean", "package"}),
         ({"pii": {"email": "drop"}}, {"validate", "clean", "package"}),
         ({"leak_threshold": 0.7}, {"validate", "split", "judge", "package"}),
-        ({"max_length": 300}, {*SCORING, "validate", "card", "pilot", "train", "merge", "judge", "package"}),
+        ({"max_length": 300}, {*MEASURING, "validate", "card", "pilot", "train", "merge", "judge", "package"}),
         ({"max_new_tokens": 9}, {*SCORING, "validate", "pilot", "judge", "package"}),
         ({"test_ratio": 0.2}, {"validate", "split", "package"}),
-        ({"dtype": "float32"}, {*SCORING, "validate", "base", "pilot", "train", "merge", "package"}),
+        ({"dtype": "float32"}, {*MEASURING, "validate", "base", "pilot", "train", "merge", "package"}),
     ],
 )
 def test_a_param_dirties_exactly_the_stages_that_read_it(clean_built, change, changed):
