@@ -10,6 +10,7 @@ import re
 from typing import NamedTuple
 
 from stages.lib.errors import Stop
+from stages.lib.measuring.digits import short
 
 COMPARE = {"<=": operator.le, ">=": operator.ge, "<": operator.lt, ">": operator.gt, "==": operator.eq}
 NUMBER = r"-?\d+(?:\.\d+)?(?:[eE]-?\d+)?"
@@ -76,7 +77,7 @@ def finite(value: object) -> float | None:
 
 def rounded(value: float) -> float:
     """The value with six significant digits."""
-    return float(f"{value:.6g}")
+    return short(float(value))
 
 
 def outcome(lines: list[Line]) -> str:

@@ -5,6 +5,7 @@ import math
 import numpy as np
 
 from stages.lib.judging.uncertainty import paired
+from stages.lib.measuring.digits import short
 
 MODELS = ("base", "tuned")
 
@@ -28,7 +29,7 @@ def retained(rows: list[dict], level: float, samples: int) -> dict[str, float]:
     for model in MODELS if chosen else ():
         right = sum(likeliest(row[f"choice_losses_{model}"]) == row["right"] for row in chosen)
         metrics[f"general_accuracy_{model}"] = right / len(chosen)
-    return {key: value if isinstance(value, int) else float(f"{value:.6g}") for key, value in metrics.items()}
+    return short(metrics)
 
 
 def contrasts(rows: list[dict], level: float, samples: int) -> dict[str, float]:

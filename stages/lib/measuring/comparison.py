@@ -4,6 +4,9 @@ import math
 from collections import Counter
 from typing import NamedTuple
 
+from stages.lib.measuring.measures import choices
+from stages.lib.measuring.statistics import mean
+
 CHOICE, PERPLEXITY = TASKS = ("tunelock_choice", "tunelock_perplexity")  # the task files in the folder `harness`
 
 
@@ -49,12 +52,7 @@ def choice_accuracy(rows: list[dict], by_characters: bool = False) -> float:
 
     `by_characters` divides the log-likelihood of an option by its length in characters, as the harness's acc_norm does.
     """
-    right = 0
-    for row in rows:
-        lengths = [len(text) if by_characters else 1 for text in row["choices"]]
-        losses = [loss / length for loss, length in zip(row["choice_losses"], lengths, strict=True)]
-        right += losses.index(min(losses)) == row["right"]
-    return right / len(rows)
+    return float(mean(choices(rows, by_characters).sum(axis=0)))
 
 
 def perplexity(rows: list[dict]) -> float:

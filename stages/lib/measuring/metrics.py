@@ -36,34 +36,34 @@ class Measured(evaluate.Metric):
         return {"version": cls.version, "source": cls.source}
 
 
-class Bleu(Measured):
-    """Corpus BLEU of answers (predictions) against references, 0 to 100, as sacrebleu computes it."""
+class Sacrebleu(Measured):
+    """A metric of sacrebleu's, whose `scorer` says in a signature how it counts."""
 
-    key, source = "bleu", "https://aclanthology.org/W18-6319"
-
-    def score(self, predictions, references):
-        return st.bleu(st.bleu_rows(predictions, references).sum(axis=0))
+    scorer: type
 
     @classmethod
     def described(cls):
-        scorer = BLEU()
+        scorer = cls.scorer()
         scorer.corpus_score(["a"], [["a"]])  # or the signature does not know how many references there are
         return super().described() | {"signature": str(scorer.get_signature())}
 
 
-class ChrF(Measured):
+class Bleu(Sacrebleu):
+    """Corpus BLEU of answers (predictions) against references, 0 to 100, as sacrebleu computes it."""
+
+    key, source, scorer = "bleu", "https://aclanthology.org/W18-6319", BLEU
+
+    def score(self, predictions, references):
+        return st.bleu(st.bleu_rows(predictions, references).sum(axis=0))
+
+
+class ChrF(Sacrebleu):
     """Corpus chrF2, 0 to 100, as sacrebleu computes it; fit for any language."""
 
-    key, source = "chrf", "https://aclanthology.org/W15-3049"
+    key, source, scorer = "chrf", "https://aclanthology.org/W15-3049", CHRF
 
     def score(self, predictions, references):
         return st.chrf(st.chrf_rows(predictions, references).sum(axis=0))
-
-    @classmethod
-    def described(cls):
-        scorer = CHRF()
-        scorer.corpus_score(["a"], [["a"]])
-        return super().described() | {"signature": str(scorer.get_signature())}
 
 
 class RougeL(Measured):

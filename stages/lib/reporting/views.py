@@ -11,7 +11,7 @@ METRICS = {  # key in metrics/evaluate.json: digits, and what it is
     "accuracy": (3, "share of answers with the right label"),
     "macro_f1": (3, "F1 of the labels, each label counting the same"),
     "choice_accuracy": (3, "share of multiple-choice rows whose right option is the likeliest"),
-    "choice_accuracy_norm": (3, "the same by likelihood a token"),
+    "choice_accuracy_norm": (3, "the same by likelihood a character of the option"),
     "exact_match": (3, "share of answers equal to the reference, but for case, articles and punctuation"),
     "token_f1": (3, "F1 of the words shared with the reference"),
     "rouge_l": (3, "longest common subsequence with the reference, F1"),
