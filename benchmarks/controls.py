@@ -20,13 +20,13 @@ from pathlib import Path
 import torch
 from transformers import LlamaConfig, LlamaForCausalLM
 
+from stages.evaluate import add_answers, scored
 from stages.lib.files import read_jsonl
 from stages.lib.judging.claims import claim, claims
 from stages.lib.judging.comparison import compared
 from stages.lib.judging.fresh_eyes import RUN, examine
 from stages.lib.measuring.generation import generate
 from stages.lib.measuring.measures import measures
-from stages.lib.measuring.scoring import score
 from stages.lib.ngrams import words
 from stages.lib.params import load_yaml
 from stages.lib.records import answer, question, turns
@@ -50,37 +50,13 @@ def tiny(tokenizer, seed: int) -> LlamaForCausalLM:
     return LlamaForCausalLM(LlamaConfig(vocab_size=len(tokenizer), tie_word_embeddings=True, **shape))
 
 
-def swapped(records: list[dict]) -> dict[str, dict]:
-    """Each record's answer under the question of another one of its task and another group, by the record's id."""
-    found = {}
-    for place, one in enumerate(records):
-        later = records[place + 1 :] + records[:place]
-        other = next((r for r in later if r["task"] == one["task"] and r["group"] != one["group"]), None)
-        if other:
-            found[one["id"]] = one | {"messages": turns(question(other), "", answer(one))}
-    return found
-
-
 def rows_of(model, tokenizer, records: list[dict], new_tokens: int = 0) -> list[dict]:
     """Rows as `stages.evaluate` writes them, without choices; answered if `new_tokens`."""
-    rendered, others = (fit(tokenizer, some, None, MAX_LENGTH)[0] for some in (records, swapped(records).values()))
-    wrong = dict(zip((row["id"] for row in others), score(model, others, BATCH)))
-    kept, end = {record["id"]: record for record in records}, end_token_id(tokenizer)
-    rows = []
-    for row, (loss, tokens) in zip(rendered, score(model, rendered, BATCH)):
-        record = kept[row["id"]]
-        rows.append({
-            "id": row["id"], "split": "test", "group": record["group"], "task": record["task"],
-            "question": question(record), "response": answer(record), "loss": loss, "tokens": tokens,
-        })  # fmt: skip
-        if row["id"] in wrong:
-            rows[-1] |= dict(zip(("other_loss", "other_tokens"), wrong[row["id"]]))
+    rows, prompts = scored(model, tokenizer, records, None, MAX_LENGTH, None, None, BATCH)
     if new_tokens:
-        prompts = [row["input_ids"][: row["prompt_length"]] for row in rendered]
-        for row, said in zip(rows, generate(model, prompts, new_tokens, BATCH, end)):
-            text = tokenizer.decode(said, skip_special_tokens=True).strip()
-            row |= {"answer": text, "stopped": said[-1:] == [end], "new_tokens": len(said)}
-    return rows
+        end = end_token_id(tokenizer)
+        add_answers(rows, generate(model, prompts, new_tokens, BATCH, end), tokenizer, end)
+    return [row | {"split": "test"} for row in rows]
 
 
 def judged(base: list[dict], tuned: list[dict], params: dict) -> dict:

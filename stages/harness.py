@@ -15,7 +15,7 @@ from pathlib import Path
 
 from stages.lib.errors import Stop
 from stages.lib.files import read_jsonl
-from stages.lib.measuring.comparison import CHOICE, PERPLEXITY, TASKS, compare, counted, table
+from stages.lib.measuring.harness_scores import CHOICE, PERPLEXITY, TASKS, compare, counted, table
 from stages.lib.params import load_yaml
 from stages.lib.stage import plain_errors
 
@@ -34,12 +34,13 @@ def run(which: str, split: str, tasks: list[str], batch_size: int) -> None:
     ours, theirs = [name for name in tasks if name in TASKS], [name for name in tasks if name not in TASKS]
     rows = our_rows(which, split) if ours else []
     documents_of, left_out = documents(split, rows, folder, params, ours) if ours else ({}, Counter())
+    tasks_of_theirs = harness.their_tasks(theirs) if theirs else {}
     settle(0, params["num_threads"])
     model = harness.load(folder, params["dtype"], batch_size)
     if ours:
         print(table(f"{split}, {which}", *compare(harness.score(model, documents_of), rows), left_out))
     if theirs:
-        print(harness.score_theirs(model, theirs))
+        print(harness.score_theirs(model, tasks_of_theirs))
 
 
 def our_rows(which: str, split: str) -> list[dict]:

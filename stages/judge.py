@@ -17,7 +17,7 @@ from stages.lib.judging.fresh_eyes import as_figures, examine
 from stages.lib.judging.training_figures import curve, train_figures
 from stages.lib.measuring.digits import short
 from stages.lib.measuring.measures import measures
-from stages.lib.measuring.metrics import versions
+from stages.lib.measuring.versions import versions
 from stages.lib.reporting.samples import scores, side_by_side
 from stages.lib.stage import stage
 

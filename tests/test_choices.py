@@ -19,6 +19,13 @@ def test_options_are_the_lines_that_match_once_each():
     assert options(LISTED, r"^\* (.+)$") == []
 
 
+def test_an_empty_line_and_a_group_that_takes_no_part_are_no_option():
+    asked = turns("Which?\n- \n-   \n- a\n* b\n- c", "", "c")
+    assert options(asked, r"^- (.*)$") == ["a", "c"]
+    assert listed(asked, r"^- (.*)$") == (["a", "c"], 1)
+    assert options(asked, r"^- (.+)$|^\* b") == ["a", "c"]
+
+
 def test_only_the_last_question_has_options():
     said = [*LISTED, {"role": "user", "content": "And now?\n- yes\n- no"}, {"role": "assistant", "content": "no"}]
     assert listed(said, r"^- (.+)$") == (["yes", "no"], 1)

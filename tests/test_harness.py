@@ -19,7 +19,7 @@ from stages.harness import main
 from stages.lib.errors import Stop
 from stages.lib.files import write_jsonl
 from stages.lib.measuring import harness
-from stages.lib.measuring.comparison import CHOICE, PERPLEXITY, choice_accuracy, perplexity
+from stages.lib.measuring.harness_scores import CHOICE, PERPLEXITY, choice_accuracy, perplexity
 from stages.lib.measuring.task_rows import documents
 from stages.lib.records import turns
 from stages.lib.tokens.rendering import IGNORE, conversation, render, render_prompt
@@ -276,7 +276,7 @@ def few_tasks(tmp_path, monkeypatch):
 
 
 def test_a_task_of_the_harness_is_run_as_the_harness_would(command, few_tasks):
-    assert "|here |" in harness.score_theirs(command.model, ["here"])
+    assert "|here |" in harness.score_theirs(command.model, harness.their_tasks(["here"]))
 
 
 @pytest.mark.parametrize(
@@ -287,6 +287,7 @@ def test_a_task_of_the_harness_is_run_as_the_harness_would(command, few_tasks):
         ("unsafe", "unsafe runs code that the model writes"),
     ],
 )
-def test_a_task_that_cannot_be_had_stops(command, few_tasks, name, words):
-    with pytest.raises(Stop, match=words):
-        harness.score_theirs(command.model, [name])
+def test_a_task_that_cannot_be_had_stops_before_the_model_is_loaded(there, few_tasks, monkeypatch, name, words):
+    monkeypatch.setattr(harness, "load", lambda *_: pytest.fail("the model was loaded"))
+    with pytest.raises(SystemExit, match=words):
+        main(["--tasks", name])

@@ -2,6 +2,8 @@
 
 import math
 import random
+import subprocess
+import sys
 
 import evaluate
 import numpy as np
@@ -27,9 +29,9 @@ from stages.lib.measuring.metrics import (
     RougeL,
     StopRate,
     TokenF1,
-    versions,
 )
 from stages.lib.measuring.normalise import label, normalise
+from stages.lib.measuring.versions import versions
 
 REFERENCES = ["Validate every input before it is used.", "The product does not escape output, so scripts run."]
 ANSWERS = ["Validate all input before use.", "The product does not escape its output and scripts run."]
@@ -50,8 +52,14 @@ def compute(metric: type, answers: list, references: list | None = None, **optio
 
 def test_each_is_an_evaluate_metric_with_version_and_a_name_of_its_own():
     assert all(issubclass(metric, evaluate.Metric) for metric in METRICS)
-    assert len(versions()) == len(METRICS)
-    assert all(entry["version"].count(".") == 2 for entry in versions().values())
+    assert list(versions()) == [metric.key for metric in METRICS]
+    assert all(metric.version.count(".") == 2 for metric in METRICS)
+
+
+def test_judge_starts_without_torch():
+    code = "import sys, stages.judge; print(sorted({'torch', 'transformers', 'datasets'} & set(sys.modules)))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
 
 
 def test_the_signatures_of_sacrebleu_are_recorded():

@@ -10,11 +10,13 @@ from stages.lib.tokens.rendering import IGNORE, render
 def options(messages: list[dict], pattern: str) -> list[str]:
     """The options in the last question of a conversation: what `pattern` finds in each of its lines, once each.
 
-    Of a pattern with a group it is the group's text, else all that matches.
+    Of a pattern with a group it is the group's text, else all that matches. Nothing but spaces is no option: without
+    tokens its loss would be 0, and it would win.
     """
     asked = [message["content"] for message in messages if message["role"] == "user"]
     found = (re.search(pattern, line) for line in asked[-1].splitlines()) if asked else ()
-    return list(dict.fromkeys(match[match.re.groups and 1].strip() for match in found if match))
+    texts = ((match[match.re.groups and 1] or "").strip() for match in found if match)
+    return list(dict.fromkeys(filter(None, texts)))
 
 
 def listed(messages: list[dict], pattern: str) -> tuple[list[str], int] | None:

@@ -67,17 +67,14 @@ def score(model, documents_of: dict[str, list[dict]], task_folder: Path = Path("
     return evaluate(model, tasks, apply_chat_template=True, bootstrap_iters=0)
 
 
-def score_theirs(model, names: list[str]) -> str:
-    """The harness's own table for tasks of its own, run as it would: as plain texts, without a chat template.
+def their_tasks(names: list[str]) -> dict:
+    """Tasks of the harness with their data, as its `evaluate` takes them.
 
     Raises:
         Stop: there is no such task, its data cannot be had, or it would run code that the model writes.
     """
     from lm_eval.defaults import DEFAULT_OTHER_SEED
-    from lm_eval.evaluator import evaluate
-    from lm_eval.models.huggingface import HFLM
     from lm_eval.tasks import TaskManager
-    from lm_eval.utils import make_table
 
     manager = TaskManager()
     unknown = sorted(set(names) - set(manager.all_tasks))
@@ -94,5 +91,14 @@ def score_theirs(model, names: list[str]) -> str:
         if getattr(task, "UNSAFE_CODE", False):
             raise Stop(f"--tasks: {name} runs code that the model writes; leave it out.")
         task.set_fewshot_seed(DEFAULT_OTHER_SEED)
+    return tasks
+
+
+def score_theirs(model, tasks: dict) -> str:
+    """The harness's own table for `their_tasks`, run as it would: as plain texts, without a chat template."""
+    from lm_eval.evaluator import evaluate
+    from lm_eval.models.huggingface import HFLM
+    from lm_eval.utils import make_table
+
     plain = HFLM(model.model, tokenizer=model.tokenizer, batch_size=model.batch_size)
     return make_table(evaluate(plain, tasks, bootstrap_iters=0))

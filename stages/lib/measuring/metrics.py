@@ -4,15 +4,13 @@ They are defined here because `evaluate.load` downloads its code from a hub. Wha
 class adds the form, a version that rises whenever its figures can change, and the source of the method.
 """
 
-from importlib.metadata import version
-
 import evaluate
 from datasets import Features, Sequence, Value
-from sacrebleu.metrics import BLEU, CHRF
 from sklearn.metrics import accuracy_score, f1_score
 
 import stages.lib.measuring.statistics as st
 from stages.lib.measuring.normalise import label, valid
+from stages.lib.measuring.versions import DEFINITIONS
 
 TEXTS = Features({"predictions": Value("string"), "references": Value("string")})
 ANSWERS = Features({"predictions": Value("string")})
@@ -20,9 +18,12 @@ CHOICES = {"predictions": Sequence(Value("float64")), "references": Value("int64
 
 
 class Measured(evaluate.Metric):
-    """The common form: `key` names the figure, `version` the definition and `source` where it comes from."""
+    """The common form: `key` names the figure; what `DEFINITIONS` says of it are `version` and `source`."""
 
-    key, version, source, features = "", "1.0.0", "", TEXTS
+    key, features = "", TEXTS
+
+    def __init_subclass__(cls):
+        cls.version, cls.source = DEFINITIONS[cls.key][:2]
 
     def _info(self):
         return evaluate.MetricInfo(description=self.__doc__, citation=self.source, features=self.features)
@@ -30,37 +31,20 @@ class Measured(evaluate.Metric):
     def _compute(self, **columns) -> dict[str, float]:
         return {self.key: float(self.score(**columns))}
 
-    @classmethod
-    def described(cls) -> dict[str, str]:
-        """Version and source, for metrics/versions.json."""
-        return {"version": cls.version, "source": cls.source}
 
-
-class Sacrebleu(Measured):
-    """A metric of sacrebleu's, whose `scorer` says in a signature how it counts."""
-
-    scorer: type
-
-    @classmethod
-    def described(cls):
-        scorer = cls.scorer()
-        scorer.corpus_score(["a"], [["a"]])  # or the signature does not know how many references there are
-        return super().described() | {"signature": str(scorer.get_signature())}
-
-
-class Bleu(Sacrebleu):
+class Bleu(Measured):
     """Corpus BLEU of answers (predictions) against references, 0 to 100, as sacrebleu computes it."""
 
-    key, source, scorer = "bleu", "https://aclanthology.org/W18-6319", BLEU
+    key = "bleu"
 
     def score(self, predictions, references):
         return st.bleu(st.bleu_rows(predictions, references).sum(axis=0))
 
 
-class ChrF(Sacrebleu):
+class ChrF(Measured):
     """Corpus chrF2, 0 to 100, as sacrebleu computes it; fit for any language."""
 
-    key, source, scorer = "chrf", "https://aclanthology.org/W15-3049", CHRF
+    key = "chrf"
 
     def score(self, predictions, references):
         return st.chrf(st.chrf_rows(predictions, references).sum(axis=0))
@@ -72,20 +56,16 @@ class RougeL(Measured):
     rouge-score's words are of a-z and 0-9 alone: texts in other scripts score 0; chrF is for those.
     """
 
-    key, source = "rouge_l", "https://aclanthology.org/W04-1013"
+    key = "rouge_l"
 
     def score(self, predictions, references):
         return st.mean(st.rouge_l_rows(predictions, references).sum(axis=0))
-
-    @classmethod
-    def described(cls):
-        return super().described() | {"signature": f"rouge-score {version('rouge-score')}, stemmer"}
 
 
 class ExactMatch(Measured):
     """Share of answers that are the reference, 0 to 1, in the normal form of `normalise.normalise`."""
 
-    key, source = "exact_match", "https://arxiv.org/abs/1606.05250"
+    key = "exact_match"
 
     def score(self, predictions, references):
         return st.mean(st.exact_match_rows(predictions, references).sum(axis=0))
@@ -94,7 +74,7 @@ class ExactMatch(Measured):
 class TokenF1(Measured):
     """Mean F1 of the bags of words, 0 to 1, in the normal form of `normalise.normalise`."""
 
-    key, source = "token_f1", "https://arxiv.org/abs/1606.05250"
+    key = "token_f1"
 
     def score(self, predictions, references):
         return st.mean(st.token_f1_rows(predictions, references).sum(axis=0))
@@ -106,7 +86,7 @@ class LabelAccuracy(Measured):
     An answer without a label is wrong, even where the reference has none.
     """
 
-    key, source = "accuracy", "https://scikit-learn.org/stable/modules/generated/sklearn.metrics.accuracy_score.html"
+    key = "accuracy"
 
     def _compute(self, predictions, references, pattern):
         found = [label(text, pattern) or "no label" for text in predictions]
@@ -117,7 +97,7 @@ class LabelAccuracy(Measured):
 class MacroF1(Measured):
     """Mean over the references' labels of the F1 of finding them, 0 to 1; references without a label do not count."""
 
-    key, source = "macro_f1", "https://scikit-learn.org/stable/modules/generated/sklearn.metrics.f1_score.html"
+    key = "macro_f1"
 
     def _compute(self, predictions, references, pattern):
         pairs = [(label(a, pattern) or "no label", label(b, pattern)) for a, b in zip(predictions, references)]
@@ -132,7 +112,7 @@ class ChoiceAccuracy(Measured):
     predictions: the summed nats of each option; references: the index of the right one. As lm-evaluation-harness' acc.
     """
 
-    key, source = "choice_accuracy", "https://doi.org/10.5281/zenodo.5371628"
+    key = "choice_accuracy"
     features = Features(CHOICES)
 
     def score(self, predictions, references):
@@ -142,7 +122,7 @@ class ChoiceAccuracy(Measured):
 class ChoiceAccuracyNorm(Measured):
     """The same by nats a character of the option (`lengths`), which does not favour short options: acc_norm."""
 
-    key, source = "choice_accuracy_norm", "https://doi.org/10.5281/zenodo.5371628"
+    key = "choice_accuracy_norm"
     features = Features(CHOICES | {"lengths": Sequence(Value("int64"))})
 
     def score(self, predictions, references, lengths):
@@ -170,7 +150,7 @@ class Repetition(Measured):
     Of answers below four words it is 0.
     """
 
-    key, source, features = "repetition", "https://arxiv.org/abs/1510.03055", ANSWERS
+    key, features = "repetition", ANSWERS
 
     def score(self, predictions):
         return st.mean(st.repetition_rows(predictions).sum(axis=0))
@@ -192,7 +172,7 @@ class CalibrationError(Measured):
     right, and the sum of their probabilities.
     """
 
-    key, source = "calibration_error", "https://arxiv.org/abs/1706.04599"
+    key = "calibration_error"
     features = Features({"predictions": Sequence(Sequence(Value("float64")))})
 
     def score(self, predictions):
@@ -201,8 +181,3 @@ class CalibrationError(Measured):
 
 METRICS = (Bleu, ChrF, RougeL, ExactMatch, TokenF1, LabelAccuracy, MacroF1, ChoiceAccuracy, ChoiceAccuracyNorm,
            StopRate, MeanLength, Repetition, FormatValid, CalibrationError)  # fmt: skip
-
-
-def versions() -> dict[str, dict[str, str]]:
-    """What metrics/versions.json says of each metric."""
-    return {metric.key: metric.described() for metric in METRICS}

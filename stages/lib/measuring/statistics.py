@@ -14,8 +14,6 @@ from sacrebleu.metrics import BLEU, CHRF
 from stages.lib.measuring.normalise import normalise
 from stages.lib.ngrams import shingles
 
-BINS = 10  # of the confidence, 0.1 each
-
 
 def shares(values: Iterable[float]) -> np.ndarray:
     """One value a row, and that it is one row; `mean` of it is the mean."""
@@ -123,7 +121,7 @@ def repetition_rows(answers: list[str]) -> np.ndarray:
 
 def confidence_rows(tables: list[list[list[float]]]) -> np.ndarray:
     """Of each bin of confidence: tokens, how often the likeliest one was right, and the sum of its probabilities."""
-    return np.array(tables, dtype=float).reshape(len(tables), 3 * BINS)
+    return np.array(tables, dtype=float).reshape(len(tables), 3 * len(tables[0]) if tables else 0)
 
 
 def calibration_error(sums: np.ndarray) -> np.ndarray:

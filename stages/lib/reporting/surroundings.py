@@ -3,12 +3,13 @@
 import os
 import platform
 import re
-import shutil
-import subprocess
 import tomllib
 from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
+
+from stages.lib.comparing.revisions import git
+from stages.lib.errors import Stop
 
 
 def surroundings() -> dict:
@@ -19,22 +20,12 @@ def surroundings() -> dict:
 
 def commit() -> dict | None:
     """Hash, branch and subject of the commit, and how many files differ from it; None where there is no commit."""
-    said = git("log", "-1", "--format=%H%n%s")
-    if said is None:
+    try:
+        sha, subject = git("log", "-1", "--format=%H%n%s").split("\n", 1)
+        branch, changed = git("branch", "--show-current").strip(), git("status", "--porcelain").splitlines()
+    except Stop:
         return None
-    sha, subject = said.split("\n", 1)
-    changed = git("status", "--porcelain") or ""
-    return {"sha": sha, "subject": subject.strip(), "branch": (git("branch", "--show-current") or "").strip(),
-            "changed": [line[3:] for line in changed.splitlines()]}  # fmt: skip
-
-
-def git(*arguments: str) -> str | None:
-    """What git says, None where it is absent or says no."""
-    program = shutil.which("git")
-    if program is None:
-        return None
-    done = subprocess.run([program, *arguments], capture_output=True, text=True, check=False, errors="replace")
-    return done.stdout if done.returncode == 0 else None
+    return {"sha": sha, "subject": subject.strip(), "branch": branch, "changed": [line[3:] for line in changed]}
 
 
 def versions() -> dict[str, str]:
