@@ -69,10 +69,10 @@ def tiny_project(folder: Path, **params: object) -> Project:
             return folder / name
 
     plain = {name: inspect.unwrap(getattr(conftest, name)) for name in (
-        "real_gguf", "tokenizer", "tiny_model", "tiny_params", "built"
+        "real_gguf", "tokenizer", "tiny_model", "tiny_params"
     )}  # fmt: skip
     model = plain["tiny_model"](plain["tokenizer"](plain["real_gguf"](Folders)), Folders)
-    return plain["built"](Folders, {**plain["tiny_params"](model), **params})
+    return conftest.build(folder / "built" / "clone", {**plain["tiny_params"](model), **params})
 
 
 def random_kills(count: int, peace: Peace, rng: random.Random) -> Iterator[tuple[str, Moment, Callable]]:

@@ -1,5 +1,6 @@
 """Shared fixtures: the real tokenizer, a tiny random Llama, and a copy of the repository to run the DAG in."""
 
+import fcntl
 import os
 import shutil
 import subprocess
@@ -12,6 +13,8 @@ from stages.lib.hashing import sha256_path
 from stages.lib.params import load_yaml
 
 ROOT = Path(__file__).parent.parent
+# Two test processes share the cores: a thread that spins while it waits would keep the other one from its work.
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
 
 @pytest.fixture(scope="session")
@@ -143,13 +146,10 @@ def tiny_params(tiny_model) -> dict:
     }
 
 
-@pytest.fixture(scope="session")
-def built(tmp_path_factory, tiny_params) -> Project:
-    """A copy of the repository in which `dvc repro` ran the whole DAG on a slice of real data."""
-    folder = tmp_path_factory.mktemp("built") / "clone"
-    folder.mkdir()
+def build(folder: Path, params: dict) -> Project:
+    """Run the whole DAG in a copy of the repository with these params, and commit what comes out."""
     project = copy_of_repository(folder)
-    project.set(**tiny_params)
+    project.set(**params)
     (project.folder / "dvc.lock").unlink(missing_ok=True)
     project.run("git", "add", "-A")
     project.run("git", "commit", "-qm", "start")
@@ -157,3 +157,22 @@ def built(tmp_path_factory, tiny_params) -> Project:
     project.run("git", "add", "-A")
     project.run("git", "commit", "-qm", "built")
     return project
+
+
+@pytest.fixture(scope="session")
+def built(tmp_path_factory, tiny_params) -> Project:
+    """A copy of the repository in which `dvc repro` ran the whole DAG on a slice of real data.
+
+    The first of the test processes that needs it builds it for all, and each copies it.
+    """
+    own = tmp_path_factory.getbasetemp()
+    shared = own.parent if "PYTEST_XDIST_WORKER" in os.environ else own
+    whole, done = shared / "whole", shared / "whole.done"
+    with open(shared / "whole.lock", "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not done.exists():
+            build(whole, tiny_params)
+            done.touch()
+    folder = tmp_path_factory.mktemp("built") / "clone"
+    shutil.copytree(whole, folder, symlinks=True)
+    return Project(folder)

@@ -12,6 +12,7 @@ import time
 
 import pytest
 
+from stages import chat
 from stages.lib.comparing.lock import stale_entries
 from stages.lib.params import load_yaml
 from tests.conftest import ROOT, copy_of_repository
@@ -83,11 +84,11 @@ def test_metrics_have_their_stable_keys_and_the_tuned_model_is_better(built):
     assert {"train_seconds", "train_peak_rss_gb"} <= read(built, "metrics/timings.json").keys()
 
 
-def test_another_clone_makes_the_same_lock_byte_for_byte(built, tiny_params, tmp_path):
+def test_another_clone_makes_the_same_lock_byte_for_byte(built, tmp_path):
     """In another folder, time zone, locale and hash seed."""
     (tmp_path / "a b" / "ü").mkdir(parents=True)
     other = copy_of_repository(tmp_path / "a b" / "ü")
-    other.set(**tiny_params)
+    shutil.copy(built.folder / "params.yaml", other.folder)
     (other.folder / "dvc.lock").unlink(missing_ok=True)
     other.run("git", "add", "-A")
     other.run("git", "commit", "-qm", "start")
@@ -126,7 +127,7 @@ def test_an_edit_while_a_stage_runs_fails_the_stage_and_leaves_the_lock(clean_bu
     project = clean_built
     lock = (project.folder / "dvc.lock").read_bytes()
     project.set(lora_r=8)
-    run = start(project, "dvc", "repro", "train")
+    run = start(project, "dvc", "repro", "--single-item", "train")
     wait_for(lambda: list(project.folder.glob(".ckpt/train/*/checkpoint-*[0-9]/manifest.json")), run)
     if edited == "param":
         project.set(lora_r=9)
@@ -161,8 +162,10 @@ def wait_for(happened, run: subprocess.Popen) -> None:
         time.sleep(0.005)
 
 
-def test_an_experiment_reruns_what_depends_on_its_param_and_can_be_compared(clean_built):
+def test_experiments_rerun_what_depends_on_their_param_and_can_be_compared(clean_built):
+    """One here, one queued, which DVC runs in a folder of its own."""
     project = clean_built
+    project.run("dvc", "exp", "run", "--queue", "-S", "lora_r=2")
     done = project.run("dvc", "exp", "run", "-S", "lora_r=6")
     assert ran(done.stdout) == AFTER_A_LORA_PARAM
     assert read(project, "models/adapter/adapter_config.json")["r"] == 6
@@ -170,20 +173,15 @@ def test_an_experiment_reruns_what_depends_on_its_param_and_can_be_compared(clea
     assert "lora_r" in project.run("dvc", "params", "diff").stdout
     project.run("dvc", "plots", "diff", "-o", "dvc_plots")
     assert (project.folder / "dvc_plots" / "index.html").exists()
-
-
-def test_a_queued_sweep_runs_in_its_own_folder_and_is_told_apart(clean_built):
-    project = clean_built
-    project.run("dvc", "exp", "run", "--queue", "-S", "lora_r=2,4", "-S", "pilot_steps=4")
     project.run("dvc", "queue", "start")
     deadline = time.time() + 240
     while "Queued" in (status := project.run("dvc", "queue", "status").stdout) or "Running" in status:
         assert time.time() < deadline, status
         time.sleep(1)
-    assert status.count("Success") == 2, status + project.run("dvc", "queue", "logs", "-n", "x", check=False).stderr
+    assert status.count("Success") == 1, status
     shown = list(csv.DictReader(project.run("dvc", "exp", "show", "--csv").stdout.splitlines()))
-    ranks = {row["lora_r"]: row["test_perplexity_tuned"] for row in shown if row["rev"] != "workspace"}
-    assert {"2", "4"} <= ranks.keys() and ranks["2"] != ranks["4"]
+    ranks = {row["lora_r"]: row["test_perplexity_tuned"] for row in shown}
+    assert {"2", "6", "16"} <= ranks.keys() and len(set(ranks.values())) == len(ranks)
 
 
 SCORING = {"evaluate_base", "evaluate"}
@@ -257,8 +255,11 @@ def test_the_packed_adapter_gives_the_answers_of_the_merged_model(built, tmp_pat
 def test_chat_answers_in_the_terminal(built, model):
     question = ["python", "-m", "stages.chat", "--model", model, "--max-new-tokens", "5"]
     assert built.run(*question, "What is CWE-79?").stdout
-    empty = built.run(*question, " ", check=False)
-    assert empty.returncode == 1 and "the question is empty" in empty.stderr
+
+
+def test_an_empty_question_is_refused():
+    with pytest.raises(SystemExit, match="the question is empty"):
+        chat.main([" "])
 
 
 def test_a_no_go_stops_the_dag_before_training(clean_built):
