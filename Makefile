@@ -70,8 +70,9 @@ clean: ## remove the venv and the checkpoints; what DVC tracks stays
 
 # Built anew when a version changes. torch is pinned in pyproject.toml alone, so that pip may take a CPU or a CUDA build.
 # The tools of the tests come apart: trackers that are merely installed cost every start of a trainer seconds.
+# An existing venv keeps its Python: another one written over it would not work.
 $(VENV)/done: pyproject.toml constraints.txt
-	$(PYTHON) -m venv $(VENV)
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	@python -c '$(PINNED)' run > $(VENV)/requirements.txt
 	$(INSTALL) -c constraints.txt -r $(VENV)/requirements.txt
 	@touch $@
