@@ -13,8 +13,8 @@ from stages.lib.hashing import sha256_path
 from stages.lib.params import load_yaml
 
 ROOT = Path(__file__).parent.parent
-# Two test processes share the cores: a thread that spins while it waits would keep the other one from its work.
-os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+# Two test processes share the cores, so each has one thread: those that wait for each other spin, and stall the others.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 
 @pytest.fixture(scope="session")
@@ -131,6 +131,7 @@ def tiny_params(tiny_model) -> dict:
     return {
         "model_name_or_path": str(tiny_model),
         "model_revision": sha256_path(tiny_model),
+        "num_threads": 1,
         "max_train_samples": 48,
         "max_val_samples": 8,
         "max_test_samples": 10,
