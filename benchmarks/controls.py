@@ -1,20 +1,19 @@
-"""Do the claims hold where the truth is known? Three controls, as a Markdown table.
+"""Do the claims hold where the truth is known? Controls, as a Markdown table.
 
-    python -m benchmarks.controls [aa] [shuffled] [leak] [--rows 320] [--base models/base] [--dtype auto]
+    python -m benchmarks.controls [aa] [right] [shuffled] [leak] [--rows 320] [--base models/base] [--dtype auto]
 
 - aa: two tiny models that learnt nothing; for each seed the rows of every group are dealt to the sides `base` and
   `tuned` by a coin, so that no difference means anything. Any verdict is a false one.
-- shuffled: the real base, tuned on answers dealt anew within their task, and for comparison on the right ones. The
-  first must not be called a gain.
+- right, shuffled: the real base, tuned on the right answers and on the same dealt anew within their task. The second
+  must not be called a gain.
 - leak: the real base, tuned on test rows. The fresh-eyes checks must find them.
 
-The last two need models/base and data/split, and about ten minutes on two cores with AVX-512.
+The last three need models/base and data/split, and about ten minutes on two cores with AVX-512.
 """
 
 import argparse
 import random
 import tempfile
-from collections.abc import Callable
 from pathlib import Path
 
 import torch
@@ -36,6 +35,7 @@ from stages.lib.training.modeling import load_model, resolve_dtype, settle
 from stages.lib.training.optimisation import sft_config
 from stages.lib.training.trainer import ResponseTrainer
 
+CONTROLS = ("aa", "right", "shuffled", "leak")
 MAX_LENGTH, BATCH, LEAKED, LEAK_PASSES = 256, 40, 24, 15
 FIXED = {"gradient_checkpointing": False, "save_strategy": "no", "max_grad_norm": 1.0, "warmup_steps": 0.05,
          "max_length": MAX_LENGTH}  # fmt: skip
@@ -124,17 +124,15 @@ def tuned(base: Path, tokenizer, records: list[dict], params: dict, epochs: int)
     return trainer.model.merge_and_unload()
 
 
-def shuffled_control(base: Path, tokenizer, params: dict, rows: int) -> str:
-    """The claim after training on right and on shuffled answers."""
+def claim_control(name: str, base: Path, tokenizer, params: dict, rows: int) -> str:
+    """The claim after training on `right` or `shuffled` answers."""
     train, test = list(read_jsonl("data/split/train.jsonl"))[:rows], held_out(tokenizer, rows)
-    before, lines = rows_of(load_model(base, params["dtype"]), tokenizer, test), []
-    deals: dict[str, Callable] = {"right answers": list, "shuffled answers": shuffled}
-    for name, deal in deals.items():
-        found = judged(before, rows_of(tuned(base, tokenizer, deal(train), params, 1), tokenizer, test), params)
-        seen = "; ".join(f"{key} {told(found[f'test_{key}'])}" for key in ("loss", "contrast", "match_accuracy"))
-        wanted = "a gain" if name == "right answers" else "no gain"
-        lines.append(f"| {name} | {len(train)} train, {len(test)} test rows | {wanted} | {found['claim']}: {seen} |")
-    return "\n".join(lines)
+    before = rows_of(load_model(base, params["dtype"]), tokenizer, test)
+    model = tuned(base, tokenizer, shuffled(train) if name == "shuffled" else train, params, 1)
+    found = judged(before, rows_of(model, tokenizer, test), params)
+    seen = "; ".join(f"{key} {told(found[f'test_{key}'])}" for key in ("loss", "contrast", "match_accuracy"))
+    wanted = "no gain" if name == "shuffled" else "a gain"
+    return f"| {name} answers | {len(train)} train, {len(test)} test rows | {wanted} | {found['claim']}: {seen} |"
 
 
 def told(entry: dict) -> str:
@@ -160,8 +158,8 @@ def leak_control(base: Path, tokenizer, params: dict) -> str:
 def main() -> None:
     """Run the controls asked for, all by default."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("controls", nargs="*", choices=["aa", "shuffled", "leak", []], help="all if none is named")
-    parser.add_argument("--rows", type=int, default=320, help="train rows of the control `shuffled`")
+    parser.add_argument("controls", nargs="*", choices=[*CONTROLS, []], help="all if none is named")
+    parser.add_argument("--rows", type=int, default=320, help="train rows of `right` and `shuffled`")
     parser.add_argument("--seeds", type=int, default=20, help="seeds of the control `aa`")
     parser.add_argument("--base", type=Path, default=Path("models/base"))
     parser.add_argument("--dtype", help="in place of params.yaml's")
@@ -171,11 +169,11 @@ def main() -> None:
     settle(0, params["num_threads"])
     tokenizer = load_tokenizer(given.base)
     print(HEAD, flush=True)
-    for name in given.controls or ("aa", "shuffled", "leak"):
+    for name in given.controls or CONTROLS:
         if name == "aa":
             print(aa(tokenizer, params, given.seeds), flush=True)
-        elif name == "shuffled":
-            print(shuffled_control(given.base, tokenizer, params, given.rows), flush=True)
+        elif name in ("right", "shuffled"):
+            print(claim_control(name, given.base, tokenizer, params, given.rows), flush=True)
         else:
             print(leak_control(given.base, tokenizer, params), flush=True)
 
