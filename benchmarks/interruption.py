@@ -111,7 +111,7 @@ def run_in_peace(project: Project) -> Peace:
 
 
 def arrive(project: Project, run: subprocess.Popen | None, moment: Moment) -> bool:
-    """Wait for a moment, half an hour at most; False if the run ended before it."""
+    """Wait for a moment, half an hour at most; False if the run, or the training it is to hit, ended before it."""
     kind, _, step = moment.after.partition(" ")
     deadline = time.time() + 1800
     seen = {
@@ -125,7 +125,7 @@ def arrive(project: Project, run: subprocess.Popen | None, moment: Moment) -> bo
             return False
         time.sleep(0.0002)
     time.sleep(moment.delay)
-    return not run or run.poll() is None
+    return (not run or run.poll() is None) and (kind == "start" or any(roots(project)))
 
 
 def to_all(number: int) -> Callable:
