@@ -32,6 +32,7 @@ from benchmarks.interruption import (
     resumed_from,
     run_in_peace,
     same_bits,
+    start,
     to_all,
     to_dvc,
     to_trainer,
@@ -124,7 +125,7 @@ def on_a_bad_disk(project: Project, peace: Peace, options: str) -> tuple[str, ..
 def queued(project: Project, name: str, moment: Moment | None = None) -> tuple[list[str], str]:
     """Run a queued experiment with another seed, killing its trainer at a moment; its files' hashes, its output."""
     project.run("dvc", "exp", "run", "--queue", "--name", name, "-S", "seed=1")
-    project.run("dvc", "queue", "start")
+    start(project, "dvc", "queue", "start").wait()  # its worker keeps our pipes open, were there any, until it is done
     if moment and arrive(project, None, moment):
         to_trainer(SIGKILL)(project, None)
     while "Queued" in (status := project.run("dvc", "queue", "status").stdout) or "Running" in status:
