@@ -41,7 +41,7 @@ bench-memory: $(VENV)/done ## peak memory of each training method beside its est
 bench-diagnosis: $(VENV)/dev ## faults injected into small runs, and the verdicts on them (about 10 minutes)
 	python -m benchmarks.diagnosis
 
-bench-interrupt: $(VENV)/dev ## training killed at 20 random moments: the same bits? (about 10 minutes)
+bench-interrupt: $(VENV)/dev ## training killed at 20 random moments: the same bits? (about half an hour)
 	python -m benchmarks.interrupt
 
 bench-generation: $(VENV)/done ## greedy answers one by one, by transformers and by tunelock: the same, and how fast? (about 10 minutes)
@@ -50,7 +50,7 @@ bench-generation: $(VENV)/done ## greedy answers one by one, by transformers and
 bench-agreement: $(VENV)/done ## perplexity and answers beside a few lines of plain transformers (about 5 minutes)
 	python -m benchmarks.agreement
 
-bench-controls: $(VENV)/dev ## no gain is claimed where there is none: A/A, shuffled answers, a planted leak (about 15 minutes)
+bench-controls: $(VENV)/dev ## no gain is claimed where there is none: A/A, shuffled answers, a planted leak (about 25 minutes)
 	python -m benchmarks.controls
 
 # The tests open the pages in it. Who may not install it, or has no Debian, is told; those tests then fail and say so too.
