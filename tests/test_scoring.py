@@ -6,10 +6,11 @@ from transformers import AutoConfig, AutoModelForCausalLM
 
 from stages.lib.measuring import scoring
 from stages.lib.measuring.choices import option_row, with_answer
-from stages.lib.measuring.families import can_share, join, keeps_apart
+from stages.lib.measuring.families import join
 from stages.lib.measuring.scoring import batches, family_scores, score, scores
 from stages.lib.tokens.rendering import IGNORE, fit
 from stages.lib.training.modeling import load_model
+from stages.lib.training.sharing import can_share, keeps_apart
 from tests.test_generation import SMALL, talkative
 
 

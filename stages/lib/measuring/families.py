@@ -1,17 +1,14 @@
 """Several answers to one question in one sequence, so that the question is computed once.
 
-The sequence is what the rows begin with, and behind it the rest of each row. The rests do not see each other, and
-each counts its positions on from the beginning, so every token sees what it would see in its row alone (as in the
-tree attention of SpecInfer, Miao et al. 2023, https://arxiv.org/abs/2305.09781).
+The sequence is what the rows begin with, and behind it the rest of each row, as in `lib.training.sharing`; there are
+several such sequences in a batch, and no rest is padded.
 """
 
-import inspect
 from typing import NamedTuple
 
 import torch
 
 from stages.lib.tokens.rendering import IGNORE
-from stages.lib.training.tuned import has_soft_prompt, plain
 
 
 class Joint(NamedTuple):
@@ -63,36 +60,3 @@ def as_batch(rows: list[Joint]) -> dict[str, torch.Tensor]:
     seen = (rests[:, None, :] == 0) | (rests[:, None, :] == rests[:, :, None])
     causal = torch.ones(longest, longest, dtype=torch.bool).tril()
     return {"input_ids": ids, "position_ids": positions, "attention_mask": (seen & causal)[:, None]}
-
-
-def can_share(model: torch.nn.Module) -> bool:
-    """Whether the model takes a mask of our own: all its layers attend to everything before, by PyTorch's SDPA, and
-    its positions are given from outside. Others compute each row by itself.
-    """
-    bare = plain(model)
-    config = bare.config.get_text_config()
-    full = set(getattr(config, "layer_types", None) or ["full_attention"]) == {"full_attention"}
-    sliding = getattr(config, "sliding_window", None) and getattr(config, "use_sliding_window", True)
-    takes = {"attention_mask", "position_ids"} <= set(inspect.signature(bare.get_decoder().forward).parameters)
-    sdpa = bare.config._attn_implementation == "sdpa"
-    return bool(full and not sliding and takes and sdpa and not has_soft_prompt(model)) and keeps_apart(bare)
-
-
-@torch.no_grad()
-def keeps_apart(model: torch.nn.Module) -> bool:
-    """Whether the last of two joint rows comes out as it does alone, tried on a few tokens.
-
-    What a config does not tell, such as layers that carry a state along, shows here: hidden states then differ by more
-    than a tenth, where rounding to bfloat16 makes a hundredth.
-    """
-    rows = [{"input_ids": [1, 2, 3, *rest], "labels": [IGNORE] * 11} for rest in (range(4, 12), range(12, 20))]
-    joint, alone = as_batch([join(rows)]), as_batch([join(rows[1:])])
-    try:
-        first, second = (
-            model.get_decoder()(**{key: value.to(model.device) for key, value in given.items()}, use_cache=False)
-            for given in (joint, alone)
-        )
-    except (RuntimeError, ValueError, TypeError, IndexError):
-        return False
-    found, wanted = first.last_hidden_state[0, -8:].float(), second.last_hidden_state[0, -8:].float()
-    return bool((found - wanted).norm() < 0.1 * wanted.norm())

@@ -7,10 +7,11 @@ import torch
 from tqdm import tqdm
 from transformers import PretrainedConfig
 
-from stages.lib.measuring.families import as_batch, can_share, join
+from stages.lib.measuring.families import as_batch, join
 from stages.lib.measuring.scoring import batches, last_states
 from stages.lib.tokens.rendering import IGNORE
 from stages.lib.training.divergence import logits
+from stages.lib.training.sharing import can_share
 from stages.lib.training.tuned import plain
 
 CHUNK = 128  # tokens whose logits exist at a time; some five float32 matrices of 128 x vocabulary (25 MB for 49,152)

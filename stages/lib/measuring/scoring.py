@@ -8,8 +8,9 @@ from typing import NamedTuple
 import torch
 from tqdm import tqdm
 
-from stages.lib.measuring.families import Joint, as_batch, can_share, join
+from stages.lib.measuring.families import Joint, as_batch, join
 from stages.lib.training.losses import CHUNK, head_weight
+from stages.lib.training.sharing import can_share
 from stages.lib.training.tuned import hidden_states, plain
 
 BINS = 10  # of the probability of the likeliest token

@@ -11,6 +11,8 @@ from transformers import AttentionInterface, AttentionMaskInterface, PreTrainedM
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import sdpa_mask
 
+from stages.lib.training.sharing import apart, together
+
 NAME = "cpu_training"
 QUERIES = 64  # of a block; half of the scores above the diagonal are then never computed
 
@@ -48,9 +50,9 @@ class CausalAttention(torch.autograd.Function):
         for start in range(0, length, QUERIES):
             stop = min(start + QUERIES, length)
             seen_keys, seen_values, asked, wanted = keys[:, :stop], values[:, :stop], rows(queries), rows(grads)
-            hidden = torch.ones(stop - start, stop, dtype=torch.bool).triu(start + 1).repeat(group, 1)
-            scores = (asked @ seen_keys.transpose(1, 2)).float().sub_(rows(sums))
-            shares = scores.masked_fill_(hidden, -torch.inf).exp_()
+            shares = (asked @ seen_keys.transpose(1, 2)).float().sub_(rows(sums)).exp_()
+            hidden = torch.ones(stop - start, stop - start, dtype=torch.bool).triu(1)
+            shares.view(pairs, group, stop - start, stop)[..., start:].masked_fill_(hidden, 0.0)
             grad_value[:, :stop] += shares.to(grad.dtype).transpose(1, 2) @ wanted
             grad_scores = (wanted @ seen_values.transpose(1, 2)).float().sub_(rows(means)).mul_(shares).to(grad.dtype)
             grad_query[:, :, start:stop] = (grad_scores @ seen_keys).view(pairs, group, stop - start, size)
@@ -59,21 +61,30 @@ class CausalAttention(torch.autograd.Function):
         return grad_query, *(tensor.to(key.dtype).view_as(key) for tensor in (grad_key, grad_value)), None
 
 
-def attention(module, query, key, value, attention_mask, dropout=0.0, scaling=None, **kwargs):
-    """Transformers' interface; whatever is not plain causal attention in training goes the usual way."""
-    plain = attention_mask is None and not dropout and query.shape[2] == key.shape[2] and value.shape == key.shape
-    if not plain or not torch.is_grad_enabled() or getattr(module, "is_causal", True) is not True:
+def attention(module, query, key, value, attention_mask, dropout=0.0, scaling=None, joint=None, **kwargs):
+    """Transformers' interface; whatever is not plain causal attention in training goes the usual way.
+
+    `joint` is how many rows were joined, and how many tokens they share (`lib.training.sharing`).
+    """
+    plain = attention_mask is None and query.shape[2] == key.shape[2] and torch.is_grad_enabled()
+    causal = getattr(module, "is_causal", True) is True and not dropout and value.shape == key.shape
+    if not causal or not (plain or joint):
         return sdpa_attention_forward(module, query, key, value, attention_mask, dropout, scaling, **kwargs)
     scale = query.shape[-1] ** -0.5 if scaling is None else scaling
     query, key = query.to(value.dtype), key.to(value.dtype)  # under autocast rotary positions leave them in float32
-    return CausalAttention.apply(query, key, value, scale).transpose(1, 2).contiguous(), None
+    if not joint:
+        return CausalAttention.apply(query, key, value, scale).transpose(1, 2).contiguous(), None
+    side_by_side = (apart(tensor.transpose(1, 2), *joint).transpose(1, 2) for tensor in (query, key, value))
+    return together(CausalAttention.apply(*side_by_side, scale).transpose(1, 2), joint[1]), None
 
 
 AttentionInterface.register(NAME, attention)
 AttentionMaskInterface.register(NAME, sdpa_mask)
 
 
-def use_cpu_attention(model: PreTrainedModel) -> None:
-    """Have a model on the CPU that computes attention by SDPA train with this one."""
-    if model.device.type == "cpu" and model.config._attn_implementation == "sdpa":
+def use_cpu_attention(model: PreTrainedModel) -> bool:
+    """Have a model on the CPU that computes attention by SDPA train with this one; whether it does."""
+    fits = model.device.type == "cpu" and model.config._attn_implementation == "sdpa"
+    if fits:
         model.set_attn_implementation(NAME)
+    return fits

@@ -28,13 +28,14 @@ class ChunkedCrossEntropy(torch.autograd.Function):
             part, target = hidden[start : start + CHUNK], targets[start : start + CHUNK]
             logits = (part @ weight.t()).float()
             scale = None if scales is None else scales[start : start + CHUNK, None]
-            log_sum = logits.logsumexp(-1, keepdim=True)
-            losses = log_sum - logits.gather(1, target[:, None])
+            top, wanted = logits.amax(-1, keepdim=True), logits.gather(1, target[:, None])
+            grad = logits.sub_(top).exp_()  # softmax but for its sum, in place of the logits
+            sums = grad.sum(-1, keepdim=True)
+            losses = top + sums.log() - wanted
             total += (losses if scale is None else losses * scale).sum()
             if grad_hidden is None:
                 continue
-            grad = logits.sub_(log_sum).exp_()  # softmax, in place of the logits
-            grad.scatter_add_(1, target[:, None], grad.new_full((len(target), 1), -1.0))
+            grad.div_(sums).scatter_add_(1, target[:, None], grad.new_full((len(target), 1), -1.0))
             grad = (grad if scale is None else grad.mul_(scale)).to(weight.dtype)
             grad_hidden[start : start + CHUNK] = grad @ weight
             if grad_weight is not None:

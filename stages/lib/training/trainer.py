@@ -23,6 +23,7 @@ from stages.lib.training.freezing import GradualUnfreezing
 from stages.lib.training.fused import fuse
 from stages.lib.training.losses import head_weight, logits_loss, response_loss
 from stages.lib.training.progress import Meter, ProgressBar
+from stages.lib.training.sharing import can_share, has_dropout, joint_states
 from stages.lib.training.tuned import hidden_states, load_encoder, plain, save_encoder, without_input_copies
 
 
@@ -49,6 +50,7 @@ class ResponseTrainer(SFTTrainer):
     Beside TRL's own behaviour it
     - computes logits only where there is a label, and drops the attention mask: rows are padded on the right,
       where causal attention cannot see the padding;
+    - computes once what all rows of a batch begin with, on a CPU and without dropout;
     - batches rows of similar length, in an order that follows from the seed and the epoch alone, or packs them;
     - averages the validation loss over tokens, not over batches;
     - stops at the first NaN or infinite loss or gradient, before it reaches a checkpoint;
@@ -83,7 +85,8 @@ class ResponseTrainer(SFTTrainer):
             if "lora_" in name:  # TRL makes adapters of quantised bases bfloat16, too coarse for AdamW's steps
                 parameter.data = parameter.data.float()
         fuse(self.model)
-        use_cpu_attention(plain(self.model))
+        alike = not extras.packing and not has_dropout(self.model) and can_share(self.model)
+        self.shares = use_cpu_attention(plain(self.model)) and alike
         with self.accelerator.autocast():
             self.penalty = extras.penalty(model=self.model) if extras.penalty else None
         self.remove_callback(ProgressCallback)
@@ -109,7 +112,8 @@ class ResponseTrainer(SFTTrainer):
         sees = {key: inputs[key] for key in ("input_ids", "position_ids") if key in inputs}
         with self.accelerator.autocast():  # accelerate wraps the whole model's forward in it, which is not called
             if weight is not None:
-                total, tokens = response_loss(hidden_states(model, **sees), weight, labels, scales)
+                states = joint_states(model, **sees) if self.shares else hidden_states(model, **sees)
+                total, tokens = response_loss(states, weight, labels, scales)
             else:
                 logits = model(**sees, use_cache=False).logits[:, -labels.shape[1] :]  # behind a soft prompt's own
                 total, tokens = logits_loss(logits, labels, scales)
