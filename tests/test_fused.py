@@ -7,12 +7,12 @@ import pytest
 import torch
 from peft import LoraConfig, get_peft_model
 from peft.tuners.lora import Linear as LoraLayer
-from transformers import LlamaConfig, LlamaForCausalLM
+from transformers import AutoConfig, AutoModelForCausalLM, LlamaConfig, LlamaForCausalLM
 
 from stages.lib.tokens.rendering import fit
 from stages.lib.training import cpu_attention
 from stages.lib.training.cpu_attention import NAME, CausalAttention, use_cpu_attention
-from stages.lib.training.fused import fuse
+from stages.lib.training.fused import GATED, fuse
 from stages.lib.training.modeling import load_model, settle
 from stages.lib.training.optimisation import sft_config
 from stages.lib.training.trainer import ResponseTrainer
@@ -116,6 +116,53 @@ def test_a_fused_model_has_the_loss_and_the_gradients_of_pefts(checkpointing):
         ends.append([loss.detach(), *(p.grad for p in model.parameters() if p.requires_grad)])
     assert len(ends[0]) == 1 + 2 * 14
     assert all(distance(ours, theirs) < 1e-5 for theirs, ours in zip(*ends, strict=True))
+
+
+def kept_numbers(model) -> int:
+    """How many numbers as wide as an MLP is (48) a forward pass keeps for the backward pass, each once."""
+    kept = {}
+
+    def note(tensor):
+        if tensor.shape[-1:] == (48,) and tensor.numel() > 48 * 48:
+            kept[tensor.data_ptr()] = tensor.numel()
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
+        loss = model(input_ids=IDS, labels=IDS, use_cache=False).loss
+    loss.backward()
+    return sum(kept.values())
+
+
+def test_a_fused_mlp_keeps_two_of_its_four_widest_tensors():
+    model = adapted()
+    before = kept_numbers(model)
+    fuse(model)
+    assert before == 4 * 2 * IDS.numel() * 48 and kept_numbers(model) == before / 2
+
+
+@pytest.mark.parametrize("kind", ["mistral", "qwen2", "gemma", "gemma2"])
+def test_the_mlps_of_each_family_are_fused(kind):
+    ends = []
+    for fused in (False, True):
+        torch.manual_seed(0)
+        config = AutoConfig.for_model(kind, head_dim=8, attn_implementation="eager", **SHAPE)
+        model = get_peft_model(
+            AutoModelForCausalLM.from_config(config),
+            LoraConfig(r=4, init_lora_weights=False, target_modules="all-linear", task_type="CAUSAL_LM"),
+        )
+        assert not fused or fuse(model) == 14
+        mlps = [module for module in model.modules() if type(module).__name__ in GATED]
+        assert len(mlps) == 2 and all(("forward" in vars(mlp)) == fused for mlp in mlps)
+        loss = model(input_ids=IDS, labels=IDS, use_cache=False).loss
+        loss.backward()
+        ends.append([loss.detach(), *(p.grad for p in model.parameters() if p.requires_grad)])
+    assert all(distance(ours, theirs) < 1e-5 for theirs, ours in zip(*ends, strict=True))
+
+
+def test_an_mlp_of_which_a_layer_is_not_fused_is_left_alone():
+    model = adapted(target_modules=["gate_proj", "down_proj"])
+    assert fuse(model) == 4
+    assert not any("forward" in vars(module) for module in model.modules() if type(module).__name__ in GATED)
 
 
 @pytest.mark.parametrize(

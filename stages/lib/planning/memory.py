@@ -10,7 +10,8 @@ head_dim, e bytes a number (2 in bfloat16), r rank:
     attention                   e(2q + 2k) + 4 heads   queries, keys, values, output, log-sum of each row; SDPA keeps
                                 no probabilities, so nothing grows with the square of the length; but in Gemma 2
                                 (8 heads x length: capped scores, softmax in float32, its copy)
-    MLP                         3ei     gate, its activation, up
+    MLP                         3ei     gate, its activation, up; 2ei where `lib.training.fused` makes all three of its
+                                layers one: gate and up, and nothing for the input of down
     inputs of linear layers     eh for q, k, v together, eh for gate, up together, ei for down; o has the output above.
                                 Only where layers are adapted or trained: a frozen one needs no input. int8 keeps all
     prefix                      with it SDPA needs a mask, e(length + virtual), and k grows to q: a copy for every head
@@ -18,7 +19,8 @@ head_dim, e bytes a number (2 in bfloat16), r rank:
     full                        4h a norm, its result before the weight; weights and with them the residual stream are
                                 float32, so that in bfloat16 each of q, k, v and of gate, up casts its input anew: 3eh
 
-Gradient checkpointing keeps eh a layer, and the above of one layer at a time.
+Gradient checkpointing keeps eh a layer, and the above of one layer at a time. What the rows of a batch share
+(`lib.training.sharing`, on a CPU) is counted for each of them, so there the estimate is a bound.
 """
 
 from typing import NamedTuple
@@ -35,7 +37,8 @@ MEMORY_PARAMS = (
 WEIGHT, GRADIENT, MOMENTS = 4, 4, 8
 MOMENTS_8BIT = 2 + 8 / 256  # two bytes, and a float32 constant for 256 of them, twice (Dettmers et al. 2022)
 CHUNK = 256  # rows of logits alive at a time, as in `lib.training.losses`
-LOGITS = 12  # bytes a logit at the peak of a chunk: bfloat16, float32, one float32 and one bfloat16 on the way
+CHUNK_LOGITS = 6  # bytes a logit of a chunk at its peak: float32, and bfloat16 before or after
+LOGITS = 12  # bytes a logit of a whole batch (capped heads): bfloat16, float32, two more on the way
 
 
 class Batch(NamedTuple):
@@ -92,17 +95,25 @@ def base_weights(a: Architecture, settings) -> tuple[float, float]:
     return e * total, 0
 
 
+def fused_mlp(layers: dict, settings) -> bool:
+    """Whether `lib.training.fused` takes the three layers of an MLP together."""
+    plain = settings.method == "lora" and not settings.lora_dropout and not settings.use_dora
+    return plain and settings.bias != "lora_only" and {"gate_proj", "up_proj", "down_proj"} <= layers.keys()
+
+
 def kept(a: Architecture, settings, length: int) -> float:
     """Bytes a token that one layer keeps for its backward pass; the module's docstring has the sum."""
     e, q, k = width(settings), a.heads * a.head_dim, a.kv_heads * a.head_dim
     layers = linears(a) if settings.method == "int8" else adapted(a, settings)
-    total = a.norms * 4 * a.hidden + e * (2 * q + 2 * k) + 4 * a.heads + 3 * e * a.intermediate
+    total = a.norms * 4 * a.hidden + e * (2 * q + 2 * k) + 4 * a.heads
+    mlp_is_one = fused_mlp(layers, settings)
+    total += (2 if mlp_is_one else 3) * e * a.intermediate
     if settings.method == "prefix":
         total += 2 * e * (q - k) + e * (length + settings.num_virtual_tokens)
     total += (2 * e + 4) * a.heads * length * a.capped
     blocks = (ATTENTION[:3], ("gate_proj", "up_proj"))
     total += e * a.hidden * sum(any(name in layers for name in names) for names in blocks)
-    total += e * a.intermediate * ("down_proj" in layers)
+    total += e * a.intermediate * ("down_proj" in layers and not mlp_is_one)
     if settings.method == "full":
         return total + a.norms * 4 * a.hidden + 3 * e * a.hidden * (e < WEIGHT)
     for inputs, outputs in adapted(a, settings).values():
@@ -131,8 +142,9 @@ def memory(a: Architecture, settings, batch: Batch) -> Memory:
     weights, constants = base_weights(a, settings)
     moments = MOMENTS if settings.optim == "adamw_torch" else MOMENTS_8BIT
     head = e * a.vocab * a.hidden * (settings.method == "full" and not (a.tied and settings.freeze_embeddings))
-    rows = (
-        3 * e * batch.rows * batch.length + LOGITS * batch.labelled if a.capped else LOGITS * min(CHUNK, batch.labelled)
+    whole, chunked = (
+        3 * e * batch.rows * batch.length + LOGITS * batch.labelled,
+        CHUNK_LOGITS * min(CHUNK, batch.labelled),
     )
     dense = e * max(size[0] * size[1] for size in linears(a).values()) * (settings.method in ("qlora", "int8"))
     return Memory(
@@ -142,7 +154,7 @@ def memory(a: Architecture, settings, batch: Batch) -> Memory:
         # Paged states move to the host when the device is full.
         optimiser=0 if settings.optim.startswith("paged") else moments * trained,
         activations=activations(a, settings, batch) + (e * trained if e < WEIGHT else 0),  # the copies of autocast
-        logits=rows * a.vocab + head,
+        logits=(whole if a.capped else chunked) * a.vocab + head,
         workspace=4 * e * a.intermediate * batch.rows * batch.length + dense,
         accumulates=settings.gradient_accumulation_steps > 1,
     )

@@ -2,8 +2,8 @@
 
 What a step costs on a CPU beside its matrix products is reading and writing activations. PEFT's layer computes
 `base(x) + lora_B(lora_A(x)) * scaling` in five passes over the result, autograd as many again; here the low-rank part
-is added by the product that makes it (`addmm`). The idea is Unsloth's (https://github.com/unslothai/unsloth); gradients
-are written out and tested against autograd.
+is added by the product that makes it (`addmm`), and an MLP keeps two of its widest tensors instead of four. The idea is
+Unsloth's (https://github.com/unslothai/unsloth); gradients are written out and tested against autograd.
 """
 
 import types
@@ -12,50 +12,114 @@ import torch
 from peft.tuners.lora import Linear as LoraLayer
 from transformers import PreTrainedModel
 
+GATED = ("LlamaMLP", "MistralMLP", "Qwen2MLP", "GemmaMLP", "Gemma2MLP")  # down_proj(act_fn(gate_proj(x)) * up_proj(x))
+
+
+def low_rank(x, weight, bias, a, b, scaling) -> tuple[torch.Tensor, tuple]:
+    """`x W^T + bias + scaling (x A^T) B^T` in W's dtype, and what its gradients take.
+
+    Shapes: x (rows, in), W (out, in), bias (out,) or None, A (r, in), B (out, r); the result is (rows, out).
+    """
+    a, b = a.to(weight.dtype), b.to(weight.dtype)
+    reduced = x @ a.t()
+    result = torch.nn.functional.linear(x, weight, bias).addmm_(reduced, b.t(), alpha=scaling)
+    return result, (weight, a, b, reduced)
+
+
+def low_rank_gradients(grad, x, kept: tuple, scaling, of_x: bool = True) -> tuple:
+    """The gradients of x (None unless `of_x`), A and B; W is frozen."""
+    weight, a, b, reduced = kept
+    grad_reduced = (grad @ b).mul_(scaling)
+    grad_x = (grad @ weight).addmm_(grad_reduced, a) if of_x else None
+    return grad_x, grad_reduced.t() @ x, (grad.t() @ reduced).mul_(scaling)
+
 
 class LowRankLinear(torch.autograd.Function):
-    """`x W^T + scaling (x A^T) B^T` for a frozen W.
-
-    Shapes: x (rows, in), W (out, in), bias (out,) or None, A (r, in), B (out, r); the result is (rows, out) in W's
-    dtype, in which the products are made. Gradients come in the dtypes of x, A and B.
-    """
+    """`low_rank`. Autograd turns the gradients to the dtypes of x, A and B."""
 
     @staticmethod
     def forward(ctx, x, weight, bias, a, b, scaling):
-        low_a, low_b = a.to(weight.dtype), b.to(weight.dtype)
-        reduced = x @ low_a.t()
-        result = torch.nn.functional.linear(x, weight, bias)
-        result.addmm_(reduced, low_b.t(), alpha=scaling)
-        ctx.save_for_backward(x, weight, low_a, low_b, reduced)
+        result, kept = low_rank(x, weight, bias, a, b, scaling)
+        ctx.save_for_backward(x, *kept)
         ctx.scaling = scaling
         return result
 
     @staticmethod
     def backward(ctx, grad):
-        x, weight, a, b, reduced = ctx.saved_tensors
-        grad_reduced = (grad @ b).mul_(ctx.scaling)
-        grad_x = (grad @ weight).addmm_(grad_reduced, a) if ctx.needs_input_grad[0] else None
-        grad_b = (grad.t() @ reduced).mul_(ctx.scaling)
-        return grad_x, None, None, grad_reduced.t() @ x, grad_b, None
+        x, *kept = ctx.saved_tensors
+        grad_x, grad_a, grad_b = low_rank_gradients(grad, x, kept, ctx.scaling, ctx.needs_input_grad[0])
+        return grad_x, None, None, grad_a, grad_b, None
+
+
+class LowRankMLP(torch.autograd.Function):
+    """`down(act(gate(x)) * up(x))` for x (rows, in), each of the three a `low_rank` with its five arguments.
+
+    What gate and up made is kept; what down is given is made from them once more in the backward pass.
+    """
+
+    @staticmethod
+    def forward(ctx, x, act, *factors):
+        gate, up, down = factors[:5], factors[5:10], factors[10:]
+        opened, kept_gate = low_rank(x, *gate)
+        raised, kept_up = low_rank(x, *up)
+        result, kept_down = low_rank(act(opened) * raised, *down)
+        ctx.save_for_backward(x, opened, raised, *kept_gate, *kept_up, *kept_down)
+        ctx.act, ctx.scalings = act, (gate[-1], up[-1], down[-1])
+        return result
+
+    @staticmethod
+    def backward(ctx, grad):
+        x, opened, raised, *kept = ctx.saved_tensors
+        of_gate, of_up, of_down = ctx.scalings
+        with torch.enable_grad():
+            sides = [side.detach().requires_grad_() for side in (opened, raised)]
+            hidden = ctx.act(sides[0]) * sides[1]
+        grad_hidden, *down = low_rank_gradients(grad, hidden.detach(), kept[8:], of_down)
+        grad_opened, grad_raised = torch.autograd.grad(hidden, sides, grad_hidden)
+        grad_x, *gate = low_rank_gradients(grad_opened, x, kept[:4], of_gate)
+        grad_too, *up = low_rank_gradients(grad_raised, x, kept[4:8], of_up)
+        return grad_x.add_(grad_too), None, *(part for pair in (gate, up, down) for part in (None, None, *pair, None))
+
+
+def in_force(layer: torch.nn.Module) -> bool:
+    """Whether the layer still has its adapter, switched on and not merged."""
+    return isinstance(layer, LoraLayer) and not layer.disable_adapters and not layer.merged
+
+
+def factors(layer: LoraLayer) -> tuple:
+    """What `low_rank` takes beside x, of a layer with one adapter."""
+    (name,) = layer.active_adapters
+    base = layer.base_layer
+    return base.weight, base.bias, layer.lora_A[name].weight, layer.lora_B[name].weight, layer.scaling[name]
+
+
+def as_rows(x: torch.Tensor, layer: LoraLayer) -> torch.Tensor:
+    """x (…, in) as (rows, in) in the layer's dtype."""
+    return x.reshape(-1, x.shape[-1]).to(layer.base_layer.weight.dtype)
 
 
 def low_rank_forward(self, x: torch.Tensor, *args, **kwargs) -> torch.Tensor:
     """`forward` of a PEFT layer as long as its one adapter is in force; PEFT's own otherwise."""
-    if self.disable_adapters or self.merged or args or kwargs:
+    if not in_force(self) or args or kwargs:
         return type(self).forward(self, x, *args, **kwargs)
-    (name,) = self.active_adapters
-    base, a, b = self.base_layer, self.lora_A[name].weight, self.lora_B[name].weight
-    rows = x.reshape(-1, x.shape[-1]).to(base.weight.dtype)
-    result = LowRankLinear.apply(rows, base.weight, base.bias, a, b, self.scaling[name])
-    return result.view(*x.shape[:-1], -1)
+    return LowRankLinear.apply(as_rows(x, self), *factors(self)).view(*x.shape[:-1], -1)
+
+
+def mlp_forward(self, x: torch.Tensor) -> torch.Tensor:
+    """`forward` of an MLP as long as the adapters of its layers are in force; Transformers' own otherwise."""
+    layers = self.gate_proj, self.up_proj, self.down_proj
+    if not all(in_force(layer) for layer in layers):
+        return type(self).forward(self, x)
+    five_each = (part for layer in layers for part in factors(layer))
+    return LowRankMLP.apply(as_rows(x, layers[0]), self.act_fn, *five_each).view(*x.shape[:-1], -1)
 
 
 def fuse(model: PreTrainedModel) -> int:
-    """Give the plain LoRA layers of a model the fused forward; how many there are.
+    """Give the plain LoRA layers of a model, and the MLPs made of them, the fused forward; how many layers there are.
 
     Left as they are: layers with dropout, DoRA, a bias of LoRA's own, a quantised or a trained base.
     """
-    count = 0
+    fused = set()
     for layer in model.modules():
         if not isinstance(layer, LoraLayer) or type(layer.base_layer) is not torch.nn.Linear:
             continue
@@ -64,5 +128,8 @@ def fuse(model: PreTrainedModel) -> int:
         trained = any(parameter.requires_grad for parameter in layer.base_layer.parameters())
         if plain and dropless and not trained:
             layer.forward = types.MethodType(low_rank_forward, layer)
-            count += 1
-    return count
+            fused.add(layer)
+    for module in model.modules():
+        if type(module).__name__ in GATED and fused.issuperset((module.gate_proj, module.up_proj, module.down_proj)):
+            module.forward = types.MethodType(mlp_forward, module)
+    return len(fused)

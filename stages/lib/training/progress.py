@@ -96,12 +96,12 @@ def matmul_rate(dtype: str, side: int = 1024) -> float:
 def announce_cost(rows: list[dict], epochs: float, parameters: int, dtype: str) -> None:
     """Say on stderr how long training will take, from this machine's rate of matrix products in `dtype`.
 
-    4 FLOPs a parameter and token (forward 2, backward through frozen weights 2), at the third of that rate which
-    whole training steps reached in `benchmarks/training.py`.
+    4 FLOPs a parameter and token (forward 2, backward through frozen weights 2), at the half of that rate which
+    whole training steps reach in `benchmarks/training.py`.
     """
     rate = matmul_rate(dtype)
     tokens = sum(len(row["input_ids"]) for row in rows) * epochs
-    minutes = 4 * parameters * tokens / rate * 3 / 60
+    minutes = 4 * parameters * tokens / rate * 2 / 60
     print(
         f"{len(rows)} rows, {tokens:.0f} tokens to train on; about {minutes:.0f} min at this machine's "
         f"{rate / 1e9:.0f} GFLOP/s",

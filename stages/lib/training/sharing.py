@@ -32,13 +32,14 @@ def shared_start(input_ids: torch.Tensor) -> int:
 
 def together(batch: torch.Tensor, shared: int) -> torch.Tensor:
     """(rows, length, …) to (1, shared + rows x rest, …): the first row's start, and the rest of each row."""
-    return torch.cat([batch[0, :shared], batch[:, shared:].flatten(0, 1)])[None]
+    start, rests = batch.split([shared, batch.shape[1] - shared], dim=1)  # slices would take more passes backward
+    return torch.cat([start[0], rests.flatten(0, 1)])[None]
 
 
 def apart(sequence: torch.Tensor, rows: int, shared: int) -> torch.Tensor:
     """What `together` joined, as (rows, length, …) again."""
-    start = sequence[:, :shared].expand(rows, *[-1] * (sequence.dim() - 1))
-    return torch.cat([start, sequence[0, shared:].unflatten(0, (rows, -1))], dim=1)
+    start, rests = sequence.split([shared, sequence.shape[1] - shared], dim=1)
+    return torch.cat([start.expand(rows, *start.shape[1:]), rests[0].unflatten(0, (rows, -1))], dim=1)
 
 
 def joint_inputs(input_ids: torch.Tensor, shared: int) -> dict:
