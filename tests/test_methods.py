@@ -12,6 +12,7 @@ from stages.chat import stream
 from stages.lib.errors import Stop
 from stages.lib.measuring.generation import generate
 from stages.lib.measuring.scoring import score
+from stages.lib.planning.presets import PRESETS, preset_params
 from stages.lib.tokens.rendering import end_token_id, fit, load_tokenizer
 from stages.lib.training import tuned
 from stages.lib.training.adapter import ADDED_TOKENS, PEFT_PARAMS, QUANTIZATION, peft_config
@@ -107,6 +108,16 @@ def test_a_method_from_training_to_answers(case, tiny_model, tokenizer, records,
     if method in SOFT:
         said = stream(str(merged), records[1]["messages"][0]["content"], "float32", None, 4)
         assert said == tokenizer.decode(together[1], skip_special_tokens=True).strip()
+
+
+@pytest.mark.parametrize("method", ["lora", "qlora", "full", "prompt"])
+@pytest.mark.parametrize("preset", PRESETS)
+def test_a_preset_trains_with_its_own_rate(preset, method, tiny_model, tokenizer, records, tmp_path):
+    values = preset_params(preset, method, parameters=135e6, layers=2, context=256)
+    own = {key: values[key] for key in PEFT_PARAMS if key in values and key != "method"}
+    rank = {"lora_r": min(values["lora_r"], 16)} if "lora_r" in own else {}  # the tiny model is no wider
+    rows, _ = fit(tokenizer, records[:4], None, values["max_length"])
+    train(tiny_model, method, rows, tmp_path / "run", values["learning_rate"], **own | rank)
 
 
 def finish(trainer, base, method, folder):
