@@ -19,8 +19,8 @@ head_dim, e bytes a number (2 in bfloat16), r rank:
     full                        4h a norm, its result before the weight; weights and with them the residual stream are
                                 float32, so that in bfloat16 each of q, k, v and of gate, up casts its input anew: 3eh
 
-Gradient checkpointing keeps eh a layer, and the above of one layer at a time. What the rows of a batch share
-(`lib.training.sharing`, on a CPU) is counted for each of them, so there the estimate is a bound.
+Gradient checkpointing keeps eh a layer, and the above of one layer at a time. Padding, and
+what rows share for each of them, are counted, though on a CPU `lib.training.sharing` may spare them: a bound there.
 """
 
 from typing import NamedTuple

@@ -11,7 +11,7 @@ from transformers import AttentionInterface, AttentionMaskInterface, PreTrainedM
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import sdpa_mask
 
-from stages.lib.training.sharing import apart, together
+from stages.lib.training.sharing import Apart, Together
 
 NAME = "cpu_training"
 QUERIES = 64  # of a block; half of the scores above the diagonal are then never computed
@@ -64,7 +64,7 @@ class CausalAttention(torch.autograd.Function):
 def attention(module, query, key, value, attention_mask, dropout=0.0, scaling=None, joint=None, **kwargs):
     """Transformers' interface; whatever is not plain causal attention in training goes the usual way.
 
-    `joint` is how many rows were joined, and how many tokens they share (`lib.training.sharing`).
+    `joint` is the layout of a batch whose rows were joined (`lib.training.sharing`).
     """
     plain = attention_mask is None and query.shape[2] == key.shape[2] and torch.is_grad_enabled()
     causal = getattr(module, "is_causal", True) is True and not dropout and value.shape == key.shape
@@ -74,8 +74,8 @@ def attention(module, query, key, value, attention_mask, dropout=0.0, scaling=No
     query, key = query.to(value.dtype), key.to(value.dtype)  # under autocast rotary positions leave them in float32
     if not joint:
         return CausalAttention.apply(query, key, value, scale).transpose(1, 2).contiguous(), None
-    side_by_side = (apart(tensor.transpose(1, 2), *joint).transpose(1, 2) for tensor in (query, key, value))
-    return together(CausalAttention.apply(*side_by_side, scale).transpose(1, 2), joint[1]), None
+    side_by_side = (Apart.apply(tensor[0].transpose(0, 1), joint).transpose(1, 2) for tensor in (query, key, value))
+    return Together.apply(CausalAttention.apply(*side_by_side, scale).transpose(1, 2), joint)[None], None
 
 
 AttentionInterface.register(NAME, attention)

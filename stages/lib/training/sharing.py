@@ -1,64 +1,101 @@
-"""What all rows of a batch begin with, such as the system prompt, is computed once for all of them.
+"""Only the tokens of a batch that matter are computed, and what its rows begin with, such as a system prompt, once.
 
-A batch becomes one sequence: its shared start, and behind it the rest of each row. The rests do not see each other, and
-each counts its positions on from the start, so every token sees what it would see in its row alone (as in the tree
-attention of SpecInfer, Miao et al. 2023, https://arxiv.org/abs/2305.09781), and the gradients are the same sums.
+A batch becomes one sequence: its shared start, and behind it the rest of each row up to its last label, without
+padding. The rests do not see each other, and each counts its positions on from the start, so every token sees what it
+would see in its row alone (as in the tree attention of SpecInfer, Miao et al. 2023, https://arxiv.org/abs/2305.09781),
+and the gradients are the same sums.
 """
 
 import inspect
+from typing import NamedTuple
 
 import torch
 from transformers import PreTrainedModel
 
-from stages.lib.training.tuned import has_soft_prompt, hidden_states, plain
+from stages.lib.tokens.rendering import IGNORE
+from stages.lib.training.tuned import has_soft_prompt, plain
 
 
-def joint_states(model: torch.nn.Module, input_ids: torch.Tensor) -> torch.Tensor:
-    """`tuned.hidden_states` of a model that `can_share`, shape (rows, length, features); quicker, though, with
-    `cpu_attention` alone: another one computes what the rests do not see of each other before it is masked.
+class Layout(NamedTuple):
+    """Where the tokens of a batch of (rows, length) lie in the sequence.
+
+    `places` (rows x length,) says of each token of the batch where it is in the sequence, 0 for those left out; `rests`
+    of each token of the sequence behind the `shared` ones where it is in the batch, row after row.
     """
-    shared = shared_start(input_ids)
-    if not shared:
-        return hidden_states(model, input_ids)
-    sequence = plain(model).get_decoder()(**joint_inputs(input_ids, shared), use_cache=False).last_hidden_state
-    return apart(sequence, len(input_ids), shared)
+
+    rows: int
+    length: int
+    shared: int
+    places: torch.Tensor
+    rests: torch.Tensor
 
 
-def shared_start(input_ids: torch.Tensor) -> int:
-    """How many tokens all rows of input_ids (rows, length) begin with, 0 for one row; never all `length`."""
-    same = (input_ids[:, :-1] == input_ids[:1, :-1]).all(0)
-    return int(same.long().cumprod(0).sum()) if len(input_ids) > 1 else 0
+def layout(input_ids: torch.Tensor, labels: torch.Tensor) -> Layout:
+    """The layout of a batch, both (rows, length): what has no label after it is left out, for nothing looks at it."""
+    (rows, length), device = input_ids.shape, input_ids.device
+    count = torch.arange(length, device=device)
+    ends = ((labels != IGNORE) * count).amax(1).clamp(min=1)  # a label is predicted from the token before it
+    alike = (input_ids == input_ids[:1]).all(0).long().cumprod(0).sum() if rows > 1 else 0
+    shared = min(int(alike), int(ends.min()))
+    rests = ((count >= shared) & (count < ends[:, None])).flatten().nonzero()[:, 0]
+    places = torch.where(count < shared, count, 0).repeat(rows)
+    places[rests] = torch.arange(shared, shared + len(rests), device=device)
+    return Layout(rows, length, shared, places, rests)
 
 
-def together(batch: torch.Tensor, shared: int) -> torch.Tensor:
-    """(rows, length, …) to (1, shared + rows x rest, …): the first row's start, and the rest of each row."""
-    start, rests = batch.split([shared, batch.shape[1] - shared], dim=1)  # slices would take more passes backward
-    return torch.cat([start[0], rests.flatten(0, 1)])[None]
+class Apart(torch.autograd.Function):
+    """A sequence (tokens, …) as the batch (rows, length, …); what was left out is like the first token."""
+
+    @staticmethod
+    def forward(ctx, sequence, where):
+        ctx.where = where
+        return sequence.index_select(0, where.places).unflatten(0, (where.rows, where.length))
+
+    @staticmethod
+    def backward(ctx, grad):
+        where = ctx.where
+        return torch.cat([grad[:, : where.shared].sum(0), grad.flatten(0, 1).index_select(0, where.rests)]), None
 
 
-def apart(sequence: torch.Tensor, rows: int, shared: int) -> torch.Tensor:
-    """What `together` joined, as (rows, length, …) again."""
-    start, rests = sequence.split([shared, sequence.shape[1] - shared], dim=1)
-    return torch.cat([start.expand(rows, *start.shape[1:]), rests[0].unflatten(0, (rows, -1))], dim=1)
+class Together(torch.autograd.Function):
+    """A batch (rows, length, …) as the sequence (tokens, …); the shared start is that of the first row."""
+
+    @staticmethod
+    def forward(ctx, batch, where):
+        ctx.where = where
+        return torch.cat([batch[0, : where.shared], batch.flatten(0, 1).index_select(0, where.rests)])
+
+    @staticmethod
+    def backward(ctx, grad):
+        where = ctx.where
+        batch = grad.new_zeros(where.rows * where.length, *grad.shape[1:])
+        batch[: where.shared] = grad[: where.shared]
+        batch.index_copy_(0, where.rests, grad[where.shared :])
+        return batch.unflatten(0, (where.rows, where.length)), None
 
 
-def joint_inputs(input_ids: torch.Tensor, shared: int) -> dict:
+def joint_states(model: torch.nn.Module, input_ids: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+    """`tuned.hidden_states` of a model that `can_share`, shape (rows, length, features), right where a label follows.
+
+    Quicker with `cpu_attention` alone: another one computes what the rests do not see of each other and masks it.
+    """
+    where = layout(input_ids, labels)
+    states = plain(model).get_decoder()(**joint_inputs(input_ids, where), use_cache=False).last_hidden_state
+    return Apart.apply(states[0], where)
+
+
+def joint_inputs(input_ids: torch.Tensor, where: Layout) -> dict:
     """What a decoder is given in place of input_ids (rows, length): the sequence, its positions and its mask; and, for
-    `cpu_attention`, how many rows there are and what they share.
+    `cpu_attention`, the layout.
     """
-    rows, length = input_ids.shape
-    places = torch.arange(length, device=input_ids.device).expand(rows, -1)
-    owners = torch.arange(rows, device=input_ids.device)[:, None].expand(-1, length) + 1
-    positions, owners = together(places, shared), together(owners, shared)
-    owners[:, :shared] = 0
+    owners = torch.arange(1, where.rows + 1, device=input_ids.device)[:, None].repeat(1, where.length)
+    owners[:, : where.shared] = 0
+    positions = torch.arange(where.length, device=input_ids.device).expand(where.rows, -1)
+    ids, positions, owners = (Together.apply(batch, where)[None] for batch in (input_ids, positions, owners))
     seen = (owners[:, None, :] == 0) | (owners[:, None, :] == owners[:, :, None])
     causal = positions[:, None, :] <= positions[:, :, None]
-    return {
-        "input_ids": together(input_ids, shared),
-        "position_ids": positions,
-        "attention_mask": (seen & causal)[:, None],
-        "joint": (rows, shared),
-    }
+    mask = (seen & causal)[:, None]
+    return {"input_ids": ids, "position_ids": positions, "attention_mask": mask, "joint": where}
 
 
 def has_dropout(model: torch.nn.Module) -> bool:
@@ -87,12 +124,14 @@ def keeps_apart(model: PreTrainedModel) -> bool:
     What a config does not tell, such as layers that carry a state along, shows here: hidden states then differ by more
     than a tenth, where rounding to bfloat16 makes a hundredth.
     """
-    ids, shared = torch.tensor([[1, 2, 3, *range(4, 12)], [1, 2, 3, *range(12, 20)]], device=model.device), 3
-    decoder = model.get_decoder()
+    # Common tokens: the first of a vocabulary are often special, and rounding moves them further.
+    few = torch.arange(1, 20, device=model.device) * (model.config.get_text_config().vocab_size // 20)
+    ids = torch.stack([few[:11], torch.cat([few[:3], few[11:]])])
+    where, decoder = layout(ids, ids), model.get_decoder()
     try:
         wanted = decoder(input_ids=ids, use_cache=False).last_hidden_state.float()
-        found = decoder(**joint_inputs(ids, shared), use_cache=False).last_hidden_state.float()
+        found = decoder(**joint_inputs(ids, where), use_cache=False).last_hidden_state.float()
     except (RuntimeError, ValueError, TypeError, IndexError):
         return False
-    found, wanted = (states[:, shared:] for states in (apart(found, 2, shared), wanted))
+    found, wanted = (states[:, where.shared : -1] for states in (Apart.apply(found[0], where), wanted))
     return bool((found - wanted).norm() < 0.1 * wanted.norm())

@@ -50,7 +50,7 @@ class ResponseTrainer(SFTTrainer):
     Beside TRL's own behaviour it
     - computes logits only where there is a label, and drops the attention mask: rows are padded on the right,
       where causal attention cannot see the padding;
-    - computes once what all rows of a batch begin with, on a CPU and without dropout;
+    - on a CPU and without dropout, computes no padding, and once what all rows of a batch begin with;
     - batches rows of similar length, in an order that follows from the seed and the epoch alone, or packs them;
     - averages the validation loss over tokens, not over batches;
     - stops at the first NaN or infinite loss or gradient, before it reaches a checkpoint;
@@ -112,7 +112,7 @@ class ResponseTrainer(SFTTrainer):
         sees = {key: inputs[key] for key in ("input_ids", "position_ids") if key in inputs}
         with self.accelerator.autocast():  # accelerate wraps the whole model's forward in it, which is not called
             if weight is not None:
-                states = joint_states(model, **sees) if self.shares else hidden_states(model, **sees)
+                states = joint_states(model, **sees, labels=labels) if self.shares else hidden_states(model, **sees)
                 total, tokens = response_loss(states, weight, labels, scales)
             else:
                 logits = model(**sees, use_cache=False).logits[:, -labels.shape[1] :]  # behind a soft prompt's own
