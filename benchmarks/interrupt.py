@@ -162,7 +162,9 @@ def main(kills: int, method: str, seed: int) -> None:
     """Print the table; exit with 1 if any run ended with other bits."""
     print(f"| {' | '.join(COLUMNS)} |\n{'|---' * len(COLUMNS)}|")
     with tempfile.TemporaryDirectory() as folder:
-        project = tiny_project(Path(folder), **PARAMS, method=method)
+        # After larger steps the merge of this random model, rounded to bfloat16, is further off than the proof allows.
+        rate = {"qlora": 0.01}.get(method, PARAMS["learning_rate"])
+        project = tiny_project(Path(folder), **PARAMS | {"method": method, "learning_rate": rate})
         same = []
         for number, line in enumerate(lines(project, kills, seed), 1):
             print(f"| {number} | {' | '.join(line)} |", flush=True)
