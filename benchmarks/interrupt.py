@@ -163,8 +163,8 @@ def main(kills: int, method: str, seed: int) -> None:
     print(f"| {' | '.join(COLUMNS)} |\n{'|---' * len(COLUMNS)}|")
     with tempfile.TemporaryDirectory() as folder:
         # After larger steps the merge of this random model, rounded to bfloat16, is further off than the proof allows.
-        rate = {"qlora": 0.01}.get(method, PARAMS["learning_rate"])
-        project = tiny_project(Path(folder), **PARAMS | {"method": method, "learning_rate": rate})
+        smaller = {"learning_rate": 0.01} if method == "qlora" else {}
+        project = tiny_project(Path(folder), **PARAMS | {"method": method} | smaller)
         same = []
         for number, line in enumerate(lines(project, kills, seed), 1):
             print(f"| {number} | {' | '.join(line)} |", flush=True)

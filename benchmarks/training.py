@@ -99,9 +99,9 @@ def measure(name: str, count: int) -> dict:
 
 def measure_llamafactory(cli: str, count: int) -> dict:
     """Train LLaMA-Factory's own way, in a process of its own, and return the same figures but the loss of one batch."""
-    system = (
-        load_tokenizer("models/base").decode(rendered(1)[0]["input_ids"]).split("<|im_end|>")[0].split("system\n")[1]
-    )
+    rows = rendered(count)
+    beginning = load_tokenizer("models/base").decode(rows[0]["input_ids"])
+    system = beginning.partition("<|im_end|>")[0].partition("system\n")[2]  # the template's own
     records = list(read_jsonl("data/split/train.jsonl"))[:count]
     with tempfile.TemporaryDirectory() as folder:
         said = [[message["content"] for message in record["messages"]] for record in records]
@@ -123,7 +123,7 @@ def measure_llamafactory(cli: str, count: int) -> dict:
             sys.exit(f"{cli} ended with {done.returncode}:\n{done.stderr[-2000:]}")
         seconds = read_json(Path(folder, "out/train_results.json"))["train_runtime"]
         model = PeftModel.from_pretrained(load_model("models/base", resolve_dtype("auto")), f"{folder}/out")
-        return {"loss": None} | figures(model, rendered(count), seconds, resource.RUSAGE_CHILDREN)
+        return {"loss": None} | figures(model, rows, seconds, resource.RUSAGE_CHILDREN)
 
 
 def figures(model, rows: list[dict], seconds: float, whose: int) -> dict:

@@ -13,9 +13,7 @@ from stages.lib.training.optimisation import sft_config
 from stages.lib.training.sharing import Apart, Together, has_dropout, joint_inputs, joint_states, layout
 from stages.lib.training.trainer import PLAIN, Extras, ResponseTrainer
 from stages.lib.training.tuned import hidden_states, plain
-
-SHAPE = {"vocab_size": 101, "hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2,
-         "num_attention_heads": 4, "num_key_value_heads": 2}  # fmt: skip
+from tests.test_fused import SHAPE
 
 
 def batch(rows: int, shared: int, length: int) -> torch.Tensor:
@@ -27,7 +25,7 @@ def batch(rows: int, shared: int, length: int) -> torch.Tensor:
 
 
 def labelled(ids: torch.Tensor, ends: list[int]) -> torch.Tensor:
-    """Labels of the last two tokens of each row, which ends before `end`; what is behind is padding."""
+    """Labels of the last two tokens of each row; from its end on is padding."""
     labels = torch.full_like(ids, IGNORE)
     for row, end in enumerate(ends):
         labels[row, end - 2 : end] = ids[row, end - 2 : end]
