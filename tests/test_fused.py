@@ -11,10 +11,11 @@ from transformers import AutoConfig, AutoModelForCausalLM, LlamaConfig, LlamaFor
 
 from stages.lib.tokens.rendering import fit
 from stages.lib.training import cpu_attention
-from stages.lib.training.cpu_attention import NAME, CausalAttention, use_cpu_attention
+from stages.lib.training.cpu_attention import CausalAttention, use_cpu_attention
 from stages.lib.training.fused import GATED, fuse
 from stages.lib.training.modeling import load_model, settle
 from stages.lib.training.optimisation import sft_config
+from stages.lib.training.sharing import CPU_ATTENTION
 from stages.lib.training.trainer import ResponseTrainer
 
 IDS = torch.randint(0, 101, (2, 70), generator=torch.Generator().manual_seed(0))
@@ -335,7 +336,7 @@ def test_only_a_model_that_takes_sdpa_gets_it():
     eager.set_attn_implementation("eager")
     for each in (model, eager):
         use_cpu_attention(each)
-    assert model.config._attn_implementation == NAME and eager.config._attn_implementation == "eager"
+    assert model.config._attn_implementation == CPU_ATTENTION and eager.config._attn_implementation == "eager"
 
 
 def test_packed_and_padded_batches_and_generation_give_what_sdpa_gives():

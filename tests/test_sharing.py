@@ -75,7 +75,7 @@ def test_gradients_go_back_the_same_way(shared):
 
 def test_each_token_of_a_joint_sequence_sees_its_own_row():
     ids = batch(2, 2, 6)
-    given = joint_inputs(ids, layout(ids, labelled(ids, [5, 4])))
+    given = joint_inputs(ids, layout(ids, labelled(ids, [5, 4])), "sdpa")
     assert given["position_ids"].tolist() == [[0, 1, 2, 3, 2]]
     assert given["attention_mask"][0, 0].int().tolist() == [
         [1, 0, 0, 0, 0],

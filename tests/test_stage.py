@@ -265,3 +265,20 @@ def test_the_time_counts_from_the_start_of_python_imports_included(monkeypatch):
     monkeypatch.setattr(time, "time", lambda: 1012.3)
     run()
     assert json.loads(Path("metrics/timings.json").read_text())["demo_seconds"] == 12.3
+
+
+TORCH, TRAINING = {"torch", "transformers", "datasets"}, {"peft", "trl", "bitsandbytes", "datasets"}
+
+
+@pytest.mark.parametrize(
+    "names, unneeded",
+    [
+        ("validate ingest clean split judge package report pull_request configure estimate", TORCH),
+        ("preview base evaluate retention card chat", TRAINING),
+    ],
+)
+def test_a_stage_starts_without_what_it_does_not_need(names, unneeded):
+    imports = ", ".join(f"stages.{name}" for name in names.split())
+    code = f"import sys, {imports}; print(sorted({unneeded} & set(sys.modules)))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)
+    assert done.stdout.strip() == "[]"

@@ -9,6 +9,7 @@ from typing import NamedTuple
 import torch
 
 from stages.lib.tokens.rendering import IGNORE
+from stages.lib.training.sharing import visible
 
 
 class Joint(NamedTuple):
@@ -57,6 +58,4 @@ def as_batch(rows: list[Joint]) -> dict[str, torch.Tensor]:
     )
     if not rests.any():
         return {"input_ids": ids}
-    seen = (rests[:, None, :] == 0) | (rests[:, None, :] == rests[:, :, None])
-    causal = torch.ones(longest, longest, dtype=torch.bool).tril()
-    return {"input_ids": ids, "position_ids": positions, "attention_mask": (seen & causal)[:, None]}
+    return {"input_ids": ids, "position_ids": positions, "attention_mask": visible(rests)}

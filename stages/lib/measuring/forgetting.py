@@ -10,7 +10,7 @@ from transformers import PretrainedConfig
 from stages.lib.measuring.families import as_batch, join
 from stages.lib.measuring.scoring import batches, last_states
 from stages.lib.tokens.rendering import IGNORE
-from stages.lib.training.divergence import logits
+from stages.lib.training.losses import logits
 from stages.lib.training.sharing import can_share
 from stages.lib.training.tuned import plain
 

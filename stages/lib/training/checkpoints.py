@@ -8,6 +8,8 @@ from collections.abc import Iterable
 from contextlib import contextmanager
 from pathlib import Path
 
+from safetensors import SafetensorError
+
 from stages.lib.errors import Stop
 from stages.lib.files import read_json, whole_folder, write_json
 from stages.lib.hashing import file_hashes
@@ -35,6 +37,20 @@ def new_checkpoint(root: Path, step: int, needs: Iterable[int] = ()):
     with whole_folder(path) as folder:
         yield folder
         write_json(folder / MANIFEST, manifest(path, needs, file_hashes(folder)))
+
+
+@contextmanager
+def full_disk_told(step: int):
+    """Turn what a full disk makes of saving into a `Stop`."""
+    try:
+        yield
+    except Stop:
+        raise
+    except Exception as error:
+        # torch.save and safetensors have errors of their own for it, tokenizers a bare Exception.
+        if not (isinstance(error, RuntimeError | SafetensorError) or type(error) is Exception):
+            raise
+        raise Stop(f"the checkpoint of step {step} cannot be written ({error}); free the disk and run again.") from None
 
 
 def manifest(checkpoint: Path, needs: Iterable[int], files: dict[str, str]) -> dict:

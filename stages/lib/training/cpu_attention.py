@@ -11,9 +11,8 @@ from transformers import AttentionInterface, AttentionMaskInterface, PreTrainedM
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import sdpa_mask
 
-from stages.lib.training.sharing import Apart, Together
+from stages.lib.training.sharing import CPU_ATTENTION, Apart, Together
 
-NAME = "cpu_training"
 QUERIES = 64  # of a block; half of the scores above the diagonal are then never computed
 
 
@@ -64,27 +63,28 @@ class CausalAttention(torch.autograd.Function):
 def attention(module, query, key, value, attention_mask, dropout=0.0, scaling=None, joint=None, **kwargs):
     """Transformers' interface; whatever is not plain causal attention in training goes the usual way.
 
-    `joint` is the layout of a batch whose rows were joined (`lib.training.sharing`).
+    `joint` is the layout of a batch whose rows were joined (`lib.training.sharing`); they are taken apart for it.
     """
+    if joint:
+        apart = (Apart.apply(tensor[0].transpose(0, 1), joint).transpose(1, 2) for tensor in (query, key, value))
+        result, _ = attention(module, *apart, None, dropout, scaling, **kwargs)
+        return Together.apply(result, joint)[None], None
     plain = attention_mask is None and query.shape[2] == key.shape[2] and torch.is_grad_enabled()
     causal = getattr(module, "is_causal", True) is True and not dropout and value.shape == key.shape
-    if not causal or not (plain or joint):
+    if not (plain and causal):
         return sdpa_attention_forward(module, query, key, value, attention_mask, dropout, scaling, **kwargs)
     scale = query.shape[-1] ** -0.5 if scaling is None else scaling
     query, key = query.to(value.dtype), key.to(value.dtype)  # under autocast rotary positions leave them in float32
-    if not joint:
-        return CausalAttention.apply(query, key, value, scale).transpose(1, 2).contiguous(), None
-    side_by_side = (Apart.apply(tensor[0].transpose(0, 1), joint).transpose(1, 2) for tensor in (query, key, value))
-    return Together.apply(CausalAttention.apply(*side_by_side, scale).transpose(1, 2), joint)[None], None
+    return CausalAttention.apply(query, key, value, scale).transpose(1, 2).contiguous(), None
 
 
-AttentionInterface.register(NAME, attention)
-AttentionMaskInterface.register(NAME, sdpa_mask)
+AttentionInterface.register(CPU_ATTENTION, attention)
+AttentionMaskInterface.register(CPU_ATTENTION, sdpa_mask)
 
 
 def use_cpu_attention(model: PreTrainedModel) -> bool:
     """Have a model on the CPU that computes attention by SDPA train with this one; whether it does."""
     fits = model.device.type == "cpu" and model.config._attn_implementation == "sdpa"
     if fits:
-        model.set_attn_implementation(NAME)
+        model.set_attn_implementation(CPU_ATTENTION)
     return fits

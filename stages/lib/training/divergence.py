@@ -8,6 +8,7 @@ from torch.utils.checkpoint import checkpoint
 from transformers import PreTrainedModel
 
 from stages.lib.tokens.rendering import IGNORE
+from stages.lib.training.losses import logits
 from stages.lib.training.replay import as_base, padded
 from stages.lib.training.tuned import hidden_states
 
@@ -67,11 +68,3 @@ def token_divergence(head, base_head, config, states: torch.Tensor, base_states:
         base = logits(base_head, config, base_states).log_softmax(-1)
     tuned = logits(head, config, states).log_softmax(-1)
     return torch.nn.functional.kl_div(tuned, base, reduction="sum", log_target=True)
-
-
-def logits(head: torch.nn.Module, config, states: torch.Tensor) -> torch.Tensor:
-    """The model's logits in float32, with what models do behind the product: Cohere and Granite scale, Gemma 2 caps."""
-    raw = head(states.to(head.weight.dtype)).float()
-    raw = raw * (getattr(config, "logit_scale", None) or 1) / (getattr(config, "logits_scaling", None) or 1)
-    cap = getattr(config, "final_logit_softcapping", None)
-    return raw if not cap else cap * torch.tanh(raw / cap)

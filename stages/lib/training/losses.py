@@ -85,3 +85,11 @@ def head_weight(model: PreTrainedModel) -> torch.Tensor | None:
     plain = type(head) is torch.nn.Linear and head.bias is None
     scaled = getattr(config, "final_logit_softcapping", None) or getattr(config, "logit_scale", 1) != 1
     return weight if plain and not scaled and not getattr(config, "logits_scaling", 0) else None
+
+
+def logits(head: torch.nn.Module, config, states: torch.Tensor) -> torch.Tensor:
+    """The model's logits in float32, with what models do behind the product: Cohere and Granite scale, Gemma 2 caps."""
+    raw = head(states.to(head.weight.dtype)).float()
+    raw = raw * (getattr(config, "logit_scale", None) or 1) / (getattr(config, "logits_scaling", None) or 1)
+    cap = getattr(config, "final_logit_softcapping", None)
+    return raw if not cap else cap * torch.tanh(raw / cap)

@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 import torch
-from transformers import AutoModelForCausalLM, AutoTokenizer, BitsAndBytesConfig, PreTrainedModel, set_seed
+from transformers import AutoModelForCausalLM, AutoTokenizer, BitsAndBytesConfig, PreTrainedModel
 from transformers import logging as transformers_logging
 
 from stages.lib.errors import Stop
@@ -17,7 +17,7 @@ from stages.lib.errors import Stop
 def settle(seed: int, num_threads: int) -> None:
     """Fix what the bits of a run depend on. Call it before loading a model."""
     keep_pages()
-    set_seed(seed)
+    torch.manual_seed(seed)  # transformers' set_seed brings PEFT along, a second; its Trainer seeds the rest
     torch.set_num_threads(num_threads)
     torch.use_deterministic_algorithms(True, warn_only=True)
     torch.utils.deterministic.fill_uninitialized_memory = False  # a pass over all that is allocated; nothing reads it

@@ -15,6 +15,8 @@ from transformers import PreTrainedModel
 from stages.lib.tokens.rendering import IGNORE
 from stages.lib.training.tuned import has_soft_prompt, plain
 
+CPU_ATTENTION = "cpu_training"  # `lib.training.cpu_attention`, which goes by a layout in place of a mask
+
 
 class Layout(NamedTuple):
     """Where the tokens of a batch of (rows, length) lie in the sequence.
@@ -79,23 +81,30 @@ def joint_states(model: torch.nn.Module, input_ids: torch.Tensor, labels: torch.
 
     Quicker with `cpu_attention` alone: another one computes what the rests do not see of each other and masks it.
     """
-    where = layout(input_ids, labels)
-    states = plain(model).get_decoder()(**joint_inputs(input_ids, where), use_cache=False).last_hidden_state
-    return Apart.apply(states[0], where)
+    where, bare = layout(input_ids, labels), plain(model)
+    given = joint_inputs(input_ids, where, bare.config._attn_implementation)
+    return Apart.apply(bare.get_decoder()(**given, use_cache=False).last_hidden_state[0], where)
 
 
-def joint_inputs(input_ids: torch.Tensor, where: Layout) -> dict:
-    """What a decoder is given in place of input_ids (rows, length): the sequence, its positions and its mask; and, for
-    `cpu_attention`, the layout.
+def joint_inputs(input_ids: torch.Tensor, where: Layout, attention: str) -> dict:
+    """What a decoder with that attention is given in place of input_ids (rows, length): the sequence, its positions,
+    and its mask or layout.
     """
-    owners = torch.arange(1, where.rows + 1, device=input_ids.device)[:, None].repeat(1, where.length)
-    owners[:, : where.shared] = 0
     positions = torch.arange(where.length, device=input_ids.device).expand(where.rows, -1)
-    ids, positions, owners = (Together.apply(batch, where)[None] for batch in (input_ids, positions, owners))
+    ids, positions = (Together.apply(batch, where)[None] for batch in (input_ids, positions))
+    given = {"input_ids": ids, "position_ids": positions}
+    if attention == CPU_ATTENTION:  # any mask of four dimensions keeps transformers from making one of all tokens
+        return given | {"attention_mask": where.rests.new_ones(1, 1, 1, 1).bool(), "joint": where}
+    owners = torch.cat([where.rests.new_zeros(where.shared), where.rests // where.length + 1])
+    return given | {"attention_mask": visible(owners[None])}
+
+
+def visible(owners: torch.Tensor) -> torch.Tensor:
+    """Which tokens each token of joint sequences sees, shape (sequences, 1, length, length): of those before it, the
+    shared ones and its own row's. `owners` (sequences, length) says which row a token belongs to, 0 for all.
+    """
     seen = (owners[:, None, :] == 0) | (owners[:, None, :] == owners[:, :, None])
-    causal = positions[:, None, :] <= positions[:, :, None]
-    mask = (seen & causal)[:, None]
-    return {"input_ids": ids, "position_ids": positions, "attention_mask": mask, "joint": where}
+    return seen.tril()[:, None]
 
 
 def has_dropout(model: torch.nn.Module) -> bool:
@@ -105,16 +114,16 @@ def has_dropout(model: torch.nn.Module) -> bool:
 
 
 def can_share(model: torch.nn.Module) -> bool:
-    """Whether the model takes a mask of our own: all its layers attend to everything before, by PyTorch's SDPA, and
-    its positions are given from outside. Others compute each row by itself.
+    """Whether the model takes a mask or layout of our own: all its layers attend to everything before, by PyTorch's
+    SDPA or `cpu_attention`, and its positions are given from outside. Others compute each row by itself.
     """
     bare = plain(model)
     config = bare.config.get_text_config()
     full = set(getattr(config, "layer_types", None) or ["full_attention"]) == {"full_attention"}
     sliding = getattr(config, "sliding_window", None) and getattr(config, "use_sliding_window", True)
     takes = {"attention_mask", "position_ids"} <= set(inspect.signature(bare.get_decoder().forward).parameters)
-    sdpa = bare.config._attn_implementation == "sdpa"
-    return bool(full and not sliding and takes and sdpa and not has_soft_prompt(model)) and keeps_apart(bare)
+    masked = bare.config._attn_implementation in ("sdpa", CPU_ATTENTION)
+    return bool(full and not sliding and takes and masked and not has_soft_prompt(model)) and keeps_apart(bare)
 
 
 @torch.no_grad()
@@ -128,9 +137,10 @@ def keeps_apart(model: PreTrainedModel) -> bool:
     few = torch.arange(1, 20, device=model.device) * (model.config.get_text_config().vocab_size // 20)
     ids = torch.stack([few[:11], torch.cat([few[:3], few[11:]])])
     where, decoder = layout(ids, ids), model.get_decoder()
+    given = joint_inputs(ids, where, model.config._attn_implementation)
     try:
         wanted = decoder(input_ids=ids, use_cache=False).last_hidden_state.float()
-        found = decoder(**joint_inputs(ids, where), use_cache=False).last_hidden_state.float()
+        found = decoder(**given, use_cache=False).last_hidden_state.float()
     except (RuntimeError, ValueError, TypeError, IndexError):
         return False
     found, wanted = (states[:, where.shared : -1] for states in (Apart.apply(found[0], where), wanted))

@@ -7,7 +7,6 @@ from typing import NamedTuple
 
 import torch
 from peft import PeftConfig
-from safetensors import SafetensorError
 from transformers import PreTrainedModel, Trainer, TrainerCallback, TrainerState
 from transformers.tokenization_utils_base import PreTrainedTokenizerBase
 from transformers.trainer_callback import PrinterCallback, ProgressCallback
@@ -16,7 +15,7 @@ from trl import SFTConfig, SFTTrainer
 from stages.lib.errors import Stop
 from stages.lib.tokens.rendering import IGNORE
 from stages.lib.training.batches import Collator, LengthGroupedSampler, dataset, packed
-from stages.lib.training.checkpoints import checkpoints, new_checkpoint, prune
+from stages.lib.training.checkpoints import checkpoints, full_disk_told, new_checkpoint, prune
 from stages.lib.training.cpu_attention import use_cpu_attention
 from stages.lib.training.curves import best_step, stale
 from stages.lib.training.freezing import GradualUnfreezing
@@ -85,8 +84,8 @@ class ResponseTrainer(SFTTrainer):
             if "lora_" in name:  # TRL makes adapters of quantised bases bfloat16, too coarse for AdamW's steps
                 parameter.data = parameter.data.float()
         fuse(self.model)
-        alike = not extras.packing and not has_dropout(self.model) and can_share(self.model)
-        self.shares = use_cpu_attention(plain(self.model)) and alike
+        quick = use_cpu_attention(plain(self.model))
+        self.shares = quick and not extras.packing and not has_dropout(self.model) and can_share(self.model)
         with self.accelerator.autocast():
             self.penalty = extras.penalty(model=self.model) if extras.penalty else None
         self.remove_callback(ProgressCallback)
@@ -181,7 +180,7 @@ class ResponseTrainer(SFTTrainer):
         root, step = Path(self.args.output_dir), self.state.global_step
         best = best_step(self.state.log_history) or step
         try:
-            with new_checkpoint(root, step, needs={best} - {step}) as folder:
+            with full_disk_told(step), new_checkpoint(root, step, needs={best} - {step}) as folder:
                 self.saving_to = folder / "whole"
                 Trainer._save_checkpoint(self, model, trial)  # SFTTrainer's would add a model card
                 save_encoder(self.model, folder)
@@ -189,14 +188,6 @@ class ResponseTrainer(SFTTrainer):
                     file.rename(folder / file.name)
                 (self.saving_to / f"checkpoint-{step}").rmdir()
                 self.saving_to.rmdir()
-        except Exception as error:
-            # A full disk: torch.save and safetensors have errors of their own for it, tokenizers a bare Exception.
-            known = isinstance(error, RuntimeError | SafetensorError) or type(error) is Exception
-            if isinstance(error, Stop) or not known:
-                raise
-            raise Stop(
-                f"the checkpoint of step {step} cannot be written ({error}); free the disk and run again."
-            ) from None
         finally:
             self.saving_to = None
         last = sorted(checkpoints(root))[1 - self.args.save_total_limit :] if self.args.save_total_limit else [step]
