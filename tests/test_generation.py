@@ -100,6 +100,19 @@ def test_other_architectures(name, monkeypatch):
     assert greedy(model, prompts, 8, end).tokens == one_by_one(model, prompts, end, 8)
 
 
+def test_prompts_of_similar_length_are_read_together(model, monkeypatch):
+    """Half of a batch would be padding otherwise."""
+    torch.manual_seed(0)
+    prompts = [torch.randint(3, 999, (length,)).tolist() for length in (30, 29, 9, 8, 3)]
+    read, real = [], decoding.last_logits
+    monkeypatch.setattr(
+        decoding, "last_logits", lambda *given: read.append(tuple(given[1]["input_ids"].shape)) or real(*given)
+    )
+    found = greedy(model, prompts, NEW, 0).tokens
+    assert read[:4] == [(2, 30), (2, 9), (1, 3), (5, 1)]
+    assert found == one_by_one(model, prompts, 0)
+
+
 def test_rows_that_are_done_leave_the_batch(model, prompts, expected, monkeypatch):
     monkeypatch.setattr(decoding, "LEAVE", 0.01)
     sizes, real = [], decoding.last_logits

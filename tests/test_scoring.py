@@ -7,7 +7,8 @@ from transformers import AutoConfig, AutoModelForCausalLM
 from stages.lib.measuring import scoring
 from stages.lib.measuring.choices import option_row, with_answer
 from stages.lib.measuring.families import join
-from stages.lib.measuring.scoring import batches, family_scores, score, scores
+from stages.lib.measuring.grouping import batches, similar
+from stages.lib.measuring.scoring import family_scores, score, scores
 from stages.lib.tokens.rendering import IGNORE, fit
 from stages.lib.training.modeling import load_model
 from stages.lib.training.sharing import can_share, keeps_apart
@@ -164,4 +165,18 @@ def test_bfloat16_is_near_float32(tiny_model, rows):
 
 
 def test_batches_cover_every_row_once_longest_first():
-    assert list(batches([3, 9, 5, 5, 1], 2, "x")) == [[1, 2], [3, 0], [4]]
+    assert list(batches([3, 9, 5, 5, 1], 2, "x")) == [[1], [2, 3], [0], [4]]
+
+
+@pytest.mark.parametrize(
+    "lengths, most, groups",
+    [
+        ([], 4, []),
+        ([5], 4, [[0]]),
+        ([100, 90, 80, 79, 64, 63], 9, [[0, 1, 2], [3, 4], [5]]),
+        ([80, 90, 101, 100], 9, [[0, 1], [2, 3]]),  # in any order
+        ([7] * 5, 2, [[0, 1], [2, 3], [4]]),
+    ],
+)
+def test_rows_of_similar_length_go_together(lengths, most, groups):
+    assert [list(group) for group in similar(lengths, most)] == groups

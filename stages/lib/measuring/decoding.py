@@ -5,9 +5,11 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
+from torch.nn.functional import pad
 from transformers import DynamicCache, PreTrainedModel
 from transformers.cache_utils import CacheLayerMixin, DynamicLayer
 
+from stages.lib.measuring.grouping import similar
 from stages.lib.training.tuned import answer_start, plain
 
 # In float32 the gap between the two likeliest tokens of SmolLM2-135M moves by up to 4e-5 with the rows and the padding
@@ -34,12 +36,17 @@ class RoomyLayer(DynamicLayer):
         before = self.get_seq_length()
         after = before + key_states.shape[2]
         if after > self.rooms[0].shape[2]:
-            self.rooms = [torch.nn.functional.pad(room[:, :, :before], (0, 0, 0, after + ROOM - before))
-                          for room in self.rooms]  # fmt: skip
+            self.rooms = [pad(room[:, :, :before], (0, 0, 0, after + ROOM - before)) for room in self.rooms]
         for room, states in zip(self.rooms, (key_states, value_states)):
             room[:, :, before:after] = states
         self.keys, self.values = (room[:, :, :after] for room in self.rooms)
         return self.keys, self.values
+
+    def join(self, others: list["RoomyLayer"], places: int) -> None:
+        """Add the rows of other layers behind its own, each with room before it up to so many places."""
+        columns = zip(*((layer.keys, layer.values) for layer in (self, *others)))
+        self.rooms = [torch.cat([pad(part, (0, 0, places - part.shape[2], 0)) for part in parts]) for parts in columns]
+        self.keys, self.values = self.rooms
 
     def reorder_cache(self, beam_idx):
         length = self.get_seq_length()
@@ -77,10 +84,10 @@ def decode(
     Rows are padded on the left; those that are done leave the batch.
     """
     answers, unsure, done = [[] for _ in prompts], [], set()
-    given, mask, cache = start(model, prompts, end_id)
+    logits, mask, cache = read_prompts(model, prompts, end_id)
     active = list(range(len(prompts)))  # the prompt of each row of the batch
     while True:
-        chosen, near = pick(last_logits(plain(model), given, mask, cache), bound)
+        chosen, near = pick(logits, bound)
         new = spared = 0
         for number, token, tied in zip(active, chosen.tolist(), near.tolist()):
             if number in done:
@@ -102,9 +109,33 @@ def decode(
             active, kept = [active[line] for line in staying], torch.tensor(staying, device=mask.device)
             mask, chosen = mask[kept], chosen[kept]
             cache.reorder_cache(kept)
-        given = {"input_ids": chosen[:, None]}
         mask = torch.cat([mask, mask.new_ones(len(mask), 1)], 1)
+        logits = last_logits(plain(model), {"input_ids": chosen[:, None]}, mask, cache)
     return answers, unsure
+
+
+def read_prompts(
+    model: torch.nn.Module, prompts: list[list[int]], pad_id: int
+) -> tuple[torch.Tensor, torch.Tensor, DynamicCache]:
+    """The logits behind each prompt, (rows, vocabulary), which places are seen, (rows, places), and keys and values.
+
+    Prompts of similar length go through the model together, for most of a batch could be padding; then all are joined.
+    Where a layer keeps more than keys and values, such as a state, they go together at once.
+    """
+    grows = all(type(layer) is DynamicLayer for layer in DynamicCache(config=plain(model).config).layers)
+    groups = list(similar([len(prompt) for prompt in prompts], len(prompts))) if grows else [range(len(prompts))]
+    done = []
+    for group in groups:
+        given, mask, cache = start(model, [prompts[i] for i in group], pad_id)
+        done.append((last_logits(plain(model), given, mask, cache), mask, cache))
+    if len(done) == 1:
+        return done[0]
+    logits, masks, caches = zip(*done)
+    places = max(mask.shape[1] for mask in masks)
+    joint = caches[0]
+    for layer, *others in zip(*(cache.layers for cache in caches)):
+        layer.join(others, places)
+    return torch.cat(logits), torch.cat([pad(mask, (places - mask.shape[1], 0)) for mask in masks]), joint
 
 
 def start(model: torch.nn.Module, prompts: list[list[int]], pad_id: int) -> tuple[dict, torch.Tensor, DynamicCache]:

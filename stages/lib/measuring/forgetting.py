@@ -8,7 +8,8 @@ from tqdm import tqdm
 from transformers import PretrainedConfig
 
 from stages.lib.measuring.families import as_batch, join
-from stages.lib.measuring.scoring import batches, last_states
+from stages.lib.measuring.grouping import batches
+from stages.lib.measuring.scoring import last_states
 from stages.lib.tokens.rendering import IGNORE
 from stages.lib.training.losses import logits
 from stages.lib.training.sharing import can_share

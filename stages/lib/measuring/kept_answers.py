@@ -15,6 +15,7 @@ import transformers
 from stages.lib.files import write_json
 from stages.lib.hashing import file_hashes, sha256_file, sha256_value
 from stages.lib.measuring.decoding import Answers
+from stages.lib.measuring.grouping import similar
 from stages.lib.training.checkpoints import checkpoint_root
 from stages.lib.training.modeling import hardware
 
@@ -73,7 +74,7 @@ def kept_answers(folder: Path | str, settings: dict) -> KeptAnswers:
     setting = {
         "model": file_hashes(folder),
         "settings": settings,
-        "code": sha256_file(inspect.getfile(Answers)),
+        "code": [sha256_file(inspect.getfile(part)) for part in (Answers, similar)],
         "transformers": transformers.__version__,
         "hardware": hardware(),
     }

@@ -1,14 +1,13 @@
 """What a model thinks of given answers: their loss, and how sure and how right it is at each of their tokens."""
 
 import itertools
-import sys
 from collections.abc import Iterator
 from typing import NamedTuple
 
 import torch
-from tqdm import tqdm
 
 from stages.lib.measuring.families import Joint, as_batch, join
+from stages.lib.measuring.grouping import batches
 from stages.lib.training.losses import CHUNK, head_weight
 from stages.lib.training.sharing import can_share
 from stages.lib.training.tuned import hidden_states, plain
@@ -118,12 +117,3 @@ def by_row(found: TokenScores, counts: list[int]) -> Iterator[Score]:
         table.index_add_(0, bins, torch.stack([torch.ones_like(right), right, probabilities], 1))
         confidence = [[int(tokens), int(hits), total] for tokens, hits, total in table.tolist()]
         yield Score(losses.sum().item(), len(losses), confidence)
-
-
-def batches(lengths: list[int], batch_size: int, label: str) -> Iterator[list[int]]:
-    """Yield the indices of rows in batches of similar length, the longest first, behind a progress bar."""
-    order = sorted(range(len(lengths)), key=lambda i: (-lengths[i], i))
-    with tqdm(total=len(order), desc=label, unit="row", file=sys.stderr, disable=not order) as bar:
-        for start in range(0, len(order), batch_size):
-            yield order[start : start + batch_size]
-            bar.update(len(order[start : start + batch_size]))
