@@ -9,10 +9,11 @@ from types import SimpleNamespace
 
 import pytest
 
-from stages.estimate import GPUS, GUIDES, ONE_ROW, given_settings, gpu_line, guide_lines, own_line, report, rows_of
+from stages.estimate import GPUS, given_settings, gpu_line, own_line, report, rows_of
 from stages.lib.errors import Stop
 from stages.lib.params import load_yaml
 from stages.lib.planning.families import FAMILIES
+from stages.lib.planning.guides import GUIDES, ONE_ROW, guide_lines
 from stages.lib.planning.memory import MEMORY_PARAMS, Batch, activations, base_weights, disk, flops, memory
 from stages.lib.planning.shape import Architecture, architecture, parameters, trainable
 from stages.lib.planning.shortage import foresee, is_shortage, out_of_memory, remedies
