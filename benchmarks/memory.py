@@ -33,7 +33,7 @@ from stages.lib.planning.shape import architecture
 from stages.lib.tokens.rendering import IGNORE, fit, load_tokenizer
 from stages.lib.training.adapter import PEFT_PARAMS, QUANTIZATION, peft_config
 from stages.lib.training.freezing import freeze
-from stages.lib.training.modeling import load_model, settle
+from stages.lib.training.modeling import load_model, resolve_dtype, settle
 from stages.lib.training.optimisation import OPTIMISATION_PARAMS, sft_config
 from stages.lib.training.trainer import Extras, ResponseTrainer
 
@@ -108,6 +108,7 @@ def trainer_of(base: Path | str, params, rows: list[dict]) -> ResponseTrainer:
 def measure(method: str, gpu_shape: bool, as_run: bool, size: int | None) -> dict[str, float]:
     """Train a few steps and return the measured and the estimated peak in bytes."""
     params = SimpleNamespace(**{**load_yaml("params.yaml"), "method": method})
+    params.dtype = resolve_dtype(params.dtype)
     settle(params.seed, 1)  # memory does not depend on threads
     if not as_run:
         map_each_tensor()
