@@ -187,8 +187,8 @@ def same_bits(project: Project, peace: Peace) -> str:
     """`yes`, or what differs from the uninterrupted run."""
     project.run("dvc", "repro")
     assert project.run("dvc", "status", "--json").stdout.strip() == "{}"
-    found, names = outcome(project), outcome(project).keys() | peace.outcome.keys()
-    different = sorted(name for name in names if found.get(name) != peace.outcome.get(name))
+    found, wanted = outcome(project), peace.outcome
+    different = sorted(name for name in found.keys() | wanted.keys() if found.get(name) != wanted.get(name))
     return f"NO: {', '.join(different)}" if different else "yes"
 
 

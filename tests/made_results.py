@@ -106,6 +106,22 @@ def plots(folder: Path, rng: random.Random) -> None:
     ])  # fmt: skip
 
 
+def fresh_eyes(folder: Path) -> None:
+    """metrics/fresh_eyes.json: two answers of the tuned model with a run of words from train."""
+    nothing = {"rows": 15, "base": 0, "tuned": 0, "p": 1.0, "examples": []}
+    seen = {
+        "rows": 15,
+        "base": 0,
+        "tuned": 2,
+        "p": 0.5,
+        "examples": [{"id": "cwe-test-00000001", "match": "a run of words"}],
+    }
+    write(folder, "metrics/fresh_eyes.json", {
+        "suspicious": [], "test": {"memorised": seen, "copied": nothing, "verbatim": nothing},
+        "golden": {"memorised": nothing, "copied": nothing, "verbatim": nothing},
+    })  # fmt: skip
+
+
 def made_results(folder: Path) -> Path:
     """A folder as a finished run leaves it, as far as the report and the review look; returns it."""
     for name in ("params.yaml", "pyproject.toml"):
@@ -136,18 +152,7 @@ def made_results(folder: Path) -> Path:
         "test_macro_f1": {"base": 0.2, "tuned": 0.1, "difference": -0.1, "verdict": "undecided", "groups": 2},
         "test_token_f1": compared(0.27, 0.12, 0.05, "worse"),
     })  # fmt: skip
-    nothing = {"rows": 15, "base": 0, "tuned": 0, "p": 1.0, "examples": []}
-    seen = {
-        "rows": 15,
-        "base": 0,
-        "tuned": 2,
-        "p": 0.5,
-        "examples": [{"id": "cwe-test-00000001", "match": "a run of words"}],
-    }
-    write(folder, "metrics/fresh_eyes.json", {
-        "suspicious": [], "test": {"memorised": seen, "copied": nothing, "verbatim": nothing},
-        "golden": {"memorised": nothing, "copied": nothing, "verbatim": nothing},
-    })  # fmt: skip
+    fresh_eyes(folder)
     write(folder, "metrics/retention.json", {
         "retention": 0.962, "retention_low": 0.941, "retention_high": 0.981, "general_perplexity_base": 9.87,
         "general_perplexity_tuned": 10.26, "general_kl": 0.081, "general_accuracy_base": 0.58,
