@@ -13,12 +13,12 @@ import sys
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from stages.lib.files import read_jsonl
-from stages.lib.measuring.generation import generate
-from stages.lib.measuring.scoring import score
-from stages.lib.params import load_yaml
-from stages.lib.tokens.rendering import end_token_id, fit
-from stages.lib.training.modeling import load_model, settle
+from tunelock.answering.generation import generate
+from tunelock.answering.scoring import score
+from tunelock.model.modeling import load_model, settle
+from tunelock.rendering.rendering import end_token_id, fit
+from tunelock.run.files import read_jsonl
+from tunelock.run.params import load_yaml
 
 
 @torch.no_grad()

@@ -20,20 +20,20 @@ import torch
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from stages.evaluate import add_answers, scored
-from stages.lib.files import read_jsonl
-from stages.lib.judging.claims import claim, claims
-from stages.lib.judging.comparison import compared
-from stages.lib.judging.fresh_eyes import RUN, examine
-from stages.lib.measuring.generation import generate
-from stages.lib.measuring.measures import measures
-from stages.lib.ngrams import words
-from stages.lib.params import load_yaml
-from stages.lib.records import answer, question, turns
-from stages.lib.tokens.rendering import end_token_id, fit, load_tokenizer
-from stages.lib.training.adapter import PEFT_PARAMS, peft_config
-from stages.lib.training.modeling import load_model, resolve_dtype, settle
-from stages.lib.training.optimisation import sft_config
-from stages.lib.training.trainer import ResponseTrainer
+from tunelock.answering.generation import generate
+from tunelock.claims.claims import claim, claims
+from tunelock.claims.comparison import compared
+from tunelock.claims.fresh_eyes import RUN, examine
+from tunelock.metrics.measures import measures
+from tunelock.model.methods.adapter import PEFT_PARAMS, peft_config
+from tunelock.model.modeling import load_model, resolve_dtype, settle
+from tunelock.records.ngrams import words
+from tunelock.records.record import answer, question, turns
+from tunelock.rendering.rendering import end_token_id, fit, load_tokenizer
+from tunelock.run.files import read_jsonl
+from tunelock.run.params import load_yaml
+from tunelock.training.optimisation import sft_config
+from tunelock.training.trainer import ResponseTrainer
 
 CONTROLS = ("aa", "right", "shuffled", "leak")
 MAX_LENGTH, BATCH, LEAKED, LEAK_PASSES = 256, 40, 24, 15

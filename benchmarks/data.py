@@ -9,10 +9,10 @@ few words, a sentence moved, a phrase added. Each contestant reads the rows from
 writes the rows that stay, in a process of its own with two workers.
 
 datatrove runs twice: with its defaults (5-grams of words, 14 buckets of 8 hashes: a threshold of about 0.72), and
-tuned to what tunelock looks for at 0.7: 2-grams, and the bands of `lib.near`. It verifies no pair, so it also joins
-rows well below the threshold, and by their chains others; tunelock at 0.5 is there for a like recall. Recall and
-precision count the pairs of rows in one cluster; memory is the proportional set size (PSS) of a contestant's processes
-together, so that pages they share count once; time is that of the work and its imports.
+tuned to what tunelock looks for at 0.7: 2-grams, and the bands of `tunelock.records.near`. It verifies no pair, so it
+also joins rows well below the threshold, and by their chains others; tunelock at 0.5 is there for a like recall.
+Recall and precision count the pairs of rows in one cluster; memory is the proportional set size (PSS) of a
+contestant's processes together, so that pages they share count once; time is that of the work and its imports.
 """
 
 import argparse
@@ -30,8 +30,8 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.planted import planted, sentences_of
-from stages.lib.files import json_line, read_json, read_jsonl, write_json
-from stages.lib.near import bands, clusters, signatures
+from tunelock.records.near import bands, clusters, signatures
+from tunelock.run.files import json_line, read_json, read_jsonl, write_json
 
 RECORDS = "data/clean/records.jsonl"
 WORKERS = 2

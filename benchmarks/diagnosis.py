@@ -18,17 +18,17 @@ from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast,
 
 from benchmarks.faults import FAULTS, Setup, material, schooling, whole
 from stages.evaluate import add_answers, scored
-from stages.lib.files import write_json
-from stages.lib.judging.diagnosis import REMEDIES, diagnose
-from stages.lib.measuring.generation import generate
-from stages.lib.params import load_yaml
-from stages.lib.records import answer, question
-from stages.lib.tokens.rendering import IGNORE, end_token_id, fit, load_tokenizer
-from stages.lib.training.adapter import PEFT_PARAMS, peft_config
-from stages.lib.training.curves import curve
-from stages.lib.training.modeling import load_model, settle
-from stages.lib.training.optimisation import sft_config
-from stages.lib.training.trainer import Extras, ResponseTrainer
+from tunelock.answering.generation import generate
+from tunelock.diagnosis.diagnosis import REMEDIES, diagnose
+from tunelock.model.methods.adapter import PEFT_PARAMS, peft_config
+from tunelock.model.modeling import load_model, settle
+from tunelock.records.record import answer, question
+from tunelock.rendering.rendering import IGNORE, end_token_id, fit, load_tokenizer
+from tunelock.run.files import write_json
+from tunelock.run.params import load_yaml
+from tunelock.training.curves import curve
+from tunelock.training.optimisation import sft_config
+from tunelock.training.trainer import Extras, ResponseTrainer
 
 # What a run of seconds has in place of params.yaml: for the tiny model, which wants a higher learning rate, and for
 # a real one.

@@ -9,8 +9,8 @@ import random
 from collections.abc import Callable
 from typing import NamedTuple
 
-from stages.lib.records import answer, question, turns
-from stages.lib.tokens.rendering import IGNORE
+from tunelock.records.record import answer, question, turns
+from tunelock.rendering.rendering import IGNORE
 
 TOPICS = ["heap", "stack", "cookie", "socket", "header", "buffer", "pointer", "thread", "password", "session",
           "certificate", "token", "file", "queue", "cache", "index", "parser", "kernel", "driver", "packet", "router",

@@ -14,11 +14,11 @@ import time
 import torch
 from transformers import PreTrainedModel
 
-from stages.lib.files import read_jsonl
-from stages.lib.measuring.decoding import greedy
-from stages.lib.params import load_yaml
-from stages.lib.tokens.rendering import end_token_id, fit, load_tokenizer
-from stages.lib.training.modeling import has_bfloat16, load_model, settle
+from tunelock.answering.decoding import greedy
+from tunelock.model.modeling import has_bfloat16, load_model, settle
+from tunelock.rendering.rendering import end_token_id, fit, load_tokenizer
+from tunelock.run.files import read_jsonl
+from tunelock.run.params import load_yaml
 
 ROWS, FOLDER = 100, "models/base"
 COLUMNS = (

@@ -5,7 +5,7 @@
 In a copy of this repository with a tiny model (the fixtures of `tests/conftest.py`) `dvc repro` trains once in peace.
 Then each line of the table starts it anew, interrupts it, runs it again until it is done, and compares what must not
 differ: the adapter, the curves, all metrics but the timings, and `dvc.lock`. Exits with 1 at a difference. Dropout adds
-random numbers to what a resume restores; `--dropout 0` has rows joined (`lib.training.sharing`) and layers fused.
+random numbers to what a resume restores; `--dropout 0` has rows joined (`tunelock.model.sharing`) and layers fused.
 
 The disk is full for real: `.ckpt` is a file system of too few kilobytes, mounted in a name space of its own with
 util-linux's `unshare`, which needs no root rights where the kernel allows user name spaces.

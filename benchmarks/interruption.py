@@ -14,9 +14,9 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from stages.lib.hashing import file_hashes, sha256_file
-from stages.lib.training.checkpoints import checkpoints, step_of
 from tests.conftest import Project
+from tunelock.run.hashing import file_hashes, sha256_file
+from tunelock.training.checkpoints import checkpoints, step_of
 
 TRAIN = ("dvc", "repro", "train")
 

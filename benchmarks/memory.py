@@ -1,4 +1,5 @@
-"""Measured peak memory of training beside the estimate of `lib.planning.memory`, each method in a process of its own.
+"""Measured peak memory of training beside the estimate of `tunelock.planning.memory`, each method in a process of its
+own.
 
     python -m benchmarks.memory [METHOD ...]                # models/base, params.yaml, a few steps
     python -m benchmarks.memory --rows 2 [METHOD ...]       # smaller batches
@@ -26,16 +27,16 @@ from types import SimpleNamespace
 import torch
 from transformers import AutoModelForCausalLM, LlamaConfig
 
-from stages.lib.files import read_json, read_jsonl
-from stages.lib.params import load_yaml
-from stages.lib.planning.memory import Batch, memory
-from stages.lib.planning.shape import architecture
-from stages.lib.tokens.rendering import IGNORE, fit, load_tokenizer
-from stages.lib.training.adapter import PEFT_PARAMS, QUANTIZATION, peft_config
-from stages.lib.training.freezing import freeze
-from stages.lib.training.modeling import load_model, resolve_dtype, settle
-from stages.lib.training.optimisation import OPTIMISATION_PARAMS, sft_config
-from stages.lib.training.trainer import Extras, ResponseTrainer
+from tunelock.model.methods.adapter import PEFT_PARAMS, QUANTIZATION, peft_config
+from tunelock.model.modeling import load_model, resolve_dtype, settle
+from tunelock.planning.memory import Batch, memory
+from tunelock.planning.shape import architecture
+from tunelock.rendering.rendering import IGNORE, fit, load_tokenizer
+from tunelock.run.files import read_json, read_jsonl
+from tunelock.run.params import load_yaml
+from tunelock.training.freezing import freeze
+from tunelock.training.optimisation import OPTIMISATION_PARAMS, sft_config
+from tunelock.training.trainer import Extras, ResponseTrainer
 
 METHODS = ("lora", "qlora", "int8", "full", "prefix", "prompt", "ptuning")
 STEPS = 2  # the optimiser's states come with the first
@@ -51,7 +52,7 @@ def resident(field: str) -> int:
 
 
 def map_each_tensor() -> None:
-    """Undo `lib.training.modeling.keep_pages`: glibc maps what is above 64 KB, and gives it back when it is freed."""
+    """Undo `tunelock.model.modeling.keep_pages`: glibc maps what is above 64 KB, and gives it back when it is freed."""
     trim, top_pad, mmap_threshold, mmap_max = -1, -2, -3, -4  # of malloc.h
     for option, value in ((trim, 2**17), (top_pad, 0), (mmap_threshold, 2**16), (mmap_max, 2**16)):
         ctypes.CDLL(None).mallopt(option, value)

@@ -23,7 +23,7 @@ from ruamel.yaml import YAML
 
 from benchmarks.data import watched
 from benchmarks.planted import paraphrase, sentences_of
-from stages.lib.files import json_line, read_json, read_jsonl
+from tunelock.run.files import json_line, read_json, read_jsonl
 
 VARIANT = 100_000  # rows that share sentences
 STAGES = ("ingest", "clean", "split")

@@ -28,15 +28,15 @@ import torch
 from peft import LoraConfig, PeftModel
 from trl import SFTConfig, SFTTrainer
 
-from stages.lib.files import read_json, read_jsonl, write_json
-from stages.lib.measuring.scoring import score
-from stages.lib.tokens.rendering import fit, load_tokenizer
-from stages.lib.training.adapter import lora_config
-from stages.lib.training.batches import dataset
-from stages.lib.training.modeling import has_bfloat16, load_model, resolve_dtype, settle
-from stages.lib.training.optimisation import sft_config
-from stages.lib.training.progress import matmul_rate
-from stages.lib.training.trainer import ResponseTrainer
+from tunelock.answering.scoring import score
+from tunelock.model.methods.adapter import lora_config
+from tunelock.model.modeling import has_bfloat16, load_model, resolve_dtype, settle
+from tunelock.rendering.rendering import fit, load_tokenizer
+from tunelock.run.files import read_json, read_jsonl, write_json
+from tunelock.training.batches import dataset
+from tunelock.training.optimisation import sft_config
+from tunelock.training.trainer import ResponseTrainer
+from tunelock.watching.progress import matmul_rate
 
 ROWS = 80
 PARAMETERS = 134_515_008  # of models/base; with its weights frozen, training takes 4 FLOPs a parameter and token

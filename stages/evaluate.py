@@ -11,19 +11,19 @@ float32, in which those of a batch are those that each question gets alone.
 import functools
 import sys
 
-from stages.lib.errors import Stop
-from stages.lib.files import read_jsonl, write_jsonl
-from stages.lib.measuring.choices import listed, option_row, with_answer
-from stages.lib.measuring.contrast import others
-from stages.lib.measuring.generation import answer_dtype, generate
-from stages.lib.measuring.kept_answers import kept_answers
-from stages.lib.measuring.scoring import Score, family_scores
-from stages.lib.measuring.vllm_backend import generate_by_vllm
-from stages.lib.records import answer, question
-from stages.lib.stage import stage
-from stages.lib.tokens.rendering import IGNORE, conversation, end_token_id, fit, load_tokenizer, render
-from stages.lib.training.modeling import settle
-from stages.lib.training.tuned import load_tuned
+from tunelock.answering.choices import listed, option_row, with_answer
+from tunelock.answering.contrast import others
+from tunelock.answering.generation import answer_dtype, generate
+from tunelock.answering.kept_answers import kept_answers
+from tunelock.answering.scoring import Score, family_scores
+from tunelock.answering.vllm_backend import generate_by_vllm
+from tunelock.model.modeling import settle
+from tunelock.model.tuned import load_tuned
+from tunelock.records.record import answer, question
+from tunelock.rendering.rendering import IGNORE, conversation, end_token_id, fit, load_tokenizer, render
+from tunelock.run.errors import Stop
+from tunelock.run.files import read_jsonl, write_jsonl
+from tunelock.run.stage import stage
 
 MODELS = {"base": ("evaluate_base", "models/base"), "tuned": ("evaluate", "models/merged")}
 SPLITS = ("test", "golden")
@@ -35,8 +35,8 @@ def scored(
 ) -> tuple[list[dict], list[list[int]]]:  # fmt: skip
     """Return a row for each record of a split, and the prompt of each as tokens (a raw text has none).
 
-    Rows have id, group, task, question, response, and what `lib.measuring` says of them: loss (summed nats over the
-    answers and their end tokens), tokens and confidence (`scoring`); other_loss and other_tokens, the same with the
+    Rows have id, group, task, question, response, and what `tunelock.answering` says of them: loss (summed nats over
+    the answers and their end tokens), tokens and confidence (`scoring`); other_loss and other_tokens, the same with the
     last answer changed for that of the row other_id (`contrast`); choices, choice_losses and right (`choices`).
     """
     rendered, too_long = fit(tokenizer, records, system_prompt, max_length, max_turns)

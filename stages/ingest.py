@@ -14,12 +14,12 @@ import runpy
 import sys
 from collections import Counter
 
-from stages.lib.errors import Stop
-from stages.lib.files import json_line, whole_folder, write_json
-from stages.lib.ingestion.formats import FORMATS
-from stages.lib.ingestion.reading import Source, given_source, read, take_source
-from stages.lib.ingestion.rows import Unfit
-from stages.lib.stage import plain_errors, stage
+from tunelock.reading.formats import FORMATS
+from tunelock.reading.reading import Source, given_source, read, take_source
+from tunelock.reading.rows import Unfit
+from tunelock.run.errors import Stop
+from tunelock.run.files import json_line, whole_folder, write_json
+from tunelock.run.stage import plain_errors, stage
 
 
 def check_share(counts: dict[str, Counter], limit: float) -> None:
@@ -85,6 +85,6 @@ if __name__ == "__main__":
         case []:
             main()
         case ["preview", *_]:  # shows the rendering, which ingest itself must not depend on
-            runpy.run_module("stages.preview", run_name="__main__")
+            runpy.run_module("tunelock.commands.preview", run_name="__main__")
         case arguments:
             command_line(arguments)

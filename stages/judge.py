@@ -4,22 +4,23 @@
 
 Reads models/evaluation/{base,tuned}.jsonl, data/split/train.jsonl, models/pilot/report.json, models/train/*.json and
 models/merge_proof.json; writes metrics/{evaluate,claims,train,diagnosis,fresh_eyes,versions}.json, metrics/scores.csv,
-metrics/plots/ and metrics/samples.md. What each file holds: `lib.judging` and `lib.reporting.samples`.
+metrics/plots/ and metrics/samples.md. What each file holds: `tunelock.claims`, `tunelock.diagnosis` and
+`tunelock.claims.samples`.
 """
 
 import sys
 
-from stages.lib.files import read_json, read_jsonl, write_json, write_text
-from stages.lib.judging.claims import claim, claims
-from stages.lib.judging.comparison import compared, flat, reliability, tasks
-from stages.lib.judging.diagnosis import DIAGNOSIS_PARAMS, as_metrics, as_text, diagnose
-from stages.lib.judging.fresh_eyes import as_figures, examine
-from stages.lib.judging.training_figures import curve, train_figures
-from stages.lib.measuring.digits import short
-from stages.lib.measuring.measures import measures
-from stages.lib.measuring.versions import versions
-from stages.lib.reporting.samples import scores, side_by_side
-from stages.lib.stage import stage
+from tunelock.claims.claims import claim, claims
+from tunelock.claims.comparison import compared, flat, reliability, tasks
+from tunelock.claims.fresh_eyes import as_figures, examine
+from tunelock.claims.samples import scores, side_by_side
+from tunelock.diagnosis.diagnosis import DIAGNOSIS_PARAMS, as_metrics, as_text, diagnose
+from tunelock.metrics.digits import short
+from tunelock.metrics.measures import measures
+from tunelock.metrics.training_figures import curve, train_figures
+from tunelock.metrics.versions import versions
+from tunelock.run.files import read_json, read_jsonl, write_json, write_text
+from tunelock.run.stage import stage
 
 
 @stage("judge")

@@ -4,7 +4,7 @@
 
 Reads models/base and models/adapter; writes models/merged, a standard Hugging Face folder, and
 models/merge_proof.json. A soft prompt (prefix, prompt, ptuning) has no weights to merge: models/merged is then the
-adapter with its base in the folder `base`, which `lib.training.tuned.load_tuned` puts together.
+adapter with its base in the folder `base`, which `tunelock.model.tuned.load_tuned` puts together.
 """
 
 from pathlib import Path
@@ -12,14 +12,14 @@ from pathlib import Path
 import torch
 from peft import PeftModel, get_peft_model_state_dict
 
-from stages.lib.errors import Stop
-from stages.lib.files import read_jsonl, whole_folder, write_json
-from stages.lib.stage import stage
-from stages.lib.tokens.rendering import fit, load_tokenizer
-from stages.lib.training.adapter import QUANTIZATION
-from stages.lib.training.modeling import load_model, resolve_dtype, settle, unquantize
-from stages.lib.training.provenance import check_base, shapes
-from stages.lib.training.tuned import has_soft_prompt, load_tuned, save_soft_prompt
+from tunelock.model.methods.adapter import QUANTIZATION
+from tunelock.model.modeling import load_model, resolve_dtype, settle, unquantize
+from tunelock.model.provenance import check_base, shapes
+from tunelock.model.tuned import has_soft_prompt, load_tuned, save_soft_prompt
+from tunelock.rendering.rendering import fit, load_tokenizer
+from tunelock.run.errors import Stop
+from tunelock.run.files import read_jsonl, whole_folder, write_json
+from tunelock.run.stage import stage
 
 # Largest relative difference ‖merged - (base + adapter)‖ / ‖base + adapter‖ of the probe logits, both computed
 # in float32. Rounding the merged weights to bfloat16 (8 bits) gives about 0.005; float32 weights give 1e-6.

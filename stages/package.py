@@ -18,12 +18,12 @@ import tomllib
 import zlib
 from pathlib import Path
 
-from stages.lib.errors import Stop
-from stages.lib.files import json_text, read_json, read_jsonl, whole_file
-from stages.lib.hashing import file_hashes, sha256_file, sha256_value
-from stages.lib.params import load_yaml
-from stages.lib.stage import plain_errors, stage
-from stages.lib.training.provenance import check_base
+from tunelock.model.provenance import check_base
+from tunelock.run.errors import Stop
+from tunelock.run.files import json_text, read_json, read_jsonl, whole_file
+from tunelock.run.hashing import file_hashes, sha256_file, sha256_value
+from tunelock.run.params import load_yaml
+from tunelock.run.stage import plain_errors, stage
 
 ARCHIVE = Path("models/tunelock-adapter.tar.gz")
 SUMS = "SHA256SUMS"
@@ -137,7 +137,8 @@ def verify(archive: Path) -> list[str]:
 def main(_params, _fingerprint) -> None:
     provenance = check_base("models/adapter", "models/base")
     splits = {path.name: sha256_file(path) for path in sorted(Path("data/split").glob("*.jsonl"))}
-    hashes = {"code": sha256_value(file_hashes("stages")), "data": splits, "base": file_hashes("models/base")}
+    code = sha256_value([file_hashes("stages"), file_hashes("tunelock")])
+    hashes = {"code": code, "data": splits, "base": file_hashes("models/base")}
     metrics = {Path(path).stem: read_json(path) for path in METRICS}
     project = tomllib.loads(Path("pyproject.toml").read_text())["project"]
     files = {file.name: file.read_bytes() for file in sorted(Path("models/adapter").iterdir())}

@@ -9,18 +9,18 @@ and models/pilot/go, whose content never changes: train re-runs when its own inp
 import math
 import shutil
 
-from stages.lib.errors import Stop
-from stages.lib.files import read_jsonl, write_json, write_text
-from stages.lib.measuring.generation import generate
-from stages.lib.measuring.scoring import score
-from stages.lib.records import is_learnt, is_text
-from stages.lib.stage import stage
-from stages.lib.tokens.rendering import IGNORE, conversation, end_token_id, fit, load_tokenizer
-from stages.lib.training.adapter import PEFT_PARAMS, QUANTIZATION, peft_config
-from stages.lib.training.checkpoints import checkpoint_root
-from stages.lib.training.modeling import load_model, resolve_dtype, settle
-from stages.lib.training.optimisation import OPTIMISATION_PARAMS, sft_config
-from stages.lib.training.trainer import Extras, ResponseTrainer
+from tunelock.answering.generation import generate
+from tunelock.answering.scoring import score
+from tunelock.model.methods.adapter import PEFT_PARAMS, QUANTIZATION, peft_config
+from tunelock.model.modeling import load_model, resolve_dtype, settle
+from tunelock.records.record import is_learnt, is_text
+from tunelock.rendering.rendering import IGNORE, conversation, end_token_id, fit, load_tokenizer
+from tunelock.run.errors import Stop
+from tunelock.run.files import read_jsonl, write_json, write_text
+from tunelock.run.scratch import checkpoint_root
+from tunelock.run.stage import stage
+from tunelock.training.optimisation import OPTIMISATION_PARAMS, sft_config
+from tunelock.training.trainer import Extras, ResponseTrainer
 
 PROBE_ROWS = 32  # enough for a stable mean, a few seconds to score
 

@@ -10,9 +10,9 @@ retention: exp(mean over the answers' tokens of the base's loss - the tuned mode
 probability a token (geometric mean) that the tuned model still gives to the reference answers; 1 is nothing
 forgotten, 0.9 is 10 % less for each token. Its interval is a bootstrap over groups of questions.
 general_contrast_base, _tuned, _change: by how many nats a token an answer is likelier behind its own question than
-behind another one of the same task (`lib.measuring.contrast`). The tokens are the same twice, so their style falls out
-of it, and what is left is whether the model tells which answer belongs to a question. The change has an interval.
-general_kl: the mean over the answers' tokens of KL(base || tuned) of the next-token distribution, in nats.
+behind another one of the same task (`tunelock.answering.contrast`). The tokens are the same twice, so their style
+falls out of it, and what is left is whether the model tells which answer belongs to a question. The change has an
+interval. general_kl: the mean over the answers' tokens of KL(base || tuned) of the next-token distribution, in nats.
 general_accuracy_base, _tuned: the share of the questions with a list of lines "- option" whose right option is the
 likeliest answer (summed log-likelihood, without the end token). Absent where no question has such a list.
 
@@ -29,19 +29,19 @@ import sys
 from collections import Counter
 from collections.abc import Iterable
 
-from stages.lib.errors import Stop
-from stages.lib.files import write_json, write_jsonl
-from stages.lib.ingestion.local_files import GENERAL
-from stages.lib.ingestion.reading import Source, read
-from stages.lib.judging.retained import retained
-from stages.lib.measuring.choices import listed, option_row, with_answer
-from stages.lib.measuring.contrast import others
-from stages.lib.measuring.forgetting import Compared, Predictions, compare, predictions, targets_of
-from stages.lib.records import answer, question
-from stages.lib.stage import stage
-from stages.lib.tokens.rendering import conversation, fit, load_tokenizer, render
-from stages.lib.training.modeling import settle
-from stages.lib.training.tuned import load_tuned
+from tunelock.answering.choices import listed, option_row, with_answer
+from tunelock.answering.contrast import others
+from tunelock.answering.forgetting import Compared, Predictions, compare, predictions, targets_of
+from tunelock.claims.retained import retained
+from tunelock.model.modeling import settle
+from tunelock.model.tuned import load_tuned
+from tunelock.reading.local_files import GENERAL
+from tunelock.reading.reading import Source, read
+from tunelock.records.record import answer, question
+from tunelock.rendering.rendering import conversation, fit, load_tokenizer, render
+from tunelock.run.errors import Stop
+from tunelock.run.files import write_json, write_jsonl
+from tunelock.run.stage import stage
 
 MODELS = {"base": "models/base", "tuned": "models/merged"}
 OPTION = r"^- (.+)$"  # a line of a question that is one of the answers to choose from

@@ -13,12 +13,13 @@ from pathlib import Path
 
 import numpy as np
 
-from stages.lib.errors import Stop
-from stages.lib.files import json_line, whole_folder, write_json
-from stages.lib.hashing import sha256_value
-from stages.lib.near import clusters
-from stages.lib.records import hash64
-from stages.lib.splitting.assignment import (
+from tunelock.records.near import clusters
+from tunelock.records.record import hash64
+from tunelock.run.errors import Stop
+from tunelock.run.files import json_line, whole_folder, write_json
+from tunelock.run.hashing import sha256_value
+from tunelock.run.stage import stage
+from tunelock.splitting.assignment import (
     GOLDEN,
     SPLITS,
     TEST,
@@ -30,11 +31,10 @@ from stages.lib.splitting.assignment import (
     lonely_tasks,
     stratified,
 )
-from stages.lib.splitting.features import Features, features
-from stages.lib.splitting.gate import check
-from stages.lib.splitting.leaks import overlaps
-from stages.lib.splitting.mixture import Choice, cap_tasks, sample, strata
-from stages.lib.stage import stage
+from tunelock.splitting.features import Features, features
+from tunelock.splitting.leak_gate import check
+from tunelock.splitting.leaks import overlaps
+from tunelock.splitting.mixture import Choice, cap_tasks, sample, strata
 
 GOLDEN_PARAMS = ("golden_groups", "golden_where", "golden_ratio")
 RATIO_PARAMS = ("split_seed", "split_method", "val_ratio", "test_ratio")

@@ -13,25 +13,25 @@ from types import SimpleNamespace
 
 from transformers import TrainerState
 
-from stages.lib.errors import Stop
-from stages.lib.files import read_jsonl, whole_folder, write_json
-from stages.lib.hashing import sha256_value
-from stages.lib.planning.memory import MEMORY_PARAMS
-from stages.lib.planning.shortage import within_memory
-from stages.lib.stage import only_one, stage
-from stages.lib.tokens.rendering import fit, load_tokenizer
-from stages.lib.training.adapter import PEFT_PARAMS, QUANTIZATION, peft_config
-from stages.lib.training.checkpoints import checkpoint_root, checkpoints, latest_whole
-from stages.lib.training.curves import best_step, curve
-from stages.lib.training.freezing import freeze
-from stages.lib.training.modeling import hardware, load_model, resolve_dtype, settle
-from stages.lib.training.optimisation import OPTIMISATION_PARAMS, sft_config
-from stages.lib.training.progress import announce_cost
-from stages.lib.training.provenance import keep_weights, record_base
-from stages.lib.training.regularization import penalty
-from stages.lib.training.trackers import callbacks, runs_folder
-from stages.lib.training.trainer import Extras, ResponseTrainer
-from stages.lib.training.watch import Doctor
+from tunelock.model.methods.adapter import PEFT_PARAMS, QUANTIZATION, peft_config
+from tunelock.model.modeling import hardware, load_model, resolve_dtype, settle
+from tunelock.model.provenance import keep_weights, record_base
+from tunelock.rendering.rendering import fit, load_tokenizer
+from tunelock.run.errors import Stop
+from tunelock.run.files import read_jsonl, whole_folder, write_json
+from tunelock.run.hashing import sha256_value
+from tunelock.run.scratch import checkpoint_root
+from tunelock.run.stage import only_one, stage
+from tunelock.training.checkpoints import checkpoints, latest_whole
+from tunelock.training.curves import best_step, curve
+from tunelock.training.freezing import freeze
+from tunelock.training.optimisation import OPTIMISATION_PARAMS, sft_config
+from tunelock.training.penalties.regularization import penalty
+from tunelock.training.trainer import Extras, ResponseTrainer
+from tunelock.watching.doctor import Doctor
+from tunelock.watching.progress import announce_cost
+from tunelock.watching.shortage import NEEDS, within_memory
+from tunelock.watching.trackers import callbacks, runs_folder
 
 FREEZING_PARAMS = ("freeze_embeddings", "freeze_layers", "unfreeze_schedule")
 BATCH_PARAMS = ("per_device_train_batch_size", "max_length", "packing")
@@ -109,7 +109,7 @@ def main(params, fingerprint) -> None:
     )  # fmt: skip
     settings = params.select(PEFT_PARAMS) | params.select(OPTIMISATION_PARAMS)
     trackers = callbacks(params.report_to, runs_folder(), key, settings)
-    memory_settings = SimpleNamespace(**params.select(MEMORY_PARAMS) | params.select(BATCH_PARAMS) | {"dtype": dtype})
+    memory_settings = SimpleNamespace(**params.select(NEEDS) | params.select(BATCH_PARAMS) | {"dtype": dtype})
     with only_one("train", root), within_memory("models/base", rows["train"], memory_settings):
         # Full tuning changes the weights by less than bfloat16 can tell apart, so they are kept in float32.
         kept_in = "float32" if params.method == "full" else dtype

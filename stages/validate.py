@@ -5,11 +5,11 @@
 Writes data/params.ok, whose content never changes: a param that passes re-runs only the stages that read it.
 """
 
-from stages.lib.errors import Stop
-from stages.lib.files import write_text
-from stages.lib.params import load_yaml
-from stages.lib.schema import problems
-from stages.lib.stage import stage
+from tunelock.run.errors import Stop
+from tunelock.run.files import write_text
+from tunelock.run.params import load_yaml
+from tunelock.run.stage import stage
+from tunelock.schema.params_schema import problems
 
 
 @stage("validate")

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from stages.lib.hashing import sha256_path
-from stages.lib.params import load_yaml
+from tunelock.run.hashing import sha256_path
+from tunelock.run.params import load_yaml
 
 ROOT = Path(__file__).parent.parent
 # Two test processes share the cores, so each has one thread: those that wait for each other spin, and stall the others.
@@ -62,7 +62,7 @@ def tiny_model(tokenizer, tmp_path_factory) -> Path:
 @pytest.fixture(scope="session")
 def records() -> list[dict]:
     """Twelve short records of three tasks."""
-    from stages.lib.records import turns
+    from tunelock.records.record import turns
 
     answers = ["Escape the output.", "Impact: Read Application Data.", "CWE-79: Cross-site Scripting, with more words."]
     return [

@@ -13,9 +13,9 @@ import time
 import pytest
 
 from stages import chat
-from stages.lib.comparing.lock import stale_entries
-from stages.lib.params import load_yaml
 from tests.conftest import ROOT, copy_of_repository
+from tunelock.pull_request.lock import stale_entries
+from tunelock.run.params import load_yaml
 
 pytestmark = pytest.mark.slow
 STAGES = list(load_yaml(ROOT / "dvc.yaml")["stages"])
@@ -132,10 +132,10 @@ def test_an_edit_while_a_stage_runs_fails_the_stage_and_leaves_the_lock(clean_bu
     if edited == "param":
         project.set(lora_r=9)
     else:
-        with open(project.folder / "stages/lib/training/losses.py", "a") as code:
+        with open(project.folder / "tunelock/model/losses.py", "a") as code:
             code.write("# edited\n")
     out = run.communicate()[0]
-    named = "param lora_r" if edited == "param" else "stages/lib/training/losses.py"
+    named = "param lora_r" if edited == "param" else "tunelock/model/losses.py"
     assert run.returncode != 0 and f"train: changed while the stage ran: {named}" in out
     trained = load_yaml(project.folder / "dvc.lock")["stages"]["train"]
     assert trained == load_yaml_bytes(lock)["stages"]["train"]
@@ -253,7 +253,7 @@ def test_the_packed_adapter_gives_the_answers_of_the_merged_model(built, tmp_pat
 
 @pytest.mark.parametrize("model", ["base", "tuned"])
 def test_chat_answers_in_the_terminal(built, model):
-    question = ["python", "-m", "stages.chat", "--model", model, "--max-new-tokens", "5"]
+    question = ["python", "-m", "tunelock.commands.chat", "--model", model, "--max-new-tokens", "5"]
     assert built.run(*question, "What is CWE-79?").stdout
 
 

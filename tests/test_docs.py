@@ -10,10 +10,10 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 from ruamel.yaml import YAML
 
-from stages.lib.files import read_json
-from stages.lib.params import load_yaml
-from stages.lib.reporting.table import table, with_table
-from stages.lib.schema import problems
+from tunelock.report.result_table import table, with_table
+from tunelock.run.files import read_json
+from tunelock.run.params import load_yaml
+from tunelock.schema.params_schema import problems
 
 ROOT = Path(__file__).parent.parent
 STAGES = load_yaml(ROOT / "dvc.yaml")["stages"]
@@ -67,7 +67,7 @@ def exists(path: str) -> bool:
     """A path is there; a bare name may also be that of a file in a folder or of one that the code writes."""
     if (ROOT / path).exists():
         return True
-    written = "".join(file.read_text() for file in (ROOT / "stages").rglob("*.py"))
+    written = "".join(file.read_text() for wing in ("stages", "tunelock") for file in (ROOT / wing).rglob("*.py"))
     return "/" not in path and (path in {file.name for file in repository_files()} or f'"{path}"' in written)
 
 
@@ -78,7 +78,7 @@ def test_every_path_in_the_readme_exists(readme):
     assert sorted(path for path in named if not exists(path)) == []
 
 
-@pytest.mark.parametrize("span", ["stages/train.py", "tests/", "stages/lib", ".ci/run", "dvc.yaml", "rendering.py"])
+@pytest.mark.parametrize("span", ["stages/train.py", "tests/", "tunelock/run", ".ci/run", "dvc.yaml", "rendering.py"])
 def test_a_path_is_recognised(span):
     assert is_path(span) and exists(span)
 
@@ -110,7 +110,7 @@ def test_the_params_for_own_data_in_the_readme_are_fine(readme):
 
 
 def test_every_module_that_the_readme_runs_exists(readme):
-    modules = set(re.findall(r"python3? -m ((?:stages|benchmarks|tests)(?:\.\w+)*)", readme))
+    modules = set(re.findall(r"python3? -m ((?:stages|tunelock|benchmarks|tests)(?:\.\w+)*)", readme))
     assert modules
     assert [name for name in sorted(modules) if not Path(ROOT, *name.split(".")).with_suffix(".py").exists()] == []
 

@@ -1,0 +1,279 @@
+"""Configuring writes values that pass the schema and touches nothing else; known families have the published sizes."""
+
+import difflib
+import json
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tunelock.commands.configure import METHODS, configure, parse_size
+from tunelock.planning.known_models import FAMILIES, find
+from tunelock.planning.presets import PRESETS, SIZES, preset_params
+from tunelock.planning.shape import parameters
+from tunelock.planning.yaml_edit import edited, parsed, yaml_text
+from tunelock.run.errors import Stop
+from tunelock.run.hashing import sha256_path
+from tunelock.run.params import load_yaml
+from tunelock.schema.params_schema import problems
+
+ROOT = Path(__file__).parents[2]
+SHIPPED = (ROOT / "params.yaml").read_text(encoding="utf-8")
+VALUES = parsed(SHIPPED)
+COMMIT = "0123456789abcdef0123456789abcdef01234567"
+# The hub's count of the weights of each: `safetensors` of https://huggingface.co/api/models/HUB_ID. keras-hub's presets
+# have the same numbers for Mistral and Gemma.
+PUBLISHED = {
+    "llama-2-7b": 6_738_415_616,
+    "llama-2-13b": 13_015_864_320,
+    "llama-2-70b": 68_976_648_192,
+    "llama-3.1-8b": 8_030_261_248,
+    "llama-3.1-70b": 70_553_706_496,
+    "mistral-7b-v0.3": 7_248_023_552,
+    "qwen2-7b": 7_615_616_512,
+    "gemma-2-9b": 9_241_705_984,
+    "smollm2-135m": 134_515_008,
+    "smollm2-360m": 361_821_120,
+    "smollm2-1.7b": 1_711_376_384,
+}
+
+
+@pytest.fixture(autouse=True)
+def workspace(tmp_path, monkeypatch) -> Path:
+    """A working folder with the shipped params.yaml."""
+    monkeypatch.chdir(tmp_path)
+    Path("params.yaml").write_text(SHIPPED, encoding="utf-8")
+    return tmp_path
+
+
+def run(model: str, revision: str | None = None, size: float | None = None, method: str | None = None,
+        preset: str = "balanced", dry_run: bool = False) -> list[str]:  # fmt: skip
+    return configure(model, revision, size, method, preset, dry_run)
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_parameters_counted_from_the_shape_are_the_published_ones(name):
+    assert FAMILIES[name].parameters == PUBLISHED[name]
+
+
+def test_the_shape_of_smollm2_135m_is_that_of_the_real_model():
+    """Built by transformers without weights, from the numbers of the family alone."""
+    import torch
+    from transformers import AutoModelForCausalLM, Gemma2Config, LlamaConfig, Qwen2Config
+
+    kinds = {"smollm2-135m": LlamaConfig, "qwen2-7b": Qwen2Config, "gemma-2-9b": Gemma2Config}
+    for name, kind in kinds.items():
+        shape = FAMILIES[name].architecture
+        config = kind(
+            num_hidden_layers=shape.layers,
+            hidden_size=shape.hidden,
+            intermediate_size=shape.intermediate,
+            num_attention_heads=shape.heads,
+            num_key_value_heads=shape.kv_heads,
+            head_dim=shape.head_dim,
+            vocab_size=shape.vocab,
+            tie_word_embeddings=shape.tied,
+        )
+        with torch.device("meta"):
+            assert AutoModelForCausalLM.from_config(config).num_parameters() == PUBLISHED[name]
+
+
+def test_each_family_is_whole():
+    for family in FAMILIES.values():
+        assert re.fullmatch(r"[0-9a-f]{40}", family.revision)
+        assert family.chat_template is None or (ROOT / family.chat_template).exists()
+        assert family.architecture.heads % family.architecture.kv_heads == 0
+        assert find(family.hub_id.upper()) is family
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("preset", PRESETS)
+def test_every_family_method_and_preset_passes_the_schema(name, method, preset):
+    family = FAMILIES[name]
+    written = {**VALUES, "model_name_or_path": family.hub_id, "model_revision": family.revision}
+    written |= preset_params(preset, method, family.parameters, family.architecture.layers, family.context)
+    assert problems(written) == []
+    assert written.keys() == VALUES.keys()
+
+
+def test_bolder_presets_learn_faster_and_larger_models_slower():
+    for method in METHODS:
+        rates = [preset_params(name, method, 7e9, 32, 4096)["learning_rate"] for name in PRESETS]
+        assert rates == sorted(rates) and len(set(rates)) == 3
+    rates = [preset_params("balanced", "lora", size.below - 1, None, None)["learning_rate"] for size in SIZES[:-1]]
+    assert rates == sorted(rates, reverse=True)
+    full, lora = (preset_params("balanced", method, 7e9, 32, 4096)["learning_rate"] for method in ("full", "lora"))
+    assert (full, lora) == (2e-5, 2e-4)
+
+
+@pytest.mark.parametrize(("below", "rate", "rank", "dropout"), [(13e9, 2e-4, 32, 0.1), (65e9, 1e-4, 64, 0.05)])
+def test_qlora_is_what_its_authors_found(below, rate, rank, dropout):
+    """Dettmers et al. 2023, table 9: the rates by size, 16 rows a step, the dropout of the most careful preset."""
+    values = preset_params("balanced", "qlora", below, None, None)
+    assert (values["learning_rate"], values["lora_r"]) == (rate, rank)
+    assert values["per_device_train_batch_size"] * values["gradient_accumulation_steps"] == 16
+    assert (values["max_grad_norm"], values["optim"]) == (0.3, "paged_adamw_32bit")
+    assert preset_params("conservative", "qlora", below, None, None)["lora_dropout"] == dropout
+
+
+def test_what_is_written_is_the_preset_and_every_other_line_stays():
+    printed = run("llama-3.1-8b", method="qlora", preset="aggressive")
+    text = Path("params.yaml").read_text(encoding="utf-8")
+    family, values = FAMILIES["llama-3.1-8b"], load_yaml("params.yaml")
+    preset = preset_params("aggressive", "qlora", family.parameters, 32, family.context)
+    given = {"model_name_or_path": family.hub_id, "model_revision": family.revision, "chat_template": None}
+    assert values == {**VALUES, **given, **preset}
+    old, new = SHIPPED.splitlines(), text.splitlines()
+    assert len(old) == len(new)
+    changed = {line.partition(":")[0] for before, line in zip(old, new) if before != line}
+    assert changed <= {*given, *preset}
+    comment = re.compile(r" #.*$")
+    assert [comment.findall(line) for line in old] == [comment.findall(line) for line in new]
+    diff = list(difflib.unified_diff(old, new, "params.yaml", "params.yaml (new)", lineterm="", n=0))
+    assert printed[: len(diff)] == diff
+    assert "accept its terms at https://huggingface.co/meta-llama/Llama-3.1-8B-Instruct" in "\n".join(printed)
+    assert run("llama-3.1-8b", method="qlora", preset="aggressive")[0] == ""  # no diff the second time
+
+
+def test_comments_keep_their_column():
+    run("llama-2-70b", method="qlora", preset="aggressive")
+    text = Path("params.yaml").read_text(encoding="utf-8")
+    for key in ("lora_r", "lora_alpha", "lora_dropout", "learning_rate", "optim", "max_length", "weight_decay"):
+        assert re.search(rf"^{key}:.*$", text, re.MULTILINE)[0].index("#") == 27
+    lines = [re.search(rf"^{key}:.*$", text, re.MULTILINE)[0] for key in ("packing", "gradient_accumulation_steps")]
+    assert lines[1].startswith("gradient_accumulation_steps: 16  # ")
+    assert "templates/llama-2.jinja  # " in text
+
+
+def test_a_dry_run_writes_nothing():
+    assert "nothing is written" in "\n".join(run("qwen2-7b", dry_run=True))
+    assert Path("params.yaml").read_text(encoding="utf-8") == SHIPPED
+
+
+def test_nothing_is_written_if_the_schema_would_be_broken():
+    """ewc needs the base's gradients, which a quantised one has not; that is for a person to decide."""
+    text = edited(SHIPPED, {"regularization": "ewc"})
+    Path("params.yaml").write_text(text, encoding="utf-8")
+    with pytest.raises(Stop, match=r"nothing is written(.|\n)*regularization: ewc"):
+        run("llama-3.1-8b", method="qlora")
+    assert Path("params.yaml").read_text(encoding="utf-8") == text
+
+
+def test_lora_options_are_switched_off_for_other_methods():
+    text = edited(SHIPPED, {"use_dora": True, "bias": "all", "packing": True})
+    Path("params.yaml").write_text(text, encoding="utf-8")
+    run("smollm2-135m", method="prompt")
+    values = load_yaml("params.yaml")
+    assert (values["use_dora"], values["bias"], values["packing"]) == (False, "none", False)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ({"model": "llama-3.1-8"}, r"did you mean 'llama-3.1-8b'\?$"),
+        ({"model": "qwen2"}, "did you mean 'qwen2-7b'"),
+        ({"model": "zzzz"}, "known by name are llama-2-7b, "),
+        ({"model": "meta-llama/Llama-3.1-8B"}, "give --revision, the commit of the hub, 40 hex.*llama-3.1-8b"),
+        ({"model": "org/model", "revision": "main"}, "--revision 'main' is not the commit"),
+        ({"model": "org/model", "revision": COMMIT}, "as in --size 7b"),
+        ({"model": "llama-3.1-8b", "revision": "main"}, "40 hexadecimal digits"),
+        ({"model": "wheel:a==1/b.gguf", "size": 7e9}, "give --revision, the sha256 of the wheel, 64"),
+        ({"model": "params.yaml"}, "its size cannot be read"),
+        ({"model": "empty"}, "holds no config.json"),
+        ({"model": "odd"}, "has no 'num_attention_heads', so its size is unknown"),
+    ],
+)
+def test_a_model_that_is_not_known_well_enough_stops(arguments, words):
+    Path("empty").mkdir()
+    Path("odd").mkdir()
+    Path("odd/config.json").write_text("{}")
+    with pytest.raises(Stop, match=words):
+        run(**arguments)
+    assert Path("params.yaml").read_text(encoding="utf-8") == SHIPPED
+
+
+def test_another_hub_model_and_a_wheel_take_their_pin_and_size():
+    run("org/model", COMMIT, 70e9, "lora")
+    values = load_yaml("params.yaml")
+    assert (values["model_name_or_path"], values["model_revision"], values["lora_r"]) == ("org/model", COMMIT, 64)
+    run("wheel:a==1.0+cpu/b/c.gguf", "0" * 64, parse_size("135M"))
+    assert load_yaml("params.yaml")["model_revision"] == "0" * 64
+
+
+def test_a_local_folder_gives_its_digest_and_its_size(workspace):
+    shape = FAMILIES["llama-2-13b"].architecture
+    config = {"num_hidden_layers": 40, "hidden_size": 5120, "intermediate_size": 13824, "num_attention_heads": 40,
+              "vocab_size": 32000, "tie_word_embeddings": False, "max_position_embeddings": 256}  # fmt: skip
+    (workspace / "a model").mkdir()
+    (workspace / "a model" / "config.json").write_text(json.dumps(config))
+    assert parameters(shape) == PUBLISHED["llama-2-13b"]
+    assert any(f"{PUBLISHED['llama-2-13b'] / 1e9:.3g} billion" in line for line in run("a model"))
+    values = load_yaml("params.yaml")
+    assert values["model_name_or_path"] == "a model" and values["model_revision"] == sha256_path("a model")
+    assert (values["lora_r"], values["max_length"]) == (32, 256)
+    with pytest.raises(Stop, match="leave --revision out"):
+        run("a model", "0" * 64)
+
+
+def test_a_template_of_ones_own_stays_while_the_model_does():
+    run("org/model", COMMIT, 7e9)
+    own = "templates/mine.jinja"
+    Path("params.yaml").write_text(edited(Path("params.yaml").read_text(), {"chat_template": own}))
+    run("org/model", COMMIT, 7e9, preset="aggressive")
+    assert load_yaml("params.yaml")["chat_template"] == own
+    run("org/other", COMMIT, 7e9)
+    assert load_yaml("params.yaml")["chat_template"] is None
+
+
+@pytest.mark.parametrize(
+    "old", ["1  # why", "[a, b]    # why", "# why\n  [a,\n   b]", "# why\n  - a\n  - b", "null", ""]
+)
+def test_only_the_value_of_a_key_is_replaced(old):
+    text = f"# first\na: 1 # one\nkey: {old}\n# between\nlast: [1,\n  2]  # two\n"
+    new = edited(text, {"key": ["c", "d"]})
+    assert parsed(new) == {"a": 1, "key": ["c", "d"], "last": [1, 2]}
+    assert new.startswith("# first\na: 1 # one\nkey: ") and new.endswith("\n# between\nlast: [1,\n  2]  # two\n")
+    assert new.count("# why") == old.count("# why")
+
+
+def test_a_key_that_is_not_in_the_file_stops():
+    with pytest.raises(Stop, match="lacks 'b'"):
+        edited("a: 1\n", {"b": 2})
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [(None, "null"), (True, "true"), (2e-4, "2e-4"), (1.5e-5, "1.5e-5"), (0.05, "0.05"), (0.0, "0.0"), (16, "16"),
+     ("org/model", "org/model"), ("1234", '"1234"'), ("a b", '"a b"'), ("null", '"null"'), ("a: b", '"a: b"')],
+)  # fmt: skip
+def test_values_are_written_as_people_write_them(value, text):
+    assert yaml_text(value) == text
+    assert parsed(f"key: {text}")["key"] == value
+
+
+@pytest.mark.parametrize("text", ["7", "0b", "b", "-7b", "7 b"])
+def test_a_size_has_a_number_and_a_unit(text):
+    with pytest.raises(ValueError, match=text):
+        parse_size(text)
+
+
+def test_the_command_line(workspace):
+    shutil.copytree(ROOT / "stages", workspace / "stages", ignore=shutil.ignore_patterns("__pycache__"))
+    command = [
+        sys.executable,
+        "-m",
+        "tunelock.commands.configure",
+        "--model",
+        "gemma-2-9b",
+        "--method",
+        "qlora",
+        "--dry-run",
+    ]
+    done = subprocess.run(command, cwd=workspace, capture_output=True, text=True, check=True)
+    assert "+chat_template: templates/gemma-2.jinja" in done.stdout
+    done = subprocess.run([*command, "--size", "big"], cwd=workspace, capture_output=True, text=True, check=False)
+    assert done.returncode == 2 and "--size" in done.stderr

@@ -1,0 +1,150 @@
+"""Each format becomes messages and comes back; what does not fit is said, and nothing is guessed."""
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tunelock.reading.formats import FORMATS, detect, fill, from_mapping
+from tunelock.reading.rows import Unfit
+
+
+def said(*turns: tuple[str, str]) -> list[dict]:
+    return [{"role": role, "content": content} for role, content in turns]
+
+
+SINGLE = said(("user", "Why?"), ("assistant", "Because."))
+SYSTEM = said(("system", "Be brief.")) + SINGLE
+LONG = SINGLE + said(("user", "Really?"), ("assistant", "Yes."))
+TOOLS = said(("user", "2+2?"), ("assistant", "I ask."), ("tool", "4"), ("assistant", "Four."))
+WEIGHTED = [*SINGLE[:1], {**SINGLE[1], "weight": 0}, *LONG[2:]]
+TEXT = said(("text", " Once upon\n\na time. "))
+FITS = {
+    "chatml": [SINGLE, SYSTEM, LONG, TOOLS, WEIGHTED],
+    "sharegpt": [SINGLE, SYSTEM, LONG, TOOLS, WEIGHTED],
+    "alpaca": [SINGLE, SYSTEM],
+    "instruction": [SINGLE, SYSTEM],
+    "completion": [SINGLE],
+    "qa": [SINGLE],
+    "text": [TEXT],
+}
+
+
+def test_every_format_is_covered():
+    assert FITS.keys() == FORMATS.keys()
+
+
+@pytest.mark.parametrize("name", FORMATS)
+@pytest.mark.parametrize(
+    "messages", [SINGLE, SYSTEM, LONG, TOOLS, WEIGHTED, TEXT], ids=["one", "system", "two", "tool", "weight", "text"]
+)
+def test_a_format_gives_back_what_it_holds_and_refuses_what_it_cannot_hold(name, messages):
+    known = FORMATS[name]
+    if messages in FITS[name]:
+        columns = known.from_messages(messages)
+        assert detect(columns) == name
+        assert known.to_messages(columns) == messages
+    else:
+        with pytest.raises(Unfit, match="does_not_fit"):
+            known.from_messages(messages)
+
+
+words = st.text(min_size=1, max_size=20).map(str.strip).filter(bool)
+
+
+@settings(derandomize=True, deadline=None, max_examples=30)
+@given(st.sampled_from(sorted(FORMATS.keys() - {"text"})), words, words)
+def test_any_question_and_answer_survive_the_round_trip(name, asked, answered):
+    messages = said(("user", asked), ("assistant", answered))
+    assert FORMATS[name].to_messages(FORMATS[name].from_messages(messages)) == messages
+
+
+@pytest.mark.parametrize(
+    ("columns", "messages"),
+    [
+        ({"conversations": [{"from": "human", "value": "Why?"}, {"from": "gpt", "value": "Because."}]}, SINGLE),
+        ({"conversations": [{"role": "user", "content": "Why?"}, {"role": "model", "content": "Because."}]}, SINGLE),
+        ({"conversations": FORMATS["sharegpt"].from_messages(SINGLE)["conversations"], "system": "Be brief."}, SYSTEM),
+        ({"conversations": FORMATS["sharegpt"].from_messages(SINGLE)["conversations"], "system": " "}, SINGLE),
+        ({"instruction": "Why?", "input": "", "output": "Because."}, SINGLE),
+        ({"instruction": "Why?", "output": "Because.", "text": "Below is an instruction."}, SINGLE),
+        ({"instruction": "Why?", "input": None, "output": " Because.\n", "history": []}, SINGLE),
+        ({"instruction": "Really?", "output": "Yes.", "history": [["Why?", "Because."]]}, LONG),
+        ({"instruction": "Why?", "input": "A.", "output": "B."}, said(("user", "Why?\n\nA."), ("assistant", "B."))),
+        ({"instruction": "Why?", "context": "A.", "response": "B."}, said(("user", "Why?\n\nA."), ("assistant", "B."))),
+        ({"prompt": SINGLE[:1], "completion": SINGLE[1:]}, SINGLE),
+        ({"question": "Why?", "answer": "Because.", "id": 7}, SINGLE),
+        ({"messages": [{**SINGLE[0], "name": "Ann"}, {**SINGLE[1], "tool_calls": []}]}, SINGLE),
+        ({"messages": [{**m, "weight": int(m["role"] == "assistant")} for m in LONG]}, LONG),
+        ({"messages": [{**m, "weight": int(m["content"] == "Yes.")} for m in LONG]}, WEIGHTED),
+        ({"messages": [{**m, "train": m["content"] == "Yes."} for m in LONG]}, WEIGHTED),
+        ({"conversations": [{"from": m["role"], "value": m["content"], "train": m["content"] == "Yes."} for m in LONG]},
+         WEIGHTED),
+        ({"prompt": WEIGHTED[:3], "completion": WEIGHTED[3:]}, WEIGHTED),
+        ({"text": TEXT[0]["content"]}, TEXT),
+    ],
+)  # fmt: skip
+def test_the_variants_that_people_keep_are_understood(columns, messages):
+    assert FORMATS[detect(columns)].to_messages(columns) == messages
+
+
+@pytest.mark.parametrize(
+    ("columns", "reason"),
+    [
+        ({"question": "Why?", "answer": 5}, "not_text"),
+        ({"question": ["Why?"], "answer": "Because."}, "not_text"),
+        ({"question": "Why?", "answer": None}, "empty_answer"),
+        ({"question": " ", "answer": "Because."}, "empty_turn"),
+        ({"instruction": "Why?", "output": "Yes.", "history": [["Why?"]]}, "not_a_message"),
+        ({"instruction": "Why?", "output": "Yes.", "history": [["Why?", None]]}, "content_not_text"),
+        ({"conversations": [{"from": "narrator", "value": "Why?"}]}, "unknown_role"),
+        ({"conversations": ["Why?", "Because."]}, "not_a_message"),
+        ({"conversations": None}, "not_a_message"),
+        (
+            {"conversations": [{"from": "function_call", "value": "{}"}]},
+            "tool_calls",
+        ),
+        ({"prompt": SINGLE[:1], "completion": "Because."}, "not_text"),
+        ({"messages": "Why?"}, "no_messages"),
+        ({"messages": []}, "no_messages"),
+        ({"messages": [SINGLE[0], {**SINGLE[1], "weight": 2}]}, "bad_weight"),
+        ({"messages": [{**SINGLE[0], "weight": 1}, SINGLE[1]]}, "weight_not_on_answer"),
+        ({"messages": [SINGLE[0], {**SINGLE[1], "weight": 0}]}, "nothing_to_learn"),
+        ({"conversations": [{"from": "human", "value": "Why?", "train": True}]}, "weight_not_on_answer"),
+        ({"text": " \n"}, "empty_text"),
+        ({"text": None}, "empty_text"),
+    ],
+)
+def test_what_is_no_conversation_is_unfit_for_a_reason(columns, reason):
+    with pytest.raises(Unfit, match=f"^{reason}$"):
+        FORMATS[detect(columns)].to_messages(columns)
+
+
+@pytest.mark.parametrize("columns", [{}, {"question": "Why?"}, {"Text": "a"}, {"instruction": "Why?", "answer": "B."}])
+def test_columns_without_the_marks_of_a_format_are_of_none(columns):
+    assert detect(columns) is None
+
+
+def test_a_template_is_filled_with_text_and_numbers_and_null_is_empty():
+    assert fill("{a} and {b c}: {d}{e}", {"a": "x{b c}", "b c": 1.5, "d": None, "e": 0}) == "x{b c} and 1.5: 0"
+    assert fill("constant", {}) == "constant"
+
+
+@pytest.mark.parametrize(("columns", "reason"), [({}, "missing_column"), ({"a": ["b"]}, "not_text")])
+def test_a_template_that_cannot_be_filled_is_unfit(columns, reason):
+    with pytest.raises(Unfit, match=reason):
+        fill("{a}", columns)
+
+
+def test_any_table_is_mapped_by_templates():
+    row = {"titel": "CWE-79", "frage": "Why?", "kontext": "A.", "antwort": "Because.", "rolle": "Be brief."}
+    mapping = {
+        "instruction": "{titel}: {frage}", "context": "{kontext}", "response": "{antwort}", "system": "{rolle}",
+    }  # fmt: skip
+    expected = said(("system", "Be brief."), ("user", "CWE-79: Why?\n\nA."), ("assistant", "Because."))
+    assert from_mapping(mapping, row) == expected
+    assert from_mapping({"text": "{titel}. {antwort}"}, row) == said(("text", "CWE-79. Because."))
+
+
+def test_a_mapped_column_that_a_row_lacks_is_unfit():
+    with pytest.raises(Unfit, match="missing_column"):
+        from_mapping({"instruction": "{frage}", "response": "{antwort}"}, {"frage": "Why?"})

@@ -1,0 +1,329 @@
+"""The report says what the metrics say, whatever the answers say, and opens without a word to the network."""
+
+import contextlib
+import json
+import os
+import subprocess
+import sys
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+
+from stages import report
+from tests.browser import Browser
+from tests.conftest import ROOT
+from tests.made_results import general_rows, made_results, made_rows
+from tunelock.report import views
+from tunelock.report.evidence import NEEDED, evidence, pairs
+from tunelock.report.extremes import extremes, forgotten, general_tasks
+from tunelock.report.page import chance, minus, number, policy, share, signed
+from tunelock.report.surroundings import commit, field, gpus, versions
+from tunelock.report.text import clipped, visible
+from tunelock.run.errors import Stop
+from tunelock.run.files import read_json
+
+HOSTILE = "</script></style><script>document.title='owned'</script><img src=x onerror=\"document.title='owned'\">"
+UNSEEN = "bell\x07 null\x00 escape\x1b[31m left\u202eevil half\ud800 end"
+
+
+@pytest.fixture
+def results(tmp_path, monkeypatch) -> Path:
+    """Made results, in them the working directory."""
+    monkeypatch.chdir(made_results(tmp_path))
+    return tmp_path
+
+
+@pytest.fixture(scope="module")
+def page(tmp_path_factory) -> str:
+    """The report of made results."""
+    with contextlib.chdir(made_results(tmp_path_factory.mktemp("made"))):
+        report.main(None)
+        return Path("report.html").read_text(encoding="utf-8")
+
+
+def written(capsys) -> str:
+    """The report of the working directory."""
+    report.main(None)
+    assert capsys.readouterr().out.strip() == Path("report.html").resolve().as_uri()
+    return Path("report.html").read_text(encoding="utf-8")
+
+
+class Texts(HTMLParser):
+    """The text of each section by its id, and all tags."""
+
+    def __init__(self, page: str):
+        super().__init__()
+        self.sections, self.tags, self.at = {}, [], None
+        self.feed(page)
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.append((tag, dict(attrs)))
+        if tag == "section":
+            self.at = dict(attrs)["id"]
+
+    def handle_data(self, data):
+        self.sections[self.at] = self.sections.get(self.at, "") + " " + data
+
+
+def test_the_page_says_the_numbers_of_the_metrics_in_their_sections(page):
+    found = Texts(page).sections
+    assert "−0.732" in found["claim"] and "−0.812 to −0.652" in found["claim"] and "undecided" in found["claim"]
+    assert "29.27" in found["results"] and "14.08" in found["results"]
+    assert "44.5" in found["tasks"] and "38.27 to 52.06" in found["tasks"]
+    assert "overfitting" in found["training"] and "early_stopping_patience=2" in found["training"]
+    assert "96.2 %" in found["forgetting"] and "94.1 % to 98.1 %" in found["forgetting"]
+    assert "training text by heart" in found["fresh-eyes"] and "a run of words" in found["fresh-eyes"]
+    assert "7,525" in found["data"] and "near duplicate" in found["data"]
+    assert "bcc81830d10c" in found["hashes"] and "0123456789abcdef" in found["hashes"]
+    assert "lora_r" in found["params"] and "matplotlib" in found["environment"]
+    assert str(read_json(ROOT / "metrics/timings.json")["train_seconds"]) in found["environment"]
+    assert "review" not in found
+
+
+def test_links_within_the_page_lead_somewhere(page):
+    tags = Texts(page).tags
+    ids = {attributes["id"] for _, attributes in tags if "id" in attributes}
+    links = [attributes["href"] for tag, attributes in tags if tag == "a"]
+    assert links and all(link.startswith("#") and link[1:] in ids for link in links)
+
+
+def test_nothing_in_the_page_can_be_loaded_or_run(page):
+    tags = Texts(page).tags
+    (csp,) = [a["content"] for tag, a in tags if tag == "meta" and "http-equiv" in a]
+    assert "default-src 'none'" in csp and "script-src 'none'" in csp
+    assert not {"script", "link", "img", "iframe", "object", "embed", "form", "base"} & {tag for tag, _ in tags}
+    assert not any(key in attributes for _, attributes in tags for key in ("src", "action", "onload", "onclick"))
+
+
+def hostile(folder: Path) -> None:
+    """Put hostile text into everything that comes from data."""
+    for name in ("base", "tuned"):
+        file = folder / f"models/evaluation/{name}.jsonl"
+        rows = [json.loads(line) for line in file.read_text().splitlines()]
+        for row in rows:
+            row |= {"question": HOSTILE + UNSEEN, "response": HOSTILE, "answer": HOSTILE + UNSEEN, "task": HOSTILE}
+        file.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    for split in ("test", "golden"):
+        file = folder / f"metrics/plots/tasks_{split}.json"
+        rows = json.loads(file.read_text())
+        file.write_text(json.dumps([row | {"task": row["task"] + HOSTILE} for row in rows]))
+
+
+def test_hostile_text_is_only_text(results, capsys):
+    hostile(results)
+    page = written(capsys)
+    tags = Texts(page).tags
+    assert not {"script", "img"} & {tag for tag, _ in tags}
+    assert "&lt;script&gt;" in page
+    assert not any(sign in page for sign in "\x00\x07\x1b\u202e")
+    assert "␇" in page and "⟨U+202E⟩" in page and "⟨U+D800⟩" in page
+
+
+def test_the_page_opens_in_a_browser_without_an_error_or_a_request(results, capsys, tmp_path):
+    hostile(results)
+    written(capsys)
+    browser = Browser(tmp_path / "profile")
+    try:
+        browser.open(results / "report.html")
+        assert browser.errors == []
+        assert browser.requests == [(results / "report.html").as_uri()]
+        assert browser.do("document.title") == "tunelock: gain"
+        assert browser.do("document.compatMode") == "CSS1Compat"
+        assert browser.do("[...document.querySelectorAll('section')].map(s => s.id)") == [
+            key for key in report.SECTIONS if key != "review"
+        ]
+        assert browser.do("document.querySelectorAll('figure svg').length") == 5
+        assert browser.do("document.querySelectorAll('#rows details').length") == 20
+        assert browser.do("document.querySelectorAll('script, img').length") == 0
+        for width in (1280, 400):
+            browser.size(width)
+            assert browser.do("document.documentElement.scrollWidth") <= width  # nothing sticks out
+        light, dark = browser.look(dark=False, whole=False), browser.look(dark=True, whole=False)
+        assert light != dark
+    finally:
+        browser.close()
+
+
+def test_the_page_stays_small_for_many_and_long_rows(results, capsys):
+    rows = made_rows(count=300, answered=300)
+    for name, answers in rows.items():
+        lines = (json.dumps(row | {"answer": row["answer"] * 300, "question": "<&>" * 9000}) + "\n" for row in answers)
+        (results / f"models/evaluation/{name}.jsonl").write_text("".join(lines))
+    assert len(written(capsys)) < 2_000_000
+
+
+@pytest.mark.parametrize("file", list(NEEDED))
+def test_a_missing_piece_stops_and_names_the_command(results, file):
+    (results / file).unlink()
+    with pytest.raises(Stop, match=rf"{file} is missing; run `dvc repro ?{NEEDED[file]}`"):
+        report.main(None)
+    assert not (results / "report.html").exists()
+
+
+def test_several_missing_pieces_are_counted_and_their_stages_named(results):
+    for file in ("metrics/claims.json", "metrics/plots/calibration.json", "metrics/retention.json"):
+        (results / file).unlink()
+    with pytest.raises(Stop, match=r"claims.json and 2 more .* are missing; run `dvc repro judge retention`"):
+        evidence()
+
+
+def test_every_stage_that_a_stop_names_makes_that_file():
+    from tunelock.run.params import load_yaml
+
+    dag = load_yaml(Path(__file__).parents[2] / "dvc.yaml")["stages"]
+    assert set(NEEDED.values()) - {"", "retention"} <= set(dag)
+
+
+def test_rows_of_two_models_that_do_not_match_stop(results):
+    file = results / "models/evaluation/tuned.jsonl"
+    lines = file.read_text().splitlines(keepends=True)
+    for changed in (lines[1:], lines[:-1], [*lines, lines[0]]):
+        file.write_text("".join(changed))
+        with pytest.raises(Stop, match=r"tuned\.jsonl"):
+            list(pairs())
+
+
+def row(name: str, before: float, after: float, tokens: int = 2) -> tuple[dict, dict]:
+    """A row whose loss a token goes from one value to another."""
+    same = {"id": name, "split": "test", "task": "t", "question": "q", "response": "r", "tokens": tokens}
+    return same | {"loss": before * tokens}, same | {"loss": after * tokens, "answer": "of the tuned"}
+
+
+def test_best_and_worst_are_by_loss_a_token_and_no_row_is_both():
+    rows = [row("same", 1, 1), row("better", 3, 1, tokens=1), row("worse", 1, 2), row("best", 5, 1, tokens=50)]
+    best, worst = extremes(lambda: rows, 10)
+    assert [r["id"] for r in best] == ["best", "better"]
+    assert [r["id"] for r in worst] == ["worse", "same"]
+    assert (best[0]["change"], best[0]["base"], best[0]["tuned"]) == (-4, None, "of the tuned")
+    assert [r["id"] for r in extremes(lambda: rows, 1)[0]] == ["best"]
+    assert extremes(list, 10) == ([], [])
+
+
+def test_general_rows_are_summed_by_task():
+    facts, sums = general_tasks(general_rows())
+    assert (facts["task"], facts["rows"], facts["accuracy_base"]) == ("facts", 6, None)
+    assert (sums["accuracy_base"], sums["accuracy_tuned"]) == (1, 0)
+    assert facts["kl"] == pytest.approx(sum(0.1 + n / 100 for n in range(0, 12, 2)) / 24)
+    assert [r["id"] for r in forgotten(iter(general_rows()), 2)] == ["general-11", "general-10"]
+
+
+def test_the_funnel_adds_up():
+    data = {"total": {"rows": 100, "kept": 70, "dropped": {"too_long": 10, "echo": 15}, "set_aside": {"conflict": 5}}}
+    split = {"golden": {"rows": 5}, "train": {"rows": 40}, "extra": {"rows": 1}, "left_out": {"leak": 24}}
+    steps = views.funnel(data, split)
+    assert [step["label"] for step in steps] == [
+        "raw rows", "echo", "too_long", "set aside: conflict", "clean rows", "leak", "train", "golden", "extra",
+    ]  # fmt: skip
+    levels = [step["rows"] for step in steps if step["kind"] == "level"]
+    assert levels[0] - 30 == levels[1] and levels[1] - 24 == sum(levels[2:])
+    assert steps[1]["share"] == pytest.approx(0.15)
+
+
+def test_a_strip_holds_zero_and_the_interval_in_their_order():
+    for low, middle, high in [(-3, -2, -1), (1, 2, 3), (-1, 0.5, 2), (0, 0, 0)]:
+        at = views.strip(middle, low, high)
+        assert 0 <= min(at.values()) <= max(at.values()) <= 100
+        assert at["low"] <= at["difference"] <= at["high"]
+        assert (at["zero"] > at["high"]) == (high < 0) and (at["zero"] < at["low"]) == (low > 0)
+
+
+def test_the_headline_is_the_first_sentence():
+    said = "No gain: 2.645 nats is no less. It rose by 0.1 (95 % interval). Golden agrees."
+    assert views.headline(said) == ("No gain: 2.645 nats is no less.", "It rose by 0.1 (95 % interval). Golden agrees.")
+    assert views.headline("One only.") == ("One only.", "")
+
+
+def test_comparisons_stand_by_split_in_the_order_of_the_metrics_and_may_lack_an_interval():
+    entry = {"base": 1, "tuned": 2, "difference": 1, "verdict": "undecided"}
+    claims = {"claim": "gain", "golden_loss": entry, "test_new": entry, "test_accuracy": entry, "test_loss": entry}
+    claims["test_loss"] = entry | {"low": 0.5, "high": 2, "verdict": "worse"}
+    rows = views.comparisons(claims | {"test_control": {"runs": 3}}, "test")
+    assert [row["metric"] for row in rows] == ["loss", "accuracy", "new"]
+    assert rows[0]["strip"] and rows[1]["strip"] is None and rows[1]["p_holm"] is None
+    assert [row["metric"] for row in views.comparisons(claims, "golden")] == ["loss"]
+
+
+def test_results_have_every_metric_with_the_verdict_on_the_tuned_model():
+    evaluate = {f"test_{key}_{model}": 1.0 for key in ("perplexity", "new", "memorised") for model in ("base", "tuned")}
+    rows = views.results(evaluate | {"test_perplexity_improvement": 0.5}, {"test_loss": {"verdict": "better"}})
+    assert [row["key"] for row in rows] == ["perplexity", "new"]
+    assert rows[0]["cells"] == [(1.0, "undecided"), (1.0, "better"), (None, "undecided"), (None, "undecided")]
+
+
+def test_a_retention_without_interval_is_said_to_have_none(results, capsys):
+    found = json.loads(Path("metrics/retention.json").read_text())
+    Path("metrics/retention.json").write_text(
+        json.dumps({key: value for key, value in found.items() if key in ("retention", "general_rows", "general_kl")
+                    or "perplexity" in key})
+    )  # fmt: skip
+    assert "too few groups for an interval" in written(capsys)
+
+
+def test_numbers_are_written_as_a_reader_expects():
+    assert (number(1234), number(12345.678), number(0.00037695), number(None)) == (
+        "1,234",
+        "1.235e+04",
+        "0.0003769",
+        "–",
+    )
+    assert (number(2.5, 3), signed(-0.7321), signed(0.5), share(-0.5188)) == ("2.500", "−0.732", "+0.500", "−51.9 %")
+    assert (signed(-0.0002), signed(0.0, 1), chance(0.00001), chance(0.04)) == ("0.000", "0.0", "< 0.0001", "0.0400")
+    assert minus("3e-05") == "3e−05"
+
+
+def test_what_cannot_be_seen_is_shown_and_what_can_is_left():
+    assert visible("a\tb\nc é 漢 👩‍🔬") == "a\tb\nc é 漢 👩‍🔬"
+    assert visible("\x00\x1f\x7f\u200b\u2066\udfff\r") == "␀␟␡⟨U+200B⟩⟨U+2066⟩⟨U+DFFF⟩␍"
+    assert (clipped("abcdef", 3), clipped("abc", 3)) == ("abc…", "abc")
+
+
+def test_the_policy_allows_one_script_by_its_hash():
+    # printf 'let a = 1' | openssl dgst -sha256 -binary | base64
+    done = subprocess.run(
+        ["openssl", "dgst", "-sha256", "-binary"], input=b"let a = 1", capture_output=True, check=True
+    )
+    import base64
+
+    assert f"script-src 'sha256-{base64.b64encode(done.stdout).decode()}'" in policy("let a = 1")
+
+
+def test_the_commit_and_what_differs_from_it(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path.parent))
+    assert commit() is None
+    run = ["git", "-c", "user.name=t", "-c", "user.email=t@example.invalid"]
+    subprocess.run([*run, "init", "-q", "-b", "trunk"], check=True)
+    assert commit() is None
+    subprocess.run([*run, "commit", "-q", "--allow-empty", "-m", "first <b>"], check=True)
+    found = commit()
+    assert (found["branch"], found["subject"], found["changed"], len(found["sha"])) == ("trunk", "first <b>", [], 40)
+    (tmp_path / "new file").touch()
+    assert commit()["changed"] == ['"new file"']
+
+
+def test_versions_and_hardware(tmp_path, monkeypatch):
+    (tmp_path / "pyproject.toml").write_text('[project]\ndependencies = ["numpy==1", "no-such-thing[x]>=1"]\n')
+    monkeypatch.chdir(tmp_path)
+    import numpy
+
+    assert versions() == {
+        "Python": sys.version.split()[0], "numpy": numpy.__version__, "no-such-thing": "not installed"
+    }  # fmt: skip
+    (tmp_path / "0000:01").mkdir()
+    (tmp_path / "0000:01/information").write_text("Model: \t NVIDIA X\nIRQ: 3\n")
+    assert gpus(tmp_path) == ["NVIDIA X"] and gpus(tmp_path / "none") == []
+    assert field(tmp_path / "none", "x") is None
+
+
+def test_a_command_that_it_does_not_know_is_refused(results):
+    root = Path(__file__).parents[2]
+    done = subprocess.run(
+        [sys.executable, "-m", "tunelock.commands.report", "page"],
+        cwd=root,
+        env=os.environ,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 1 and "usage" in done.stderr

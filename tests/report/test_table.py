@@ -1,0 +1,57 @@
+"""The result table says the figures of the metrics in the right place."""
+
+import pytest
+
+from tunelock.report.result_table import MARKS, TABLE, table, with_table
+from tunelock.run.errors import Stop
+
+METRICS = {
+    f"{split}_{key}_{model}": number + place / 10
+    for number, key in enumerate(TABLE, 1)
+    for place, (split, model) in enumerate(
+        [("test", "base"), ("test", "tuned"), ("golden", "base"), ("golden", "tuned")]
+    )
+}
+CLAIMS = {"claim": "gain", "claim_sentence": "Tuning lowered the loss " + "on test by much " * 12 + "(-0.5)."}
+
+
+def test_the_table_puts_each_figure_in_its_row_and_column():
+    lines = table(METRICS, CLAIMS).splitlines()
+    assert lines[0] == "| | test base | test tuned | golden base | golden tuned |"
+    assert lines[2] == "| perplexity | 1.00 | 1.10 | 1.20 | 1.30 |"
+    assert lines[3] == "| loss | 2.000 | 2.100 | 2.200 | 2.300 |"
+    assert [line.split(" | ")[0] for line in lines[2:11]] == [f"| {key}" for key in TABLE]
+    assert len({line.count("|") for line in lines[:11]}) == 1
+
+
+def test_the_claim_stands_below_in_lines_that_fit_the_readme():
+    below = table(METRICS, CLAIMS).split("\n\n")[1]
+    assert " ".join(below.split()) == CLAIMS["claim_sentence"]
+    assert below.endswith("\n") and max(map(len, below.splitlines())) <= 120
+
+
+def test_a_figure_that_was_not_measured_is_a_dash():
+    metrics = {key: value for key, value in METRICS.items() if key != "golden_accuracy_tuned"}
+    assert "| accuracy | 6.000 | 6.100 | 6.200 | - |" in table(metrics, CLAIMS)
+
+
+def test_a_row_of_which_nothing_was_measured_is_left_out():
+    metrics = {key: value for key, value in METRICS.items() if "_accuracy_" not in key}
+    assert [line for line in table(metrics, CLAIMS).splitlines() if "accuracy" in line] == []
+
+
+def test_only_what_is_between_the_marks_is_replaced():
+    readme = f"# Title\n\n{MARKS[0]}| old |\n\nold text\n{MARKS[1]}\nafter\n"
+    assert with_table(readme, "new\n") == f"# Title\n\n{MARKS[0]}new\n{MARKS[1]}\nafter\n"
+
+
+def test_replacing_the_table_again_changes_nothing():
+    once = with_table(f"# Title\n{MARKS[0]}{MARKS[1]}end\n", table(METRICS, CLAIMS))
+    assert table(METRICS, CLAIMS) in once
+    assert with_table(once, table(METRICS, CLAIMS)) == once
+
+
+@pytest.mark.parametrize("readme", ["", MARKS[0], MARKS[1], MARKS[1] + MARKS[0]])
+def test_a_readme_without_both_marks_in_order_stops(readme):
+    with pytest.raises(Stop, match="lacks the lines"):
+        with_table(readme, "new\n")

@@ -1,0 +1,235 @@
+"""The same inputs give the same archive, and `verify` names every file that is not as it was packed."""
+
+import hashlib
+import io
+import json
+import os
+import runpy
+import subprocess
+import sys
+import tarfile
+from pathlib import Path
+
+import pytest
+
+from stages.package import SUMS, contents, pack, verify
+from tunelock.run.errors import Stop
+
+ROOT = Path(__file__).parents[2]
+FILES = {"NOTICE": b"CWE by MITRE\n", "metadata.json": b"{}\n", "tokenizer.json": b"[]\n"}
+SHA = "ab" * 32
+MADE_FROM = {
+    "question": 'What is "it"? {x}',
+    "params": {"sources": {"own": {"path": "data/raw/a.csv", "licence": "MIT"}}, "dtype": "bfloat16", "lora_r": 16},
+    "metrics": {"evaluate": {"test_perplexity_base": 26.4, "test_perplexity_tuned": 18.125}, "data": {"rows": 7525}},
+    "hashes": {"code": "c0de", "data": {"train.jsonl": "da7a"}, "base": {"model.safetensors": "ba5e"}},
+    "provenance": {"base_model": "org/tiny", "base_sha256": SHA, "method": "lora"},
+    "dependencies": ["dvc==3.0", "peft==0.1", "torch==2.0"],
+    "notice": "CWE by MITRE\n",
+}
+
+
+@pytest.fixture
+def archive(tmp_path, monkeypatch) -> Path:
+    monkeypatch.delenv("SOURCE_DATE_EPOCH", raising=False)
+    pack(FILES, tmp_path / "package.tar.gz")
+    return tmp_path / "package.tar.gz"
+
+
+def members(archive: Path) -> list[tuple[tarfile.TarInfo, bytes]]:
+    with tarfile.open(archive) as tar:
+        return [(info, tar.extractfile(info).read()) for info in tar.getmembers()]
+
+
+def write(archive: Path, entries: list[tuple[tarfile.TarInfo, bytes]]) -> None:
+    with tarfile.open(archive, "w:gz") as tar:
+        for info, data in entries:
+            tar.addfile(info, io.BytesIO(data))
+
+
+def member(name: str, data: bytes, kind: bytes = tarfile.REGTYPE) -> tuple[tarfile.TarInfo, bytes]:
+    info = tarfile.TarInfo(name)
+    info.size, info.type = len(data), kind
+    info.linkname = "metadata.json" if kind in (tarfile.SYMTYPE, tarfile.LNKTYPE) else ""
+    return info, data
+
+
+def with_notice(archive: Path, *instead: tuple[tarfile.TarInfo, bytes]) -> list[str]:
+    """What `verify` says when the member NOTICE is replaced."""
+    write(archive, [*instead, *(entry for entry in members(archive) if entry[0].name != "NOTICE")])
+    return verify(archive)
+
+
+def test_the_bytes_do_not_depend_on_time_place_order_or_umask(archive, tmp_path, monkeypatch):
+    monkeypatch.setattr("time.time", lambda: 2_000_000_000.0)
+    other = tmp_path / "elsewhere" / "other.tar.gz"
+    before = os.umask(0o077)
+    try:
+        pack(dict(reversed(FILES.items())), other)
+    finally:
+        os.umask(before)
+    assert other.read_bytes() == archive.read_bytes()
+
+
+def test_names_are_sorted_and_no_owner_is_recorded(archive):
+    infos = [info for info, _ in members(archive)]
+    assert [info.name for info in infos] == sorted([*FILES, SUMS])
+    assert {(i.uid, i.gid, i.uname, i.gname, i.mode, i.mtime) for i in infos} == {(0, 0, "", "", 0o644, 0)}
+
+
+def test_the_time_of_every_file_follows_source_date_epoch(archive, tmp_path, monkeypatch):
+    monkeypatch.setenv("SOURCE_DATE_EPOCH", "1700000000")
+    dated = tmp_path / "dated.tar.gz"
+    pack(FILES, dated)
+    assert {info.mtime for info, _ in members(dated)} == {1700000000}
+    assert int.from_bytes(dated.read_bytes()[4:8], "little") == 1700000000  # gzip's own time
+    assert [data for _, data in members(dated)] == [data for _, data in members(archive)]
+    assert verify(dated) == []
+
+
+def test_a_fresh_archive_is_as_it_was_packed(archive):
+    assert verify(archive) == []
+
+
+def test_a_changed_file_is_named(archive):
+    assert with_notice(archive, member("NOTICE", b"CWE by MITRF\n")) == ["NOTICE: was changed"]
+
+
+def test_a_missing_file_is_named(archive):
+    assert with_notice(archive) == ["NOTICE: is missing"]
+
+
+def test_an_added_file_is_named(archive):
+    found = with_notice(archive, member("NOTICE", FILES["NOTICE"]), member("run.py", b""))
+    assert found == ["run.py: was added"]
+
+
+def test_a_renamed_file_is_named_with_both_names(archive):
+    assert with_notice(archive, member("NOTES", FILES["NOTICE"])) == ["NOTICE: is missing", "NOTES: was added"]
+
+
+def test_a_file_that_is_there_twice_is_named_whichever_is_the_good_one(archive):
+    good, bad = member("NOTICE", FILES["NOTICE"]), member("NOTICE", b"other")
+    assert with_notice(archive, good, good) == ["NOTICE: is there twice"]
+    assert "NOTICE: is there twice" in with_notice(archive, good, bad)
+    assert "NOTICE: is there twice" in with_notice(archive, bad, good)
+
+
+@pytest.mark.parametrize("kind", [tarfile.SYMTYPE, tarfile.LNKTYPE, tarfile.FIFOTYPE, tarfile.DIRTYPE])
+def test_a_file_that_became_a_link_or_device_is_named(archive, kind):
+    found = with_notice(archive, member("NOTICE", b"", kind))
+    assert found == ["NOTICE: is not a plain file", "NOTICE: is missing"]
+
+
+@pytest.mark.parametrize("name", ["../NOTICE", "/NOTICE", "folder/NOTICE"])
+def test_a_file_outside_the_folder_is_named(archive, name):
+    found = with_notice(archive, member("NOTICE", FILES["NOTICE"]), member(name, FILES["NOTICE"]))
+    assert f"{name}: was added" in found
+
+
+def test_two_files_that_changed_places_are_both_named(archive):
+    swapped = {"NOTICE": FILES["metadata.json"], "metadata.json": FILES["NOTICE"]}
+    write(archive, [member(info.name, swapped.get(info.name, data)) for info, data in members(archive)])
+    assert verify(archive) == ["NOTICE: was changed", "metadata.json: was changed"]
+
+
+def test_a_changed_checksum_names_its_file(archive):
+    notice = hashlib.sha256(FILES["NOTICE"]).hexdigest().encode()
+    write(archive, [member(info.name, data.replace(notice, b"0" * 64)) for info, data in members(archive)])
+    assert verify(archive) == ["NOTICE: was changed"]
+
+
+@pytest.mark.parametrize("data", [b"", b"<html>404</html>", b"\x1f\x8b not gzip"])
+def test_what_is_no_gzip_stops(tmp_path, data):
+    file = tmp_path / "package.tar.gz"
+    file.write_bytes(data)
+    with pytest.raises(Stop, match="is no readable package"):
+        verify(file)
+
+
+def test_a_file_that_is_not_there_stops(tmp_path):
+    with pytest.raises(Stop, match="No such file"):
+        verify(tmp_path / "package.tar.gz")
+
+
+def test_a_truncated_archive_stops(archive):
+    archive.write_bytes(archive.read_bytes()[:-40])
+    with pytest.raises(Stop, match="is no readable package"):
+        verify(archive)
+
+
+def test_an_archive_without_checksums_stops(archive):
+    write(archive, [entry for entry in members(archive) if entry[0].name != SUMS])
+    with pytest.raises(Stop, match=f"has no {SUMS}"):
+        verify(archive)
+
+
+def test_a_flipped_byte_of_the_archive_itself_is_noticed_and_never_a_traceback(tmp_path):
+    file = tmp_path / "package.tar.gz"
+    pack({"long.txt": b"".join(b"%d\n" % n**2 for n in range(3000))}, file)
+    packed = file.read_bytes()
+    for at in range(10, len(packed) - 100, 50):  # between gzip's header and the zeros at tar's end
+        file.write_bytes(packed[:at] + bytes([packed[at] ^ 1]) + packed[at + 1 :])
+        try:
+            assert verify(file), f"byte {at} was flipped and nobody noticed"
+        except Stop as stop:
+            assert "is no readable package" in str(stop) or SUMS in str(stop)
+
+
+def test_the_checksums_are_those_that_sha256sum_reads(archive, tmp_path):
+    folder = tmp_path / "unpacked"
+    folder.mkdir()
+    subprocess.run(["tar", "-xzf", archive, "-C", folder], check=True)
+    done = subprocess.run(["sha256sum", "--strict", "-c", SUMS], cwd=folder, capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines() == [f"{name}: OK" for name in sorted(FILES)]
+    (folder / "NOTICE").write_text("other")
+    assert subprocess.run(["sha256sum", "-c", SUMS], cwd=folder, capture_output=True, check=False).returncode == 1
+
+
+def test_the_command_exits_with_0_and_says_so_when_all_is_well(archive, monkeypatch, capsys):
+    monkeypatch.setattr("sys.argv", ["package", "verify", str(archive)])
+    monkeypatch.delitem(sys.modules, "stages.package")
+    runpy.run_module("stages.package", run_name="__main__")  # as `python -m` does, without importing torch again
+    assert capsys.readouterr().out == f"{archive}: every file is as it was packed\n"
+
+
+def test_the_command_exits_with_1_and_names_the_file(archive):
+    write(archive, [entry for entry in members(archive) if entry[0].name != "NOTICE"])
+    command = [sys.executable, "-m", "stages.package", "verify", str(archive)]
+    env = {**os.environ, "PYTHONDONTWRITEBYTECODE": "1"}
+    done = subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr.endswith(f"verify: {archive} is not as it was packed:\n  NOTICE: is missing\n")
+
+
+def test_metadata_holds_params_metrics_and_hashes_and_nothing_of_the_machine():
+    metadata = json.loads(contents(**MADE_FROM)["metadata.json"])
+    assert metadata == {
+        "params": MADE_FROM["params"],
+        "metrics": MADE_FROM["metrics"],
+        "sha256": MADE_FROM["hashes"],
+        **MADE_FROM["provenance"],
+    }
+
+
+def test_metadata_does_not_depend_on_the_order_of_the_dicts():
+    shuffled = {key: dict(reversed(value.items())) for key, value in MADE_FROM.items() if isinstance(value, dict)}
+    assert contents(**{**MADE_FROM, **shuffled}) == contents(**MADE_FROM)
+
+
+def test_the_readme_names_the_base_by_hash_and_both_perplexities():
+    readme = contents(**MADE_FROM)["README.md"].decode()
+    assert f"`{SHA}`" in readme
+    assert "org/tiny tuned with lora" in readme
+    assert "base 26.40,\ntuned 18.12" in readme
+    assert "- own: data/raw/a.csv (MIT)" in readme
+    assert r'"content": "What is \"it\"? {x}"' in readme
+
+
+def test_the_lines_of_the_readme_are_python_and_need_only_what_requirements_names():
+    made = contents(**MADE_FROM)
+    lines = [line.strip() for line in made["README.md"].decode().splitlines() if line.startswith("    ")]
+    assert lines.pop(0) == "pip install -r requirements.txt"
+    compile("\n".join(lines), "README.md", "exec")
+    assert 'dtype="bfloat16"' in "\n".join(lines)
+    assert made["requirements.txt"] == b"peft==0.1\ntorch==2.0\n"

@@ -1,0 +1,175 @@
+"""Known from a held-out row: by question, by answer, by likeness, by words; and the gate that stops at a leak."""
+
+import random
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from stages.split import check
+from tunelock.records.ngrams import ngram_hashes, similarity
+from tunelock.records.record import make_record, turns
+from tunelock.run.errors import Stop
+from tunelock.run.files import json_line
+from tunelock.splitting.assignment import SPLITS
+from tunelock.splitting.features import features
+from tunelock.splitting.leaks import BOILERPLATE, overlaps
+
+KINDS = ["exact", "near", "ngram"]
+NO_NGRAMS = np.zeros(0, np.uint64)
+RNG = random.Random(0)
+
+
+def words(count: int) -> str:
+    """Words that no other text of these tests has."""
+    return " ".join(f"{RNG.choice('bdfgklmnprst')}a{RNG.getrandbits(40):x}" for _ in range(count))
+
+
+def row(question: str | None = None, answer: str | None = None, group: str | None = None) -> dict:
+    messages = turns(words(9) if question is None else question, "", words(9) if answer is None else answer)
+    return make_record(messages, "mine", "a.jsonl", 1, "chat", group, None)
+
+
+def text(content: str) -> dict:
+    return make_record([{"role": "text", "content": content}], "mine", "a.txt", 1, "text", words(1), None)
+
+
+def leaks(folder: Path, train: list[dict], held: list[dict], kinds=KINDS, threshold: float = 0.6) -> dict:
+    """The places of the rows of `train` that are known from `held`, by kind, with that of the held-out row."""
+    file = folder / "rows.jsonl"
+    file.write_bytes(b"".join(map(json_line, train + held)))
+    known = features(file, folder)
+    places = np.arange(len(train)), np.arange(len(train), len(train) + len(held))
+    found, _ = overlaps(known, *places, kinds, threshold, None)
+    return {kind: sorted({(i, j - len(train) if j >= 0 else j) for i, j in pairs.tolist()})
+            for kind, pairs in found.items()}  # fmt: skip
+
+
+QUESTION, SAYING, LABEL, LONG = words(9), words(8), words(7), words(20)
+HEAD, TAIL = words(13), words(30)
+NEARLY = " ".join([*TAIL.split()[:-3], words(3)])
+LEAKING = {
+    "question": ("exact", row(QUESTION), row(QUESTION)),
+    "question in capitals": ("exact", row(QUESTION), row(QUESTION.upper().replace(" ", "\n"))),
+    "answer of eight words": ("exact", row(answer=SAYING), row(answer=SAYING)),
+    "answer in capitals": ("exact", row(answer=SAYING), row(answer=f" {SAYING.upper()} ")),
+    "answer nearly": ("near", row(words(60), TAIL), row(words(60), NEARLY)),
+    "the whole nearly": ("near", row(TAIL + words(2), "yes"), row(NEARLY + words(1), "no")),
+    "text nearly": ("near", text(TAIL), text(NEARLY)),
+    "the question as text": ("near", text(TAIL), row(TAIL, "yes")),
+    "thirteen words": ("ngram", row(f"{words(40)} {HEAD} {words(40)}"), row(f"{words(40)} {HEAD.upper()} {words(40)}")),
+    "thirteen words of a text": ("ngram", text(f"{words(40)} {HEAD}"), row(words(50), f"{HEAD} {words(40)}")),
+}
+
+
+@pytest.mark.parametrize(("kind", "one", "other"), LEAKING.values(), ids=LEAKING)
+def test_a_row_of_train_that_is_known_from_a_held_out_one_is_found(tmp_path, kind, one, other):
+    held, train = [row(), other, row()], [row(), row(), one]
+    assert leaks(tmp_path, train, held, [kind]) == {kind: [(2, -1 if kind == "ngram" else 1)]}
+    assert leaks(tmp_path, held, train, [kind]) == {kind: [(1, -1 if kind == "ngram" else 2)]}
+    assert leaks(tmp_path, train, held, sorted({*KINDS} - {kind})).get(kind) is None
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        (row(answer=LABEL), row(answer=LABEL)),
+        (row(answer="yes"), row(answer="yes")),
+        (row(words(60), LABEL + " a"), row(words(60), LABEL)),
+        (row(QUESTION, words(30)), row(words(30), QUESTION)),
+        (text(QUESTION), text(SAYING)),
+        (row(f"{LONG} {words(20)}", "yes"), row(f"{LONG[::-1]} {words(20)}", "yes")),
+        (row(f"{words(40)} {' '.join(HEAD.split()[:12])} {words(40)}"),
+         row(f"{words(40)} {' '.join(HEAD.split()[:12])} {words(40)}")),
+    ],
+    ids=["label of seven words", "label", "labels nearly", "question as answer", "texts have no question", "unlike",
+         "twelve words"],
+)  # fmt: skip
+def test_what_is_no_leak_is_not_found(tmp_path, one, other):
+    assert leaks(tmp_path, [one, row()], [row(), other]) == {"exact": [], "near": [], "ngram": []}
+
+
+def test_the_threshold_of_likeness_is_the_jaccard_index_of_word_pairs(tmp_path):
+    alike = similarity(TAIL, NEARLY)
+    assert leaks(tmp_path, [text(TAIL)], [text(NEARLY)], ["near"], alike)["near"] == [(0, 0)]
+    assert leaks(tmp_path, [text(TAIL)], [text(NEARLY)], ["near"], alike + 0.01)["near"] == []
+
+
+@pytest.mark.parametrize(("rows", "found"), [(BOILERPLATE, BOILERPLATE), (BOILERPLATE + 1, 0)])
+def test_a_phrase_of_many_rows_of_train_is_boilerplate(tmp_path, rows, found):
+    train = [row(f"{words(40)} {HEAD}") for _ in range(rows)]
+    assert len(leaks(tmp_path, train, [row(f"{HEAD} {words(40)}")])["ngram"]) == found
+
+
+def test_boilerplate_hides_no_other_phrase(tmp_path):
+    train = [row(f"{words(40)} {HEAD}") for _ in range(BOILERPLATE + 1)] + [row(f"{words(40)} {LONG} {words(40)}")]
+    assert leaks(tmp_path, train, [row(f"{HEAD} {words(40)} {LONG}")])["ngram"] == [(len(train) - 1, -1)]
+
+
+@pytest.mark.parametrize("sizes", [(0, 0), (0, 2), (2, 0)])
+def test_where_one_side_is_empty_nothing_leaks(tmp_path, sizes):
+    train, held = ([row(QUESTION, SAYING) for _ in range(size)] for size in sizes)
+    assert leaks(tmp_path, train, held) == {"exact": [], "near": [], "ngram": []}
+
+
+def test_nothing_is_looked_for_where_no_kind_is_asked(tmp_path):
+    assert leaks(tmp_path, [row(QUESTION)], [row(QUESTION)], []) == {}
+
+
+# ---- the gate ------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def gate(tmp_path):
+    """Run the gate on these written splits."""
+
+    def gate(kinds=KINDS, common=NO_NGRAMS, **splits: list[dict]):
+        for name in SPLITS:
+            rows = splits.get(name, [row(group=f"group of {name}")])
+            (tmp_path / f"{name}.jsonl").write_bytes(b"".join(map(json_line, rows)))
+        (tmp_path / "temporary").mkdir(exist_ok=True)
+        return check(tmp_path, tmp_path / "temporary", kinds, 0.6, common)
+
+    return gate
+
+
+def test_clean_splits_pass_the_gate_and_each_row_keeps_its_split(gate):
+    known, split = gate(train=[row(), row(group="g"), row(group="g")], test=[row(), row()])
+    assert split.tolist() == [0, 0, 0, 1, 2, 2, 3]
+    assert len(known.tasks.codes) == 7
+
+
+@pytest.mark.parametrize("name", SPLITS[1:])
+@pytest.mark.parametrize(("kind", "one", "other"), LEAKING.values(), ids=LEAKING)
+def test_a_leak_that_is_planted_into_the_written_files_stops(gate, name, kind, one, other):
+    one, other = {**one, "group": "one"}, {**other, "group": "other"}
+    with pytest.raises(Stop, match=rf"leak: 1 rows of train .* \({kind}\), such as {one['id']}"):
+        gate(kinds=[kind], **{"train": [row(), one], name: [row(), other]})
+
+
+@pytest.mark.parametrize(("one", "other"), [("train", "val"), ("val", "test"), ("test", "golden")])
+def test_a_group_in_two_splits_stops(gate, one, other):
+    rows = {one: [row(), row(group="shared")], other: [row(group="shared"), row()]}
+    with pytest.raises(Stop, match=r"the group of mine-[0-9a-f]{16} is in two splits"):
+        gate(kinds=[], **rows)
+
+
+@pytest.mark.parametrize(("one", "other"), [("train", "golden"), ("val", "test")])
+def test_a_row_in_two_splits_stops(gate, one, other):
+    same = row(group="one")
+    with pytest.raises(Stop, match=f"the row of {same['id']} is in two splits"):
+        gate(kinds=[], **{one: [same], other: [{**same, "group": "other"}]})
+
+
+@pytest.mark.parametrize("name", SPLITS)
+def test_an_empty_split_stops_with_the_remedy(gate, name):
+    remedy = {"train": "lower val_ratio or test_ratio", "golden": "set golden_groups, golden_where or golden_ratio"}
+    with pytest.raises(Stop, match=f"the {name} split is empty; {remedy.get(name, f'raise {name}_ratio')}"):
+        gate(**{name: []})
+
+
+def test_boilerplate_passes_the_gate(gate):
+    rows = {"train": [row(f"{words(40)} {HEAD}")], "test": [row(f"{HEAD} {words(40)}")]}
+    with pytest.raises(Stop, match="ngram"):
+        gate(**rows)
+    gate(**rows, common=ngram_hashes(HEAD))

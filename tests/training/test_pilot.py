@@ -1,0 +1,41 @@
+"""The pilot says no for each of its reasons."""
+
+import math
+
+import pytest
+
+from stages.pilot import mean_loss, mislabelled, verdict
+from tunelock.rendering.rendering import IGNORE, fit
+
+GOOD = {"too_long": 0, "rows": 100, "limit": 0.02, "mislabelled": [], "before": 3.0, "after": 2.0}
+
+
+def test_a_good_pilot_is_a_go():
+    assert verdict(**GOOD) == []
+    assert verdict(**{**GOOD, "too_long": 2}) == []
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        ({"too_long": 3}, "3 of 100 train rows exceed max_length"),
+        ({"mislabelled": ["row-1"]}, "labels of row-1"),
+        ({"after": math.nan}, "the loss became nan"),
+        ({"after": math.inf}, "the loss became inf"),
+        ({"after": 3.0}, "the loss did not fall"),
+    ],
+)
+def test_each_fault_is_a_no_go_with_its_reason(change, reason):
+    assert [reason in found for found in verdict(**{**GOOD, **change})] == [True]
+
+
+def test_labels_are_checked_against_the_answers_themselves(tokenizer, records):
+    rows, _ = fit(tokenizer, records, None, 256)
+    assert mislabelled(tokenizer, records, rows, None) == []
+    prompt_too = {**rows[0], "labels": rows[0]["input_ids"]}
+    no_end = {**rows[1], "labels": [IGNORE if label == 2 else label for label in rows[1]["labels"]]}
+    assert mislabelled(tokenizer, records, [prompt_too, no_end, rows[2]], None) == [rows[0]["id"], rows[1]["id"]]
+
+
+def test_mean_loss_is_over_tokens_not_rows():
+    assert mean_loss([(10.0, 1), (0.0, 9)]) == 1.0

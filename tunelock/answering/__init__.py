@@ -1,0 +1,1 @@
+"""A model put to rows: scores, answers, choices, contrast."""

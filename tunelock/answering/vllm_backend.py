@@ -1,0 +1,43 @@
+"""Greedy answers by vLLM, for GPUs (Kwon et al. 2023, https://arxiv.org/abs/2309.06180); an extra of its own."""
+
+import importlib
+from pathlib import Path
+
+import torch
+
+from tunelock.model.tuned import ADAPTER_CONFIG
+from tunelock.run.errors import Stop
+
+
+def generate_by_vllm(
+    folder: Path | str, dtype: str, prompts: list[list[int]], max_new_tokens: int, end_id: int
+) -> list[list[int]]:
+    """What `tunelock.answering.generation.generate` returns, computed by vLLM from the same token ids.
+
+    Its kernels round as they do, so an answer may leave transformers' at a near-tie.
+
+    Raises:
+        Stop: vLLM or a GPU is missing, or the model in `folder` has a soft prompt.
+    """
+    try:
+        vllm = importlib.import_module("vllm")
+    except ImportError:
+        raise Stop("generation_backend: vllm is not installed; `pip install vllm`, or set transformers.") from None
+    if not torch.cuda.is_available():
+        raise Stop("generation_backend: vllm needs a CUDA GPU, and PyTorch sees none; set transformers.")
+    if Path(folder, ADAPTER_CONFIG).exists():
+        raise Stop(f"generation_backend: vllm cannot put the soft prompt in {folder} before tokens; set transformers.")
+    longest = max(map(len, prompts), default=0) + max_new_tokens
+    engine = vllm.LLM(model=str(folder), dtype=dtype, max_model_len=longest, trust_remote_code=False, seed=0)
+    how = vllm.SamplingParams(
+        temperature=0.0, max_tokens=max_new_tokens, stop_token_ids=[end_id], ignore_eos=True, detokenize=False
+    )
+    asked = [{"prompt_token_ids": prompt} for prompt in prompts]
+    return [ended(output.outputs[0], end_id) for output in engine.generate(asked, how)]
+
+
+def ended(output, end_id: int) -> list[int]:
+    """The tokens of an answer, with `end_id` as the last one where vLLM stopped for it."""
+    tokens = list(output.token_ids)
+    tokens = tokens[: tokens.index(end_id)] if end_id in tokens else tokens
+    return [*tokens, end_id] if output.finish_reason == "stop" else tokens

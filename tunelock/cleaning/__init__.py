@@ -1,0 +1,1 @@
+"""What is fit to train on, and the ledger of every row."""

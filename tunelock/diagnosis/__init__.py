@@ -1,0 +1,1 @@
+"""Is this run healthy, and what to try."""

@@ -1,0 +1,1 @@
+"""Pinned bytes from elsewhere: wheels, URLs, hub datasets, archives."""

@@ -1,0 +1,1 @@
+"""lm-evaluation-harness on our rows, beside our own scores."""

@@ -1,0 +1,68 @@
+"""The rows of our tasks for lm-evaluation-harness, out of a split and of what `stages.evaluate` found on it."""
+
+from collections import Counter
+from typing import NamedTuple
+
+from tunelock.records.record import is_text
+from tunelock.rendering.encoding import shadow_of, template
+from tunelock.rendering.rendering import answer_spans, conversation, end_token_id
+from tunelock.run.errors import Stop
+
+
+class Documents(NamedTuple):
+    """The rows of our two tasks, and how many records are in neither, by reason."""
+
+    choice: list[dict]
+    perplexity: list[dict]
+    left_out: Counter
+
+
+def documents(
+    records: list[dict], rows: list[dict], tokenizer, system_prompt: str | None, max_turns: int | None
+) -> Documents:
+    """What the harness gets of a split.
+
+    Args:
+        records: of a split (`tunelock.records.record`).
+        rows: ours of the same split (`stages.evaluate`): tokens of each answer and, where there are any, its choices.
+
+    A task of the harness has one question with at most a system message before it, and the harness cannot be told
+    that a control string in a text is to be read as plain text.
+    """
+    ours = {row["id"]: row for row in rows}
+    missing = [record["id"] for record in records if record["id"] not in ours]
+    if missing:
+        raise Stop(f"{missing[0]} has no row in models/evaluation; run `dvc repro evaluate` to score the split anew.")
+    choice, perplexity, left_out = [], [], Counter()
+    for record in records:
+        messages, row = conversation(record, system_prompt, max_turns), ours[record["id"]]
+        reason = why_not(tokenizer, record, messages)
+        if reason:
+            left_out[reason] += 1
+            continue
+        system = messages[0]["content"] if messages[0]["role"] == "system" else ""
+        asked = {"id": record["id"], "system": system, "question": messages[-2]["content"]}
+        answer, end = rendered_answer(tokenizer, messages)
+        perplexity.append({**asked, "answer": answer + end, "tokens": row["tokens"]})
+        if "choices" in row:
+            options = [[*messages[:-1], {"role": "assistant", "content": text}] for text in row["choices"]]
+            texts = [rendered_answer(tokenizer, option)[0] for option in options]
+            choice.append({**asked, "choices": texts, "right": row["right"]})
+    return Documents(choice, perplexity, left_out)
+
+
+def why_not(tokenizer, record: dict, messages: list[dict]) -> str | None:
+    """Why a record cannot be a row of a task, or None."""
+    if is_text(record):
+        return "raw text"
+    if [message["role"] for message in messages if message["role"] != "system"] != ["user", "assistant"]:
+        return "several turns"
+    return "control strings in a text" if shadow_of(tokenizer, messages, "")[1] else None
+
+
+def rendered_answer(tokenizer, messages: list[dict]) -> tuple[str, str]:
+    """The last answer as the chat template puts it (some trim it, some put a space before it), and its end token."""
+    text = template(tokenizer, messages)
+    begin, stop = answer_spans(tokenizer, messages, text, text)[-1]
+    end = tokenizer.decode([end_token_id(tokenizer)])
+    return text[begin:stop].removesuffix(end), end

@@ -1,0 +1,1 @@
+"""A model to run: loading, dtype, heads and losses, shared prefixes, provenance."""

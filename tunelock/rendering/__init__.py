@@ -1,0 +1,1 @@
+"""The one way from a record to tokens and labels."""

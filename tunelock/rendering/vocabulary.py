@@ -1,0 +1,74 @@
+"""What a tokenizer may lack: a chat template, control tokens of one's own, a pad token that ends no answer."""
+
+from pathlib import Path
+
+import torch
+from jinja2 import TemplateError
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+from tunelock.run.errors import Stop
+from tunelock.run.hashing import sha256_file
+
+SUMS = "SHA256SUMS"
+# Control tokens that published vocabularies have and chats do not use, best first: Llama 3.1, Gemma, Qwen and SmolLM,
+# Llama 2 and Mistral.
+SPARE = ("<|finetune_right_pad_id|>", "<pad>", "<|pad|>", "[PAD]", "<|endoftext|>", "<unk>")
+NEW_PAD = "<|pad|>"
+
+
+def install_template(tokenizer: PreTrainedTokenizerBase, path: str) -> str:
+    """Give the tokenizer the chat template in a file; what was done.
+
+    Raises:
+        Stop: the file is missing, renders no question, or is one of ours (templates/SHA256SUMS) and was changed.
+    """
+    file = Path(path)
+    if not file.exists():
+        there = ", ".join(sorted(map(str, Path("templates").glob("*.jinja")))) or "none"
+        raise Stop(f"chat_template: {path} is missing; there are: {there}.")
+    shipped = dict(line.split()[::-1] for line in (file.parent / SUMS).read_text().splitlines())
+    if shipped.get(file.name, sha256_file(file)) != sha256_file(file):
+        raise Stop(f"{path} is not as it was shipped (templates/{SUMS}); restore it, or save yours under another name.")
+    tokenizer.chat_template = file.read_text(encoding="utf-8")
+    try:
+        tokenizer.apply_chat_template([{"role": "user", "content": "a"}], tokenize=False, add_generation_prompt=True)
+    except TemplateError as error:
+        raise Stop(f"{path} cannot be rendered ({error}); mend it.") from None
+    return f"chat template {path}"
+
+
+def add_control_tokens(
+    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, tokens: list[str], name: str = "extra_special_tokens"
+) -> list[int]:
+    """Add control tokens, with a row of embeddings each; their ids.
+
+    A new row is the mean of the old ones (Hewitt 2021, https://nlp.stanford.edu/~johnhew/vocab-expansion.html): it
+    hardly changes the chances of the other tokens. A token that the vocabulary has keeps its row.
+    """
+    if not tokens:
+        return []
+    old = len(tokenizer)
+    added = tokens if name == "extra_special_tokens" else tokens[0]
+    tokenizer.add_special_tokens({name: added}, replace_extra_special_tokens=False)
+    if len(tokenizer) > model.get_input_embeddings().num_embeddings:
+        model.resize_token_embeddings(len(tokenizer), mean_resizing=False)
+    with torch.no_grad():
+        for table in filter(None, (model.get_input_embeddings(), model.get_output_embeddings())):
+            table.weight[old : len(tokenizer)] = table.weight[:old].mean(0, dtype=torch.float32).to(table.weight.dtype)
+    return tokenizer.convert_tokens_to_ids(tokens)
+
+
+def ends(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> set[int]:
+    """The tokens at which generation stops, by the tokenizer and by the generation settings."""
+    configured = model.generation_config.eos_token_id
+    return {tokenizer.eos_token_id, *(configured if isinstance(configured, list) else [configured])} - {None}
+
+
+def set_pad_token(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> str:
+    """Make a control token that ends nothing the pad token: one that is there and unused, or else a new one."""
+    vocabulary, taken = tokenizer.get_vocab(), ends(model, tokenizer)
+    free = [token for token in SPARE if token in vocabulary and vocabulary[token] not in taken]
+    token = free[0] if free else NEW_PAD
+    add_control_tokens(model, tokenizer, [token], "pad_token")
+    model.config.pad_token_id = model.generation_config.pad_token_id = tokenizer.pad_token_id
+    return token if free else f"{token}, which is new"

@@ -1,0 +1,69 @@
+"""What the report is made of: the metrics in git, the rows of the evaluation, and the files that say how it was run."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from tunelock.run.errors import Stop
+from tunelock.run.files import read_json, read_jsonl
+from tunelock.run.params import load_yaml
+
+NEEDED = {  # file: the stage that makes it
+    "metrics/evaluate.json": "judge",
+    "metrics/claims.json": "judge",
+    "metrics/fresh_eyes.json": "judge",
+    "metrics/train.json": "judge",
+    "metrics/diagnosis.json": "judge",
+    "metrics/plots/train_loss.json": "judge",
+    "metrics/plots/eval_loss.json": "judge",
+    "metrics/plots/tasks_test.json": "judge",
+    "metrics/plots/tasks_golden.json": "judge",
+    "metrics/plots/calibration.json": "judge",
+    "metrics/retention.json": "retention",
+    "metrics/data.json": "clean",
+    "metrics/split.json": "split",
+    "metrics/lengths.json": "card",
+    "metrics/length_histogram.json": "card",
+    "metrics/timings.json": "validate",
+    "models/evaluation/base.jsonl": "evaluate_base",
+    "models/evaluation/tuned.jsonl": "evaluate",
+    "models/evaluation/general.jsonl": "retention",
+    "dvc.lock": "",
+}
+ROWS = tuple(f"models/evaluation/{model}.jsonl" for model in ("base", "tuned"))
+
+
+def evidence() -> dict:
+    """The metrics by file name (`tasks_test` for metrics/plots/tasks_test.json), with params and dvc.lock.
+
+    Raises:
+        Stop: something is not there yet; it says what, and which command makes it.
+    """
+    refuse_gaps()
+    found = {Path(file).stem: read_json(file) for file in NEEDED if file.startswith("metrics/")}
+    return found | {"params": load_yaml("params.yaml"), "lock": load_yaml("dvc.lock")}
+
+
+def refuse_gaps() -> None:
+    """Stop at files that are not there: half a report would pass for a whole one."""
+    gaps = [file for file in NEEDED if not Path(file).exists()]
+    if gaps:
+        stages = " ".join(sorted({NEEDED[file] for file in gaps} - {""}))
+        others = f" and {len(gaps) - 1} more of the report's files are" if len(gaps) > 1 else " is"
+        raise Stop(f"{gaps[0]}{others} missing; run `{f'dvc repro {stages}'.strip()}` to make what is.")
+
+
+def pairs() -> Iterator[tuple[dict, dict]]:
+    """Each evaluated row as base and tuned left it, one pair at a time.
+
+    Raises:
+        Stop: the two files are not of the same rows.
+    """
+    base, tuned = (read_jsonl(path) for path in ROWS)
+    for line, before in enumerate(base, 1):
+        after = next(tuned, None)
+        if after is None or before["id"] != after["id"]:
+            other = after and after["id"]
+            raise Stop(f"{ROWS[1]}:{line}: has row {other} where {ROWS[0]} has {before['id']}; run `dvc repro`.")
+        yield before, after
+    if next(tuned, None) is not None:
+        raise Stop(f"{ROWS[1]} has more rows than {ROWS[0]}; run `dvc repro` to score both on the same.")

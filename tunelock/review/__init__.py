@@ -1,0 +1,1 @@
+"""Which answer do people prefer: blinding, ticks, counts."""

@@ -1,0 +1,82 @@
+"""What a stage may know of `params.yaml`: the keys that `dvc.yaml` declares for it, and no other."""
+
+import tomllib
+from pathlib import Path
+
+from ruamel.yaml import YAML
+from ruamel.yaml.constructor import DuplicateKeyError
+from ruamel.yaml.error import MarkedYAMLError, YAMLError
+
+from tunelock.run.errors import Stop
+
+
+class Params:
+    """The declared params of one stage, read as attributes: `params.lora_r`.
+
+    Reading a key that the stage does not declare raises `AttributeError`, because DVC would not
+    re-run the stage when that key changes.
+    """
+
+    def __init__(self, stage: str, values: dict):
+        self._stage, self._values = stage, values
+
+    def __getattr__(self, key: str):
+        if key in self._values:
+            return self._values[key]
+        raise AttributeError(f"stage '{self._stage}' reads '{key}' but dvc.yaml does not list it under its params")
+
+    def select(self, keys: tuple[str, ...]) -> dict:
+        """Several declared params at once, as keyword arguments."""
+        return {key: getattr(self, key) for key in keys}
+
+
+def load_yaml(path: Path | str) -> dict:
+    """Parse a YAML 1.2 file as DVC does (`2e-4` is a float).
+
+    Raises:
+        Stop: the file is missing, is not YAML, is no mapping, or has a key twice.
+    """
+    try:
+        values = YAML(typ="safe", pure=True).load(Path(path).read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise Stop(f"{path} is missing; restore it with `git checkout {path}`.") from None
+    except DuplicateKeyError as error:
+        line, key = error.problem_mark.line + 1, str(error.problem).split('"')[1]
+        raise Stop(f"{path}:{line}: '{key}' is set twice; keep one of the two lines.") from None
+    except MarkedYAMLError as error:
+        line = error.problem_mark.line + 1 if error.problem_mark else 1
+        raise Stop(f"{path}:{line}: not YAML ({error.problem}); mend that line.") from None
+    except (UnicodeDecodeError, YAMLError) as error:
+        raise Stop(f"{path}: not YAML in UTF-8 ({str(error).splitlines()[0]}); mend it.") from None
+    if not isinstance(values, dict):
+        raise Stop(f"{path}: expected `key: value` lines, found {type(values).__name__}.")
+    return values
+
+
+def stage_entry(stage: str) -> dict:
+    """The entry of `stage` in `dvc.yaml`."""
+    try:
+        return load_yaml("dvc.yaml")["stages"][stage]
+    except KeyError:
+        raise Stop(f"dvc.yaml has no stage '{stage}'; run from the repository's root.") from None
+
+
+def declared(entry: dict) -> dict:
+    """The values of the params that a `dvc.yaml` entry declares, `file:key` for other files than params.yaml."""
+    values = {}
+    for item in entry.get("params", []):
+        for file, keys in item.items() if isinstance(item, dict) else [("params.yaml", [item])]:
+            content = tomllib.loads(Path(file).read_text()) if file.endswith(".toml") else load_yaml(file)
+            for key in content if keys is None else keys:
+                value = content[key] if keys is None else lookup(content, key, file)
+                values[key if file == "params.yaml" else f"{file}:{key}"] = value
+    return values
+
+
+def lookup(content: dict, dotted: str, file: str):
+    """Follow `a.b.c` into nested mappings."""
+    for part in dotted.split("."):
+        if not isinstance(content, dict) or part not in content:
+            raise Stop(f"{file} lacks '{dotted}', which dvc.yaml declares; add it back.")
+        content = content[part]
+    return content

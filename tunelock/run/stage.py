@@ -1,0 +1,115 @@
+"""What every stage does around its work: lock, fingerprint, params, plain errors, timings."""
+
+import errno
+import fcntl
+import functools
+import os
+import resource
+import sys
+import time
+from contextlib import contextmanager
+from pathlib import Path
+
+import tunelock.run
+from tunelock.run.errors import Stop
+from tunelock.run.files import read_json, write_json
+from tunelock.run.hashing import sha256_path, sha256_value
+from tunelock.run.params import Params, declared, stage_entry
+
+TIMINGS = Path("metrics/timings.json")
+
+
+def stage(name: str):
+    """Make `main(params, fingerprint)` the body of the stage `name` of `dvc.yaml`.
+
+    `fingerprint` is the digest of the command, the declared params and the content of every
+    dependency. It is taken before the work and again after it, because DVC hashes its inputs only
+    after the command: an edit made meanwhile would be locked with the old result.
+    """
+
+    def decorate(main):
+        @functools.wraps(main)
+        def run() -> None:
+            with plain_errors(name), only_one(name):
+                entry = stage_entry(name)
+                before = fingerprint(entry)
+                refuse_young_code(entry)
+                main(Params(name, declared(entry)), sha256_value(before))
+                refuse_changes(before, fingerprint(stage_entry(name)))
+                record_timing(name, time.time() - tunelock.run.STARTED)
+
+        return run
+
+    return decorate
+
+
+@contextmanager
+def plain_errors(name: str):
+    """Turn `Stop` into one line on stderr and exit code 1."""
+    try:
+        yield
+    except Stop as stop:
+        sys.exit(f"{name}: {stop}")
+    except KeyboardInterrupt:
+        sys.exit(f"{name}: interrupted; run the same command again, training goes on from its last checkpoint.")
+    except OSError as error:
+        if error.errno not in FULL_OR_READ_ONLY:
+            raise
+        sys.exit(f"{name}: cannot write {error.filename or 'an output'} ({error.strerror}); free the disk or "
+                 "its permissions and run the same command again.")  # fmt: skip
+
+
+FULL_OR_READ_ONLY = {errno.EACCES, errno.ENOSPC, errno.EROFS, errno.EDQUOT}
+
+
+@contextmanager
+def only_one(name: str, folder: Path | str = ".ckpt"):
+    """Hold an exclusive lock for `name` in `folder`: `kill -9` of DVC alone leaves the stage's process running."""
+    path = Path(folder) / f"{name}.lock"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with open(path, "a+") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            lock.seek(0)
+            pid = lock.read().strip() or "unknown"
+            raise Stop(
+                f"process {pid} is already running this stage here; wait for it or stop it with `kill {pid}`."
+            ) from None
+        lock.truncate(0)
+        lock.write(str(os.getpid()))
+        lock.flush()
+        yield
+
+
+def fingerprint(entry: dict) -> dict[str, str]:
+    """Digest of each thing that a `dvc.yaml` entry says its result depends on."""
+    missing = [path for path in entry.get("deps", []) if not Path(path).exists()]
+    if missing:
+        raise Stop(f"{missing[0]} is missing; run `dvc repro` to make it.")
+    hashes = {path: sha256_path(path) for path in entry.get("deps", [])}
+    hashes |= {f"param {key}": sha256_value(value) for key, value in declared(entry).items()}
+    return hashes | {"cmd": sha256_value(entry["cmd"])}
+
+
+def refuse_young_code(entry: dict) -> None:
+    """Stop if code changed between the start of Python and the first fingerprint."""
+    deps = [Path(path) for path in entry.get("deps", [])]
+    for path in [file for dep in deps for file in ([dep] if dep.is_file() else dep.rglob("*.py"))]:
+        if path.suffix == ".py" and path.stat().st_mtime > tunelock.run.STARTED:
+            raise Stop(f"{path} was edited while the stage was starting; run the same command again.")
+
+
+def refuse_changes(before: dict[str, str], after: dict[str, str]) -> None:
+    """Stop if an input is no longer what the result was made from."""
+    changed = sorted(key for key in before.keys() | after.keys() if before.get(key) != after.get(key))
+    if changed:
+        raise Stop(f"changed while the stage ran: {', '.join(changed)}; the result is discarded, run it again.")
+
+
+def record_timing(name: str, seconds: float) -> None:
+    """Note wall time and peak memory in a metrics file that is no stage's out, so `dvc.lock` ignores the clock."""
+    timings = read_json(TIMINGS) if TIMINGS.exists() else {}
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+    timings |= {f"{name}_seconds": round(seconds, 1), f"{name}_peak_rss_gb": round(peak / 1e9, 2)}
+    write_json(TIMINGS, timings)

@@ -1,0 +1,136 @@
+"""What is compared of rows when data is split: hashes, MinHash signatures and word n-grams, read once from a file."""
+
+import json
+import os
+from collections.abc import Iterable
+from pathlib import Path
+from typing import BinaryIO, NamedTuple
+
+import numpy as np
+
+from tunelock.records.near import WIDTH, signatures
+from tunelock.records.ngrams import ngram_hashes, words
+from tunelock.records.parallel import map_lines
+from tunelock.records.record import answer, folded, hash64, number_of, question, whole_text
+
+SAYING = 8  # words
+NGRAM = 13  # words; Brown et al. 2020 (https://arxiv.org/abs/2005.14165), appendix C
+
+
+class Labels(NamedTuple):
+    """One label a row: the distinct ones in their order, and for each row its place among them."""
+
+    names: list[str]
+    codes: np.ndarray
+
+    def among(self, wanted: Iterable[str]) -> np.ndarray:
+        """True for the rows whose label is one of `wanted`."""
+        wanted = set(wanted)
+        return np.array([name in wanted for name in self.names], bool)[self.codes]
+
+
+class Features(NamedTuple):
+    """What is known of n rows. `hashes` is uint64 (n, 4): id, group, question, answer; 0 where there is none, or
+    where an answer has fewer than SAYING words: labels say nothing about each other.
+
+    `whole` and `answers` are MinHash signatures (n, WIDTH); `ngrams` a file with the hashes of the word n-grams of
+    all rows, those of row i from `ends[i - 1]` to `ends[i]`; `lines` n + 1 byte positions in `records`.
+    """
+
+    hashes: np.ndarray
+    tasks: Labels
+    sources: Labels
+    whole: np.ndarray
+    answers: np.ndarray
+    ngrams: BinaryIO
+    ends: np.ndarray
+    lines: np.ndarray
+    records: BinaryIO
+
+    def text(self, row: int) -> str:
+        """The whole text of a row, read again from its file."""
+        return whole_text(self.record(row))
+
+    def record(self, row: int) -> dict:
+        """A row, read again from its file."""
+        return json.loads(self.line(row))
+
+    def line(self, row: int) -> bytes:
+        """The line of a row in its file."""
+        start, end = self.lines[row : row + 2]
+        return os.pread(self.records.fileno(), end - start, start)
+
+    def grams(self, row: int) -> np.ndarray:
+        """The n-gram hashes of a row, sorted."""
+        start, end = self.ends[row - 1] if row else 0, self.ends[row]
+        return np.frombuffer(os.pread(self.ngrams.fileno(), 8 * (end - start), 8 * start), np.uint64)
+
+
+def features(path: Path, folder: Path) -> Features:
+    """Read what is compared from the records of a file; the large arrays go to files in `folder`, not into memory."""
+    names = ("hashes", "whole", "answers", "ngrams")
+    labels: dict[str, dict[str, int]] = {"task": {}, "source": {}}  # of each kind, a number for each
+    codes = {"task": [np.zeros(0, int)], "source": [np.zeros(0, int)]}
+    counts, sizes = [np.zeros(0, int)], [0]
+    files = {name: open(folder / f"{name}.tmp", "wb") for name in names}  # noqa: SIM115 — closed below
+    for found in map_lines(examine, path, "compare"):
+        for name in names:
+            found[name].tofile(files[name])
+        for kind, numbers in labels.items():
+            codes[kind].append(np.array([numbers.setdefault(name, len(numbers)) for name in found[kind]], int))
+        counts.append(found["counts"])
+        sizes += found["sizes"]
+    for file in files.values():
+        file.close()
+    return Features(
+        np.fromfile(folder / "hashes.tmp", np.uint64).reshape(-1, 4),
+        *(in_order(labels[kind], np.concatenate(codes[kind])) for kind in ("task", "source")),
+        mapped(folder / "whole.tmp", np.uint16).reshape(-1, WIDTH),
+        mapped(folder / "answers.tmp", np.uint16).reshape(-1, WIDTH),
+        open(folder / "ngrams.tmp", "rb"),
+        np.cumsum(np.concatenate(counts)),
+        np.cumsum(sizes),
+        open(path, "rb"),
+    )
+
+
+def in_order(numbers: dict[str, int], codes: np.ndarray) -> Labels:
+    """Labels numbered in the order in which they were met, numbered anew in the order of their names."""
+    names = sorted(numbers)
+    place = np.zeros(len(names), int)
+    place[[numbers[name] for name in names]] = np.arange(len(names))
+    return Labels(names, place[codes])
+
+
+def mapped(path: Path, dtype: type) -> np.ndarray:
+    """The array in a file, left there; an empty file cannot be mapped."""
+    return np.memmap(path, dtype, "r") if path.stat().st_size else np.zeros(0, dtype)
+
+
+def examine(lines: list[bytes]) -> dict:
+    """The features of some lines, in the arrays of `Features` and as lists."""
+    records = [json.loads(line) for line in lines]
+    texts, answers = [whole_text(record) for record in records], [answer(record) for record in records]
+    grams = [ngram_hashes(text, NGRAM) for text in texts]
+    return {
+        "hashes": np.array([hashes_of(record) for record in records], np.uint64),
+        "task": [record["task"] for record in records],
+        "source": [record["source"] for record in records],
+        "whole": signatures(texts),
+        "answers": signatures(answers),
+        "ngrams": np.concatenate(grams),
+        "counts": np.array([len(gram) for gram in grams]),
+        "sizes": [len(line) for line in lines],
+    }
+
+
+def hashes_of(record: dict) -> tuple[int, int, int, int]:
+    """Id, group, question and answer; 0 for the question of a raw text and for an answer that says nothing."""
+    asked, said = folded(question(record)), folded(answer(record))
+    saying = len(words(said)) >= SAYING
+    return (
+        number_of(record["id"]),
+        hash64(record["group"]),
+        hash64(asked) if asked else 0,
+        hash64(said) if saying else 0,
+    )

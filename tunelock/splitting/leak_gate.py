@@ -1,0 +1,57 @@
+"""The gate behind the splits: what was written is read again, and must be whole and free of leaks."""
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+
+from tunelock.run.errors import Stop
+from tunelock.splitting.assignment import SPLITS, TRAIN
+from tunelock.splitting.features import Features, features
+from tunelock.splitting.leaks import overlaps
+
+
+def check(
+    folder: Path, temporary: Path, kinds: list[str], threshold: float, common: np.ndarray
+) -> tuple[Features, np.ndarray]:
+    """The gate: read the written splits again and stop at an empty one, or at anything that two of them share.
+
+    Returns:
+        The features of all written rows, and the split of each.
+    """
+    whole = temporary / "all.jsonl"
+    with open(whole, "wb") as out:
+        for name in SPLITS:
+            with open(folder / f"{name}.jsonl", "rb") as rows:
+                shutil.copyfileobj(rows, out)
+    known = features(whole, temporary)
+    ends = np.cumsum([(folder / f"{name}.jsonl").stat().st_size for name in SPLITS])
+    split = np.searchsorted(ends, known.lines[:-1], side="right")
+    for code, name in enumerate(SPLITS):
+        if not (split == code).any():
+            remedies = {
+                "train": "lower val_ratio or test_ratio",
+                "golden": "set golden_groups, golden_where or golden_ratio",
+            }
+            raise Stop(f"the {name} split is empty; {remedies.get(name, f'raise {name}_ratio')}, or add data.")
+    for column, what in ((0, "the row"), (1, "the group")):
+        refuse_straddling(known, split, column, what)
+    train, held = np.flatnonzero(split == TRAIN), np.flatnonzero(split != TRAIN)
+    for kind, pairs in overlaps(known, train, held, kinds, threshold, common)[0].items():
+        if len(pairs):
+            rows = np.unique(pairs[:, 0])
+            raise Stop(
+                f"leak: {len(rows)} rows of train are known from held-out ones ({kind}), such as "
+                f"{known.record(rows[0])['id']}; report this bug."
+            )
+    return known, split
+
+
+def refuse_straddling(known: Features, split: np.ndarray, column: int, what: str) -> None:
+    """Stop if one value of a column of hashes is in two splits."""
+    pairs = np.unique(np.stack([known.hashes[:, column], split.astype(np.uint64)]), axis=1)
+    values, counts = np.unique(pairs[0], return_counts=True)
+    if (counts > 1).any():
+        row = int(np.flatnonzero(known.hashes[:, column] == values[counts.argmax()])[0])
+        record = known.record(row)
+        raise Stop(f"{what} of {record['id']} is in two splits; a group must stay in one, report this bug.")

@@ -1,0 +1,1 @@
+"""The loop: trainer, batches, checkpoints, optimiser, freezing."""

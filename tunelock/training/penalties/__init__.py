@@ -1,0 +1,1 @@
+"""What a step of training pays for leaving the base model."""
