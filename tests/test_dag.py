@@ -12,8 +12,8 @@ import time
 
 import pytest
 
-from stages import chat
 from tests.conftest import ROOT, copy_of_repository
+from tunelock.commands import chat
 from tunelock.pull_request.lock import stale_entries
 from tunelock.run.params import load_yaml
 

@@ -11,8 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from stages import ingest, preview
+from stages import ingest
 from tests.conftest import ROOT
+from tunelock.commands import preview
 from tunelock.reading.cwe import CANDIDATES, candidates, cwe_rows
 from tunelock.reading.reading import Source, cut, read
 from tunelock.reading.rows import Fault, Row

@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from stages import report
 from tests.browser import Browser
 from tests.conftest import ROOT
 from tests.made_results import general_rows, made_results, made_rows
+from tunelock.commands import report
 from tunelock.report import views
 from tunelock.report.evidence import NEEDED, evidence, pairs
 from tunelock.report.extremes import extremes, forgotten, general_tasks

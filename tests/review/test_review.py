@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 from scipy.stats import binomtest
 
-from stages import report, review
 from tests.browser import Browser
 from tests.made_results import TASKS, made_results
+from tunelock.commands import report, review
 from tunelock.report.evidence import ROWS, pairs
 from tunelock.review.blinding import blinded, pair_digest, sampled, tuned_side
 from tunelock.review.ticks import CHECKS, FORMAT, MAX_BYTES, MAX_NOTE, counted, read_ticks, review_of
