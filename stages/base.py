@@ -118,11 +118,11 @@ def load(source: Path, dtype: str) -> PreTrainedModel:
 
 
 @stage("base")
-def main(params, _fingerprint) -> None:
+def main(params, _fingerprint) -> str:
     with tempfile.TemporaryDirectory() as fetched, whole_folder("models/base") as target:
         source = locate(params.model_name_or_path, params.model_revision, Path(fetched))
         done = resolve(source, target, params.dtype, params.chat_template, params.extra_special_tokens)
-    print(f"models/base: {params.model_name_or_path}; {done}")
+    return f"models/base: {params.model_name_or_path}; {done}"
 
 
 if __name__ == "__main__":

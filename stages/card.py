@@ -140,7 +140,7 @@ def card(about: str, sources: dict, data: dict, split: dict, lengths: dict, max_
 
 
 @stage("card")
-def main(params, _fingerprint) -> None:
+def main(params, _fingerprint) -> str:
     tokenizer = load_tokenizer("models/base")
     lengths, train = {}, []
     for name in SPLITS:
@@ -155,8 +155,8 @@ def main(params, _fingerprint) -> None:
     about = Path("data/raw/README.md").read_text(encoding="utf-8")
     data, split = read_json("metrics/data.json"), read_json("metrics/split.json")
     write_text("data/README.md", card(about, params.sources, data, split, figures, params.max_length, train))
-    print(f"{figures['train']['share_above_max_length']:.1%} of the train rows exceed max_length {params.max_length}; "
-          f"{figures['train']['keeps_99_percent']} would keep 99 %")  # fmt: skip
+    share, enough = figures["train"]["share_above_max_length"], figures["train"]["keeps_99_percent"]
+    return f"{share:.1%} of the train rows exceed max_length {params.max_length}; {enough} would keep 99 %"
 
 
 if __name__ == "__main__":

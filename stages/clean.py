@@ -153,7 +153,7 @@ def settle(survivors: Path, hashes: np.ndarray, reasons: list, ledger: Ledger, s
 
 
 @stage("clean")
-def main(params, _fingerprint) -> None:
+def main(params, _fingerprint) -> str:
     rules = Rules(**params.select(RULE_PARAMS), tokenizer="models/base/tokenizer.json")
     counts = read_json("data/records/counts.json")
     with whole_folder("data/clean") as folder, ExitStack() as files:
@@ -176,7 +176,7 @@ def main(params, _fingerprint) -> None:
     near = total["dropped"].get("near_duplicate", 0)
     if near > MANY_NEAR_DUPLICATES * total["rows"]:
         print(f"warning: {near} of {total['rows']} rows are near-duplicates of others", file=sys.stderr)
-    print(f"{total['kept']} of {total['rows']} rows kept, {total['repaired']} of them repaired")
+    return f"{total['kept']} of {total['rows']} rows kept, {total['repaired']} of them repaired"
 
 
 if __name__ == "__main__":

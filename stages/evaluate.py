@@ -85,7 +85,7 @@ def add_answers(rows: list[dict], answers: list[list[int]], tokenizer, end_id: i
         row |= {"answer": text, "stopped": tokens[-1:] == [end_id], "new_tokens": len(tokens)}
 
 
-def main(which: str, params, _fingerprint) -> None:
+def main(which: str, params, _fingerprint) -> str:
     settle(0, params.num_threads)
     folder = MODELS[which][1]
     model, tokenizer = load_tuned(folder, params.dtype), load_tokenizer(folder)
@@ -110,6 +110,7 @@ def main(which: str, params, _fingerprint) -> None:
             answers = generate(model, prompts, params.max_new_tokens, params.eval_batch_size, end, kept)
         add_answers(asked, answers, tokenizer, end)
     write_jsonl(f"models/evaluation/{which}.jsonl", rows)
+    return f"models/evaluation/{which}.jsonl: {len(rows)} rows scored, {len(asked)} answered"
 
 
 if __name__ == "__main__":

@@ -35,7 +35,7 @@ def check_share(counts: dict[str, Counter], limit: float) -> None:
 
 
 @stage("ingest")
-def main(params, _fingerprint) -> None:
+def main(params, _fingerprint) -> str:
     counts = {}
     with whole_folder("data/records") as folder:
         with open(folder / "records.jsonl", "wb") as records, open(folder / "set_aside.jsonl", "wb") as set_aside:
@@ -47,8 +47,7 @@ def main(params, _fingerprint) -> None:
                     (set_aside if "status" in row else records).write(json_line(row))
         write_json(folder / "counts.json", counts)
     check_share(counts, params.max_set_aside_share)
-    for name, seen in counts.items():
-        print(f"{name}: {seen['records']} records of {seen['rows']} rows")
+    return "; ".join(f"{name}: {seen['records']} records of {seen['rows']} rows" for name, seen in counts.items())
 
 
 def convert(source: Source, to: str) -> None:

@@ -24,7 +24,7 @@ from tunelock.run.stage import stage
 
 
 @stage("judge")
-def main(params, _fingerprint) -> None:
+def main(params, _fingerprint) -> str:
     level, samples = params.confidence_level, params.bootstrap_samples
     base, tuned = (list(read_jsonl(f"models/evaluation/{model}.jsonl")) for model in ("base", "tuned"))
     measured = compared(base, tuned, measures(params.label_patterns, params.format_checks))
@@ -51,8 +51,9 @@ def main(params, _fingerprint) -> None:
         write_json(f"metrics/{name}.json", short(value))
     write_text("metrics/scores.csv", scores(base, measured))
     write_text("metrics/samples.md", side_by_side(base, tuned))
-    for line in (found["claims"]["claim_sentence"], *seen["suspicious"], *map(as_text, verdicts)):
+    for line in (*seen["suspicious"], *map(as_text, verdicts)):
         print(line, file=sys.stderr)
+    return found["claims"]["claim_sentence"]
 
 
 if __name__ == "__main__":

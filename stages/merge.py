@@ -133,7 +133,7 @@ def merge(base: Path, adapter: Path, folder: Path, rows: list[dict], dtype: str,
 
 
 @stage("merge")
-def main(params, _fingerprint) -> None:
+def main(params, _fingerprint) -> str:
     settle(0, params.num_threads)
     base, adapter = Path("models/base"), Path("models/adapter")
     trained = check_base(adapter, base)
@@ -142,7 +142,7 @@ def main(params, _fingerprint) -> None:
     with whole_folder("models/merged") as folder:
         figures = merge(base, adapter, folder, rows[:PROBE_ROWS], resolve_dtype(params.dtype), trained)
     write_json("models/merge_proof.json", figures)
-    print(f"merged; logits differ from base + adapter by {figures['merged_against_adapter']:.5f} (relative)")
+    return f"merged; logits differ from base + adapter by {figures['merged_against_adapter']:.5f} (relative)"
 
 
 if __name__ == "__main__":

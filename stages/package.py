@@ -134,7 +134,7 @@ def verify(archive: Path) -> list[str]:
 
 
 @stage("package")
-def main(_params, _fingerprint) -> None:
+def main(_params, _fingerprint) -> str:
     provenance = check_base("models/adapter", "models/base")
     splits = {path.name: sha256_file(path) for path in sorted(Path("data/split").glob("*.jsonl"))}
     code = sha256_value([file_hashes("stages"), file_hashes("tunelock")])
@@ -148,7 +148,7 @@ def main(_params, _fingerprint) -> None:
         next(read_jsonl("data/split/golden.jsonl"))["messages"][0]["content"],
     )  # fmt: skip
     pack(files, ARCHIVE)
-    print(f"{ARCHIVE}: {len(files) + 1} files, sha256 {sha256_file(ARCHIVE)}")
+    return f"{ARCHIVE}: {len(files) + 1} files, sha256 {sha256_file(ARCHIVE)}"
 
 
 def verify_or_exit(archive: str) -> None:

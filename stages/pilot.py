@@ -70,7 +70,7 @@ def verdict(too_long: int, rows: int, limit: float, mislabelled: list[str], befo
 
 
 @stage("pilot")
-def main(params, fingerprint) -> None:
+def main(params, fingerprint) -> str:
     settle(params.seed, params.num_threads)
     dtype, tokenizer = resolve_dtype(params.dtype), load_tokenizer("models/base")
     golden = list(read_jsonl("data/split/golden.jsonl"))
@@ -120,7 +120,7 @@ def main(params, fingerprint) -> None:
     if reasons:
         raise Stop("no-go: " + "; ".join(reasons) + ". See models/pilot/samples.json.")
     write_text("models/pilot/go", "go\n")
-    print(f"go: loss {before:.3f} to {after:.3f} in {params.pilot_steps} steps")
+    return f"go: loss {before:.3f} to {after:.3f} in {params.pilot_steps} steps"
 
 
 if __name__ == "__main__":

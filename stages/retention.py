@@ -25,7 +25,6 @@ better or worse, and is 0 for the base alone.
 
 import gc
 import itertools
-import sys
 from collections import Counter
 from collections.abc import Iterable
 
@@ -122,7 +121,7 @@ def with_values(rows: list[dict], compared: Iterable[Compared]) -> list[dict]:
 
 
 @stage("retention")
-def main(params, _fingerprint) -> None:
+def main(params, _fingerprint) -> str:
     settle(0, params.num_threads)
     records, left_out = general_records(Source(**params.general_source))
     rows, families = questions(
@@ -132,12 +131,12 @@ def main(params, _fingerprint) -> None:
     reasons = ", ".join(f"{count} {reason}" for reason, count in sorted(left_out.items()) if count)
     if not rows:
         raise Stop(f"general_source: no row is left ({reasons}); mend the source or raise max_length.")
-    print(f"general: {len(rows)} rows" + (f"; left out: {reasons}" if reasons else ""), file=sys.stderr)
     base, tuned = (ask(folder, params.dtype, families, params.eval_batch_size) for folder in MODELS.values())
     rows = with_values(rows, compare(base, tuned, list(itertools.chain(*families))))
     metrics = retained(rows, params.confidence_level, params.bootstrap_samples)
     write_jsonl("models/evaluation/general.jsonl", rows)
     write_json("metrics/retention.json", metrics)
+    return f"models/evaluation/general.jsonl: {len(rows)} rows" + (f"; left out: {reasons}" if reasons else "")
 
 
 if __name__ == "__main__":

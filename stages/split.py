@@ -147,7 +147,7 @@ def figures(known: Features, split: np.ndarray, left_out: Counter) -> dict:
 
 
 @stage("split")
-def main(params, _fingerprint) -> None:
+def main(params, _fingerprint) -> str:
     sources, seed = params.sources, params.split_seed
     replay = {name for name, source in sources.items() if source.get("role") == "replay"}
     kinds, threshold = params.decontaminate, params.leak_threshold
@@ -170,7 +170,7 @@ def main(params, _fingerprint) -> None:
         known, split = check(folder, second, kinds, threshold, common)
         check_golden(known, split, params.golden_sha256)
         write_json("metrics/split.json", figures(known, split, left_out))
-    print(", ".join(f"{name} {(split == code).sum()}" for code, name in enumerate(SPLITS)))
+    return ", ".join(f"{name} {(split == code).sum()}" for code, name in enumerate(SPLITS))
 
 
 def check_golden(known: Features, split: np.ndarray, pinned: str | None) -> None:

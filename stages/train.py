@@ -21,7 +21,7 @@ from tunelock.run.errors import Stop
 from tunelock.run.files import read_jsonl, whole_folder, write_json
 from tunelock.run.hashing import sha256_value
 from tunelock.run.scratch import checkpoint_root
-from tunelock.run.stage import only_one, stage
+from tunelock.run.stage import hold_lock, stage
 from tunelock.training.checkpoints import checkpoints, latest_whole
 from tunelock.training.curves import best_step, curve
 from tunelock.training.freezing import freeze
@@ -90,7 +90,7 @@ def extras(params, model, rows: list[dict], trackers: list) -> Extras:
 
 
 @stage("train")
-def main(params, fingerprint) -> None:
+def main(params, fingerprint) -> str:
     settle(params.seed, params.num_threads)
     dtype, tokenizer = resolve_dtype(params.dtype), load_tokenizer("models/base")
     rows, too_long = {}, {}
@@ -110,7 +110,7 @@ def main(params, fingerprint) -> None:
     settings = params.select(PEFT_PARAMS) | params.select(OPTIMISATION_PARAMS)
     trackers = callbacks(params.report_to, runs_folder(), key, settings)
     memory_settings = SimpleNamespace(**params.select(NEEDS) | params.select(BATCH_PARAMS) | {"dtype": dtype})
-    with only_one("train", root), within_memory("models/base", rows["train"], memory_settings):
+    with hold_lock("train", root), within_memory("models/base", rows["train"], memory_settings):
         # Full tuning changes the weights by less than bfloat16 can tell apart, so they are kept in float32.
         kept_in = "float32" if params.method == "full" else dtype
         double_quant = params.bnb_4bit_use_double_quant
@@ -127,7 +127,7 @@ def main(params, fingerprint) -> None:
         write_json("models/train/log.json", log)
         write_json("models/train/too_long.json", too_long)
         shutil.rmtree(root)
-    print(f"best checkpoint: step {best.name.rpartition('-')[2]} of {log[-1]['step']}")
+    return f"best checkpoint: step {best.name.rpartition('-')[2]} of {log[-1]['step']}"
 
 
 if __name__ == "__main__":

@@ -13,11 +13,12 @@ from tunelock.schema.params_schema import problems
 
 
 @stage("validate")
-def main(_params, _fingerprint) -> None:
+def main(_params, _fingerprint) -> str:
     found = problems(load_yaml("params.yaml"))
     if found:
         raise Stop(f"params.yaml has {len(found)} problem(s):\n" + "\n".join(f"  {problem}" for problem in found))
     write_text("data/params.ok", "params.yaml follows its schema\n")
+    return "params.yaml follows its schema"
 
 
 if __name__ == "__main__":

@@ -238,7 +238,7 @@ def test_every_row_of_every_source_is_written_once_and_counted(project, capsys):
     ]
     assert json.loads(aside[2]["raw"]) == bad[1]
     assert records[-1].items() >= {"task": "chat", "line": 3, "licence": "CC0-1.0"}.items()
-    assert "mine: 3 records of 5 rows" in capsys.readouterr().out
+    assert "mine: 3 records of 5 rows" in capsys.readouterr().err
 
 
 def test_too_many_rows_set_aside_stop_and_dropped_ones_do_not(project):

@@ -3,6 +3,7 @@
 import errno
 import json
 import os
+import re
 import subprocess
 import sys
 import time
@@ -12,7 +13,7 @@ import pytest
 
 import tunelock.run
 from tunelock.run.errors import Stop
-from tunelock.run.stage import only_one, plain_errors, stage
+from tunelock.run.stage import hold_lock, plain_errors, stage
 
 ROOT = Path(__file__).parents[2]
 DAG = """
@@ -45,6 +46,7 @@ def run(work=lambda: None) -> str:
     def main(_params, fingerprint):
         given.append(fingerprint)
         work()
+        return "one row"
 
     main()
     return given[0]
@@ -80,6 +82,7 @@ def test_a_stage_gets_its_declared_params():
         assert params.rank == 16
         with pytest.raises(AttributeError, match="'demo' reads 'other'"):
             _ = params.other
+        return "one row"
 
     main()
 
@@ -177,7 +180,7 @@ def test_a_second_run_is_refused_with_the_first_ones_process():
 
 
 def test_another_stage_may_run_at_the_same_time():
-    with only_one("train"):
+    with hold_lock("train"):
         run()
 
 
@@ -189,8 +192,8 @@ def test_the_lock_is_free_again_after_a_run_and_after_a_failure():
 
 def test_a_lock_goes_with_the_process_that_is_killed():
     holder = python(
-        "import time\nfrom tunelock.run.stage import only_one\n"
-        "with only_one('demo'):\n    print('locked', flush=True)\n    time.sleep(60)"
+        "import time\nfrom tunelock.run.stage import hold_lock\n"
+        "with hold_lock('demo'):\n    print('locked', flush=True)\n    time.sleep(60)"
     )
     with holder:
         assert holder.stdout.readline() == "locked\n"
@@ -282,3 +285,36 @@ def test_a_stage_starts_without_what_it_does_not_need(names, unneeded):
     code = f"import sys, {imports}; print(sorted({unneeded} & set(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)
     assert done.stdout.strip() == "[]"
+
+
+PURPOSED = DAG.replace("cmd:", "desc: Count the rows\n    cmd:")
+
+
+def said(capsys, timings: str | None = None) -> list[str]:
+    """The lines that a run of the stage writes, the time it took replaced."""
+    Path("dvc.yaml").write_text(PURPOSED)
+    if timings:
+        Path("metrics").mkdir()
+        Path("metrics/timings.json").write_text(timings)
+    run()
+    out, err = capsys.readouterr()
+    assert out == ""
+    return re.sub(r"in \d+\.\d s|in \d+ .*s", "in TIME", err).splitlines()
+
+
+def test_a_stage_says_what_it_does_and_what_came_out(capsys):
+    assert said(capsys) == ["demo: Count the rows", "demo done in TIME: one row"]
+
+
+def test_a_stage_says_how_long_it_took_the_last_time(capsys):
+    assert said(capsys, '{"demo_seconds": 229.2}')[0] == "demo: Count the rows (about 4 min, as last time)"
+    assert said(capsys)[0].startswith("demo: Count the rows (about ")
+
+
+def test_a_stage_that_never_ran_promises_no_time(capsys):
+    assert said(capsys, '{"train_seconds": 229.2}')[0] == "demo: Count the rows"
+
+
+def test_a_stage_that_stops_does_not_say_that_it_is_done(capsys):
+    stop_of(failing(Stop("no")))
+    assert "done" not in capsys.readouterr().err

@@ -15,12 +15,14 @@ from tunelock.run.errors import Stop
 from tunelock.run.files import read_json, write_json
 from tunelock.run.hashing import sha256_path, sha256_value
 from tunelock.run.params import Params, declared, stage_entry
+from tunelock.run.terminal import announce_end, announce_start
 
 TIMINGS = Path("metrics/timings.json")
+_FULL_OR_READ_ONLY = {errno.EACCES, errno.ENOSPC, errno.EROFS, errno.EDQUOT}
 
 
 def stage(name: str):
-    """Make `main(params, fingerprint)` the body of the stage `name` of `dvc.yaml`.
+    """Make `main(params, fingerprint)`, which returns what came out in one sentence, the body of a stage of `dvc.yaml`.
 
     `fingerprint` is the digest of the command, the declared params and the content of every
     dependency. It is taken before the work and again after it, because DVC hashes its inputs only
@@ -30,13 +32,16 @@ def stage(name: str):
     def decorate(main):
         @functools.wraps(main)
         def run() -> None:
-            with plain_errors(name), only_one(name):
+            with plain_errors(name), hold_lock(name):
                 entry = stage_entry(name)
-                before = fingerprint(entry)
-                refuse_young_code(entry)
-                main(Params(name, declared(entry)), sha256_value(before))
-                refuse_changes(before, fingerprint(stage_entry(name)))
-                record_timing(name, time.time() - tunelock.run.STARTED)
+                announce_start(name, entry.get("desc", entry["cmd"]), _last_seconds(name))
+                before = _hash_inputs(entry)
+                _refuse_young_code(entry)
+                outcome = main(Params(name, declared(entry)), sha256_value(before))
+                _refuse_changes(before, _hash_inputs(stage_entry(name)))
+                seconds = time.time() - tunelock.run.STARTED
+                _record_timing(name, seconds)
+                announce_end(name, outcome, seconds)
 
         return run
 
@@ -53,17 +58,14 @@ def plain_errors(name: str):
     except KeyboardInterrupt:
         sys.exit(f"{name}: interrupted; run the same command again, training goes on from its last checkpoint.")
     except OSError as error:
-        if error.errno not in FULL_OR_READ_ONLY:
+        if error.errno not in _FULL_OR_READ_ONLY:
             raise
         sys.exit(f"{name}: cannot write {error.filename or 'an output'} ({error.strerror}); free the disk or "
                  "its permissions and run the same command again.")  # fmt: skip
 
 
-FULL_OR_READ_ONLY = {errno.EACCES, errno.ENOSPC, errno.EROFS, errno.EDQUOT}
-
-
 @contextmanager
-def only_one(name: str, folder: Path | str = ".ckpt"):
+def hold_lock(name: str, folder: Path | str = ".ckpt"):
     """Hold an exclusive lock for `name` in `folder`: `kill -9` of DVC alone leaves the stage's process running."""
     path = Path(folder) / f"{name}.lock"
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -82,7 +84,7 @@ def only_one(name: str, folder: Path | str = ".ckpt"):
         yield
 
 
-def fingerprint(entry: dict) -> dict[str, str]:
+def _hash_inputs(entry: dict) -> dict[str, str]:
     """Digest of each thing that a `dvc.yaml` entry says its result depends on."""
     missing = [path for path in entry.get("deps", []) if not Path(path).exists()]
     if missing:
@@ -92,7 +94,7 @@ def fingerprint(entry: dict) -> dict[str, str]:
     return hashes | {"cmd": sha256_value(entry["cmd"])}
 
 
-def refuse_young_code(entry: dict) -> None:
+def _refuse_young_code(entry: dict) -> None:
     """Stop if code changed between the start of Python and the first fingerprint."""
     deps = [Path(path) for path in entry.get("deps", [])]
     for path in [file for dep in deps for file in ([dep] if dep.is_file() else dep.rglob("*.py"))]:
@@ -100,14 +102,19 @@ def refuse_young_code(entry: dict) -> None:
             raise Stop(f"{path} was edited while the stage was starting; run the same command again.")
 
 
-def refuse_changes(before: dict[str, str], after: dict[str, str]) -> None:
+def _refuse_changes(before: dict[str, str], after: dict[str, str]) -> None:
     """Stop if an input is no longer what the result was made from."""
     changed = sorted(key for key in before.keys() | after.keys() if before.get(key) != after.get(key))
     if changed:
         raise Stop(f"changed while the stage ran: {', '.join(changed)}; the result is discarded, run it again.")
 
 
-def record_timing(name: str, seconds: float) -> None:
+def _last_seconds(name: str) -> float | None:
+    """How long the stage took when it last ran to its end, None if nobody knows."""
+    return read_json(TIMINGS).get(f"{name}_seconds") if TIMINGS.exists() else None
+
+
+def _record_timing(name: str, seconds: float) -> None:
     """Note wall time and peak memory in a metrics file that is no stage's out, so `dvc.lock` ignores the clock."""
     timings = read_json(TIMINGS) if TIMINGS.exists() else {}
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
