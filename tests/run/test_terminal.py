@@ -1,5 +1,6 @@
 """Sentences at the terminal: durations that read well, colours only where they show."""
 
+import io
 import sys
 
 import pytest
@@ -26,18 +27,26 @@ def test_durations_read_well(seconds, exact, rounded):
     assert format_duration(seconds, rounded=True) == rounded
 
 
+class Terminal(io.StringIO):
+    """Text that says it is a terminal."""
+
+    def isatty(self) -> bool:
+        return True
+
+
 @pytest.fixture
-def terminal(capsys, monkeypatch):
-    """A standard error that says it is a terminal with colours."""
-    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)  # the stderr that capsys put there
+def terminal(monkeypatch) -> Terminal:
+    """A standard error with colours."""
+    monkeypatch.setattr(sys, "stderr", Terminal())
     monkeypatch.delenv("NO_COLOR", raising=False)
     monkeypatch.setenv("TERM", "xterm-256color")
+    return sys.stderr
 
 
-def test_a_terminal_gets_colours(terminal, capsys):
+def test_a_terminal_gets_colours(terminal):
     announce_start("train", "Fine-tune", 60)
     announce_end("train", "step 5 of 5", 61)
-    start, end = capsys.readouterr().err.splitlines()
+    start, end = terminal.getvalue().splitlines()
     assert start == "\033[1mtrain\033[0m: Fine-tune\033[2m (about 1 min, as last time)\033[0m"
     assert end == "\033[32mtrain done\033[0m in 1 min 1 s: step 5 of 5"
 
