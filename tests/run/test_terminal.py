@@ -34,16 +34,16 @@ class Terminal(io.StringIO):
         return True
 
 
-@pytest.fixture
-def terminal(monkeypatch) -> Terminal:
-    """A standard error with colours."""
+def open_terminal(monkeypatch) -> Terminal:
+    """A standard error with colours. No fixture: pytest puts its own in its place before the test begins."""
     monkeypatch.setattr(sys, "stderr", Terminal())
     monkeypatch.delenv("NO_COLOR", raising=False)
     monkeypatch.setenv("TERM", "xterm-256color")
     return sys.stderr
 
 
-def test_a_terminal_gets_colours(terminal):
+def test_a_terminal_gets_colours(monkeypatch):
+    terminal = open_terminal(monkeypatch)
     announce_start("train", "Fine-tune", 60)
     announce_end("train", "step 5 of 5", 61)
     start, end = terminal.getvalue().splitlines()
@@ -52,7 +52,8 @@ def test_a_terminal_gets_colours(terminal):
 
 
 @pytest.mark.parametrize("name, value", [("NO_COLOR", "1"), ("TERM", "dumb")])
-def test_colours_can_be_turned_off(terminal, monkeypatch, name, value):
+def test_colours_can_be_turned_off(monkeypatch, name, value):
+    open_terminal(monkeypatch)
     monkeypatch.setenv(name, value)
     assert paint("train", "bold") == "train"
 
