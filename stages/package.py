@@ -1,32 +1,23 @@
 """Pack the adapter with all that is needed to use and to check it; the same inputs give the same bytes.
 
-    python -m stages.package                # the stage
-    python -m stages.package verify FILE    # names every file that was flipped, missing or added
+    python -m stages.package
 
 Reads models/adapter, models/base (tokenizer, template), metrics/*.json, params.yaml and the code; writes
-models/tunelock-adapter.tar.gz.
+models/tunelock-adapter.tar.gz, which `tunelock verify` checks.
 """
 
-import gzip
-import hashlib
-import io
 import json
-import os
-import sys
-import tarfile
 import tomllib
-import zlib
 from pathlib import Path
 
 from tunelock.model.provenance import check_base
-from tunelock.run.errors import Stop
-from tunelock.run.files import json_text, read_json, read_jsonl, whole_file
+from tunelock.run.files import json_text, read_json, read_jsonl
 from tunelock.run.hashing import file_hashes, sha256_file, sha256_value
 from tunelock.run.params import load_yaml
-from tunelock.run.stage import plain_errors, stage
+from tunelock.run.stage import stage
+from tunelock.shipping.packing import pack_files
 
 ARCHIVE = Path("models/tunelock-adapter.tar.gz")
-SUMS = "SHA256SUMS"
 TOKENIZER = ("chat_template.jinja", "tokenizer.json", "tokenizer_config.json")
 METRICS = ("metrics/data.json", "metrics/split.json", "metrics/train.json", "metrics/evaluate.json")
 RUNTIME = ("torch", "transformers", "peft", "safetensors")  # what the README's lines import
@@ -91,48 +82,6 @@ def contents(
     }
 
 
-def pack(files: dict[str, bytes], archive: Path) -> None:
-    """Write files and their SHA256SUMS as .tar.gz with sorted names and a fixed owner and time."""
-    sums = "".join(f"{hashlib.sha256(data).hexdigest()}  {name}\n" for name, data in sorted(files.items()))
-    mtime = int(os.environ.get("SOURCE_DATE_EPOCH", "0"))
-    with whole_file(archive) as out, gzip.GzipFile("", "wb", 9, out, mtime=mtime) as zipped:
-        with tarfile.open(fileobj=zipped, mode="w", format=tarfile.USTAR_FORMAT) as tar:
-            for name, data in sorted({**files, SUMS: sums.encode()}.items()):
-                info = tarfile.TarInfo(name)
-                info.size, info.mtime, info.mode = len(data), mtime, 0o644
-                tar.addfile(info, io.BytesIO(data))
-
-
-def verify(archive: Path) -> list[str]:
-    """What is wrong with a package, a sentence each; empty if it is as it was packed.
-
-    Raises:
-        Stop: it is no readable package.
-    """
-    try:
-        with tarfile.open(archive, "r:gz") as tar:
-            members = tar.getmembers()
-            odd = [f"{m.name}: is not a plain file" for m in members if not m.isfile() or "/" in m.name]
-            found = {
-                m.name: hashlib.file_digest(tar.extractfile(m), "sha256").hexdigest() for m in members if m.isfile()
-            }
-            twice = sorted({m.name for m in members if [n.name for n in members].count(m.name) > 1})
-            sums = tar.extractfile(SUMS).read(2**20).decode() if SUMS in found else None
-    except (OSError, EOFError, tarfile.TarError, ValueError, zlib.error) as error:
-        raise Stop(f"{archive} is no readable package ({error}); fetch it again.") from None
-    if sums is None:
-        raise Stop(f"{archive} has no {SUMS}; it was not made by `python -m stages.package`.")
-    wanted = dict(reversed(line.split("  ", 1)) for line in sums.splitlines() if "  " in line)
-    found.pop(SUMS)
-    return [
-        *odd,
-        *(f"{name}: is there twice" for name in twice),
-        *(f"{name}: was changed" for name in sorted(found.keys() & wanted.keys()) if found[name] != wanted[name]),
-        *(f"{name}: is missing" for name in sorted(wanted.keys() - found.keys())),
-        *(f"{name}: was added" for name in sorted(found.keys() - wanted.keys())),
-    ]
-
-
 @stage("package")
 def main(_params, _fingerprint) -> str:
     provenance = check_base("models/adapter", "models/base")
@@ -147,24 +96,9 @@ def main(_params, _fingerprint) -> str:
         load_yaml("params.yaml"), metrics, hashes, provenance, project["dependencies"], Path("NOTICE").read_text(),
         next(read_jsonl("data/split/golden.jsonl"))["messages"][0]["content"],
     )  # fmt: skip
-    pack(files, ARCHIVE)
+    pack_files(files, ARCHIVE)
     return f"{ARCHIVE}: {len(files) + 1} files, sha256 {sha256_file(ARCHIVE)}"
 
 
-def verify_or_exit(archive: str) -> None:
-    """The `verify` command."""
-    with plain_errors("verify"):
-        wrong = verify(Path(archive))
-        if wrong:
-            raise Stop(f"{archive} is not as it was packed:\n" + "\n".join(f"  {problem}" for problem in wrong))
-    print(f"{archive}: every file is as it was packed")
-
-
 if __name__ == "__main__":
-    match sys.argv[1:]:
-        case []:
-            main()
-        case ["verify", archive]:
-            verify_or_exit(archive)
-        case _:
-            sys.exit("usage: python -m stages.package [verify FILE]")
+    main()

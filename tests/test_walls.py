@@ -39,6 +39,7 @@ FLOORS = {
     "answering": ("model", "records", "rendering", "run"),
     "claims": ("diagnosis", "metrics", "records", "run"),
     "review": ("records", "run"),
+    "shipping": ("run",),
     "report": ("run",),
     "pull_request": ("claims", "metrics", "report", "run"),
     "harness": ("metrics", "model", "records", "rendering", "run"),

@@ -4,16 +4,15 @@ import hashlib
 import io
 import json
 import os
-import runpy
 import subprocess
-import sys
 import tarfile
 from pathlib import Path
 
 import pytest
 
-from stages.package import SUMS, contents, pack, verify
+from stages.package import contents
 from tunelock.run.errors import Stop
+from tunelock.shipping.packing import SUMS, pack_files, verify_package
 
 ROOT = Path(__file__).parents[2]
 FILES = {"NOTICE": b"CWE by MITRE\n", "metadata.json": b"{}\n", "tokenizer.json": b"[]\n"}
@@ -32,7 +31,7 @@ MADE_FROM = {
 @pytest.fixture
 def archive(tmp_path, monkeypatch) -> Path:
     monkeypatch.delenv("SOURCE_DATE_EPOCH", raising=False)
-    pack(FILES, tmp_path / "package.tar.gz")
+    pack_files(FILES, tmp_path / "package.tar.gz")
     return tmp_path / "package.tar.gz"
 
 
@@ -57,7 +56,7 @@ def member(name: str, data: bytes, kind: bytes = tarfile.REGTYPE) -> tuple[tarfi
 def with_notice(archive: Path, *instead: tuple[tarfile.TarInfo, bytes]) -> list[str]:
     """What `verify` says when the member NOTICE is replaced."""
     write(archive, [*instead, *(entry for entry in members(archive) if entry[0].name != "NOTICE")])
-    return verify(archive)
+    return verify_package(archive)
 
 
 def test_the_bytes_do_not_depend_on_time_place_order_or_umask(archive, tmp_path, monkeypatch):
@@ -65,7 +64,7 @@ def test_the_bytes_do_not_depend_on_time_place_order_or_umask(archive, tmp_path,
     other = tmp_path / "elsewhere" / "other.tar.gz"
     before = os.umask(0o077)
     try:
-        pack(dict(reversed(FILES.items())), other)
+        pack_files(dict(reversed(FILES.items())), other)
     finally:
         os.umask(before)
     assert other.read_bytes() == archive.read_bytes()
@@ -80,15 +79,15 @@ def test_names_are_sorted_and_no_owner_is_recorded(archive):
 def test_the_time_of_every_file_follows_source_date_epoch(archive, tmp_path, monkeypatch):
     monkeypatch.setenv("SOURCE_DATE_EPOCH", "1700000000")
     dated = tmp_path / "dated.tar.gz"
-    pack(FILES, dated)
+    pack_files(FILES, dated)
     assert {info.mtime for info, _ in members(dated)} == {1700000000}
     assert int.from_bytes(dated.read_bytes()[4:8], "little") == 1700000000  # gzip's own time
     assert [data for _, data in members(dated)] == [data for _, data in members(archive)]
-    assert verify(dated) == []
+    assert verify_package(dated) == []
 
 
 def test_a_fresh_archive_is_as_it_was_packed(archive):
-    assert verify(archive) == []
+    assert verify_package(archive) == []
 
 
 def test_a_changed_file_is_named(archive):
@@ -130,13 +129,13 @@ def test_a_file_outside_the_folder_is_named(archive, name):
 def test_two_files_that_changed_places_are_both_named(archive):
     swapped = {"NOTICE": FILES["metadata.json"], "metadata.json": FILES["NOTICE"]}
     write(archive, [member(info.name, swapped.get(info.name, data)) for info, data in members(archive)])
-    assert verify(archive) == ["NOTICE: was changed", "metadata.json: was changed"]
+    assert verify_package(archive) == ["NOTICE: was changed", "metadata.json: was changed"]
 
 
 def test_a_changed_checksum_names_its_file(archive):
     notice = hashlib.sha256(FILES["NOTICE"]).hexdigest().encode()
     write(archive, [member(info.name, data.replace(notice, b"0" * 64)) for info, data in members(archive)])
-    assert verify(archive) == ["NOTICE: was changed"]
+    assert verify_package(archive) == ["NOTICE: was changed"]
 
 
 @pytest.mark.parametrize("data", [b"", b"<html>404</html>", b"\x1f\x8b not gzip"])
@@ -144,34 +143,34 @@ def test_what_is_no_gzip_stops(tmp_path, data):
     file = tmp_path / "package.tar.gz"
     file.write_bytes(data)
     with pytest.raises(Stop, match="is no readable package"):
-        verify(file)
+        verify_package(file)
 
 
 def test_a_file_that_is_not_there_stops(tmp_path):
     with pytest.raises(Stop, match="No such file"):
-        verify(tmp_path / "package.tar.gz")
+        verify_package(tmp_path / "package.tar.gz")
 
 
 def test_a_truncated_archive_stops(archive):
     archive.write_bytes(archive.read_bytes()[:-40])
     with pytest.raises(Stop, match="is no readable package"):
-        verify(archive)
+        verify_package(archive)
 
 
 def test_an_archive_without_checksums_stops(archive):
     write(archive, [entry for entry in members(archive) if entry[0].name != SUMS])
     with pytest.raises(Stop, match=f"has no {SUMS}"):
-        verify(archive)
+        verify_package(archive)
 
 
 def test_a_flipped_byte_of_the_archive_itself_is_noticed_and_never_a_traceback(tmp_path):
     file = tmp_path / "package.tar.gz"
-    pack({"long.txt": b"".join(b"%d\n" % n**2 for n in range(3000))}, file)
+    pack_files({"long.txt": b"".join(b"%d\n" % n**2 for n in range(3000))}, file)
     packed = file.read_bytes()
     for at in range(10, len(packed) - 100, 50):  # between gzip's header and the zeros at tar's end
         file.write_bytes(packed[:at] + bytes([packed[at] ^ 1]) + packed[at + 1 :])
         try:
-            assert verify(file), f"byte {at} was flipped and nobody noticed"
+            assert verify_package(file), f"byte {at} was flipped and nobody noticed"
         except Stop as stop:
             assert "is no readable package" in str(stop) or SUMS in str(stop)
 
@@ -184,22 +183,6 @@ def test_the_checksums_are_those_that_sha256sum_reads(archive, tmp_path):
     assert done.stdout.splitlines() == [f"{name}: OK" for name in sorted(FILES)]
     (folder / "NOTICE").write_text("other")
     assert subprocess.run(["sha256sum", "-c", SUMS], cwd=folder, capture_output=True, check=False).returncode == 1
-
-
-def test_the_command_exits_with_0_and_says_so_when_all_is_well(archive, monkeypatch, capsys):
-    monkeypatch.setattr("sys.argv", ["package", "verify", str(archive)])
-    monkeypatch.delitem(sys.modules, "stages.package")
-    runpy.run_module("stages.package", run_name="__main__")  # as `python -m` does, without importing torch again
-    assert capsys.readouterr().out == f"{archive}: every file is as it was packed\n"
-
-
-def test_the_command_exits_with_1_and_names_the_file(archive):
-    write(archive, [entry for entry in members(archive) if entry[0].name != "NOTICE"])
-    command = [sys.executable, "-m", "stages.package", "verify", str(archive)]
-    env = {**os.environ, "PYTHONDONTWRITEBYTECODE": "1"}
-    done = subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True, check=False)
-    assert (done.returncode, done.stdout) == (1, "")
-    assert done.stderr.endswith(f"verify: {archive} is not as it was packed:\n  NOTICE: is missing\n")
 
 
 def test_metadata_holds_params_metrics_and_hashes_and_nothing_of_the_machine():

@@ -1,0 +1,52 @@
+"""The command `tunelock`: its commands, in the panels of its help. A new command is a module and a word in PANELS.
+
+Exit codes: 0 done, 1 a `Stop` or a check that failed, 2 usage.
+"""
+
+from typing import Any
+
+import typer
+from typer.core import TyperGroup
+
+from tunelock.commands.verify import verify
+from tunelock.run.errors import Stop
+
+PANELS = {
+    "After a run": (verify,),
+}
+
+
+class PlainErrors(TyperGroup):
+    """A `Stop` is one plain sentence on stderr and exit code 1; any other exception keeps its traceback."""
+
+    def invoke(self, ctx: typer.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except Stop as stop:
+            typer.echo(f"{ctx.command_path} {ctx.invoked_subcommand}: {stop}", err=True)
+            raise typer.Exit(1) from None
+
+
+def make_application() -> typer.Typer:
+    """The application with all commands."""
+    made = typer.Typer(
+        name="tunelock", cls=PlainErrors, no_args_is_help=True, pretty_exceptions_enable=False,
+        context_settings={"help_option_names": ["-h", "--help"]}, help=HELP,
+    )  # fmt: skip
+    for panel, commands in PANELS.items():
+        for command in commands:
+            if isinstance(command, typer.Typer):
+                made.add_typer(command, rich_help_panel=panel)
+            else:
+                made.command(rich_help_panel=panel)(command)
+    return made
+
+
+HELP = "Fine-tune a language model reproducibly. Paths are read from where you stand; `make repro` builds."
+
+application = make_application()
+
+
+@application.callback()
+def tunelock() -> None:
+    pass
