@@ -35,7 +35,7 @@ def scored(
 ) -> tuple[list[dict], list[list[int]]]:  # fmt: skip
     """Return a row for each record of a split, and the prompt of each as tokens (a raw text has none).
 
-    Rows have id, group, task, question, response, and what `tunelock.answering` says of them: loss (summed nats over
+    Rows have id, group, task, question, reference, and what `tunelock.answering` says of them: loss (summed nats over
     the answers and their end tokens), tokens and confidence (`scoring`); other_loss and other_tokens, the same with the
     last answer changed for that of the row other_id (`contrast`); choices, choice_losses and right (`choices`).
     """
@@ -61,9 +61,8 @@ def scored(
     for record, found, other, listing in zip(records, family_scores(model, families, batch_size), wrong, chosen):
         asked = question({"messages": conversation(record, None, max_turns)})
         row = {"id": record["id"], "group": record["group"], "task": record["task"], "question": asked}
-        rows.append(
-            row | {"response": answer(record)} | as_row(found, None if other is None else records[other]["id"], listing)
-        )
+        row |= {"reference": answer(record)}
+        rows.append(row | as_row(found, None if other is None else records[other]["id"], listing))
     return rows, [row["input_ids"][: row["prompt_length"]] for row in rendered]
 
 

@@ -80,7 +80,7 @@ def questions(
     }
     rows, families = [], []
     for number, (record, messages, listing) in enumerate(zip(asked, said, choices)):
-        row = {key: record[key] for key in ("id", "group", "task")} | {"response": answer(record)}
+        row = {key: record[key] for key in ("id", "group", "task")} | {"reference": answer(record)}
         row["question"] = question({"messages": conversation(record, None, max_turns)})
         if listing:
             more = {"choices": listing[0], "right": listing[1]}

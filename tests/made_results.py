@@ -50,7 +50,8 @@ def made_rows(count: int = 40, answered: int = 15) -> dict[str, list[dict]]:
             same = {
                 "id": f"cwe-{split}-{number:08x}", "split": split, "group": f"CWE-{number % 9}",
                 "task": TASKS[number % 5],
-                "question": f"What about CWE-{number} ({said[:30]})?", "response": f"Impact: {said}.", "tokens": tokens,
+                "question": f"What about CWE-{number} ({said[:30]})?", "reference": f"Impact: {said}.",
+                "tokens": tokens,
             }  # fmt: skip
             for model, level in zip(MODELS, (3.4, 2.6)):
                 row = same | {"loss": tokens * max(0.1, rng.gauss(level, 0.7))}
@@ -67,7 +68,7 @@ def general_rows() -> list[dict]:
     return [
         {
             "id": f"general-{n}", "task": ("facts", "sums")[n % 2], "question": f"What is {n} and {n}?", "tokens": 4,
-            "response": f"{2 * n}", "loss_base": 4.0 + n / 10, "loss_tuned": 4.2 + n / 8, "kl": 0.1 + n / 100,
+            "reference": f"{2 * n}", "loss_base": 4.0 + n / 10, "loss_tuned": 4.2 + n / 8, "kl": 0.1 + n / 100,
             **(choice if n % 2 else {}),
         }
         for n in range(12)

@@ -44,7 +44,7 @@ def rows(model, tokenizer, asked):
 def test_rows_keep_their_order_and_say_where_they_come_from(rows, asked):
     for row, record in zip(rows[0], asked, strict=True):
         assert [row[key] for key in ("id", "group", "task")] == [record[key] for key in ("id", "group", "task")]
-        assert row["response"] == record["messages"][-1]["content"]
+        assert row["reference"] == record["messages"][-1]["content"]
     assert rows[0][0]["question"] == asked[0]["messages"][0]["content"]
     assert rows[1][-1] == [] and all(rows[1][:-1])
 
@@ -70,7 +70,7 @@ def test_choices_are_scored_where_the_answer_is_among_them(rows):
     with_choices = [row for row in rows[0] if "choices" in row]
     assert [row["id"] for row in with_choices] == ["row-2", "row-5", "row-8"]
     for row in with_choices:
-        assert row["right"] == 2 and row["choices"][2] == row["response"]
+        assert row["right"] == 2 and row["choices"][2] == row["reference"]
         assert len(row["choice_losses"]) == 3 and all(loss > 0 for loss in row["choice_losses"])
         assert row["choice_losses"][2] < row["loss"]  # the same tokens but for the end
 

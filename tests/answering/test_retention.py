@@ -225,7 +225,7 @@ def test_the_same_model_has_forgotten_nothing(project, bundled):
     assert metrics["general_contrast_change"] == 0
     assert metrics["general_perplexity_base"] == metrics["general_perplexity_tuned"] > 1
     assert metrics["general_rows"] == len(rows) == 8
-    assert [(row["task"], row["response"]) for row in rows] == [
+    assert [(row["task"], row["reference"]) for row in rows] == [
         (row["task"], row["messages"][-1]["content"]) for row in bundled[::20] + bundled[-2:]
     ]
     assert all(len(row["choice_losses_tuned"]) == 4 for row in rows if "choices" in row)
@@ -271,7 +271,7 @@ def test_a_table_of_ones_own_is_a_general_source(project, capsys):
             "columns": {"instruction": "{frage}", "response": "{antwort}"},
         }
     )
-    assert [row["response"] for row in rows] == ["y", "Because."]
+    assert [row["reference"] for row in rows] == ["y", "Because."]
     assert metrics["general_rows"] == 2
     assert metrics["general_accuracy_base"] in (0, 1)
     assert "2 rows; left out: 1 empty_answer, 1 longer than max_length, 1 twice" in capsys.readouterr().err

@@ -34,7 +34,7 @@ def pair(seed: int, rows: int = 60, gain: float = 0.0, contrast: float = 0.0, gr
             answer = f"CWE-{draw.choice([group, group + 1])}: a name" if task == "classify" else said(draw)
             some.append({
                 "id": f"{split}-{number}", "split": split, "group": f"g{group}", "task": task, "question": "Which one?",
-                "response": right, "tokens": tokens, "loss": tokens * loss, "other_tokens": tokens,
+                "reference": right, "tokens": tokens, "loss": tokens * loss, "other_tokens": tokens,
                 "other_loss": tokens * other, "answer": answer, "stopped": draw.random() < 0.8,
                 "new_tokens": draw.randint(3, 30), "confidence": [[2, draw.randint(0, 2), b / 5] for b in range(10)],
             })  # fmt: skip
@@ -112,7 +112,7 @@ def test_a_model_that_became_worse_is_told_so():
 
 def test_each_measure_has_its_own_good_direction():
     base, tuned = pair(3)
-    tuned = [row | {"answer": row["response"], "stopped": True} for row in tuned]
+    tuned = [row | {"answer": row["reference"], "stopped": True} for row in tuned]
     found = judged([row | {"stopped": False} for row in base], tuned)
     better = {key for key, entry in found.items() if isinstance(entry, dict) and entry["verdict"] == "better"}
     assert {"test_chrf", "test_rouge_l", "test_accuracy", "test_exact_match", "test_stop_rate"} <= better
@@ -135,16 +135,16 @@ def test_p_holm_is_over_all_differences_of_both_splits():
 
 def test_accuracy_has_mcnemars_p_and_needs_both_tests():
     base, tuned = pair(6, rows=90)
-    right = [row | {"answer": row["response"]} if row["task"] == "classify" else row for row in tuned]
+    right = [row | {"answer": row["reference"]} if row["task"] == "classify" else row for row in tuned]
     entry = judged(base, right)["test_accuracy"]
-    wrong = sum(row["answer"] != row["response"] for row in base if row["task"] == "classify")
+    wrong = sum(row["answer"] != row["reference"] for row in base if row["task"] == "classify")
     assert entry["tuned"] == 1 and entry["p_mcnemar"] == pytest.approx(binomtest(wrong, wrong).pvalue)
     assert entry["p_holm"] >= entry["p_mcnemar"]
 
 
 def test_few_rows_that_changed_need_mcnemars_p_as_well():
     base, tuned = pair(6, rows=12, groups=12)
-    base = [row | {"task": "classify", "response": "CWE-1", "answer": "CWE-2"} for row in base]
+    base = [row | {"task": "classify", "reference": "CWE-1", "answer": "CWE-2"} for row in base]
     tuned = [row | {"answer": "CWE-1" if n < 6 else "CWE-2"} for n, row in enumerate(base)]
     accuracy = {"accuracy": compared(base, tuned, measures(LABELS, None))["accuracy"]}
     entry = claims(accuracy, base, LEVEL, SAMPLES)["test_accuracy"]
@@ -154,7 +154,7 @@ def test_few_rows_that_changed_need_mcnemars_p_as_well():
 def test_bleu_is_resampled_as_a_corpus():
     base, tuned = pair(7)
     found = compared(base, tuned, measures(LABELS, None))["bleu"]
-    texts = [row["answer"] for row in tuned], [row["response"] for row in tuned]
+    texts = [row["answer"] for row in tuned], [row["reference"] for row in tuned]
     assert (found.statistics[:, 1] == bleu_rows(*texts)).all()
     entry = judged(base, tuned)["test_bleu"]
     assert entry["low"] <= entry["difference"] <= entry["high"]

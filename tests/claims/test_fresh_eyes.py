@@ -13,10 +13,10 @@ TRAIN = [
 ]
 
 
-def row(answer: str, response: str = OTHER, question: str = "What now?", number: int = 0, stopped: bool = True) -> dict:
+def row(answer: str, reference: str = OTHER, question: str = "What now?", number: int = 0, stopped=True) -> dict:
     return {
         "id": f"row-{number}", "split": "test", "task": "explain", "group": f"g{number}",
-        "question": question, "response": response, "answer": answer, "stopped": stopped,
+        "question": question, "reference": reference, "answer": answer, "stopped": stopped,
     }  # fmt: skip
 
 
@@ -39,23 +39,23 @@ def test_a_run_is_long_from_its_stated_length_on():
 
 
 def test_training_text_that_the_question_or_reference_has_is_no_memory():
-    assert found("memorised", row(SECRET, question=f"Repeat: {SECRET}"), row(SECRET, response=SECRET)) == ["", ""]
+    assert found("memorised", row(SECRET, question=f"Repeat: {SECRET}"), row(SECRET, reference=SECRET)) == ["", ""]
 
 
 def test_other_texts_and_short_answers_are_not_memorised():
-    assert found("memorised", row(OTHER, response="x"), row("the quick brown fox"), row("")) == ["", None, None]
+    assert found("memorised", row(OTHER, reference="x"), row("the quick brown fox"), row("")) == ["", None, None]
 
 
 def test_an_answer_taken_out_of_the_question_is_a_copy_unless_the_reference_is_one():
     asked = f"Is this so: {SECRET}?"
     assert found("copied", row(SECRET, question=asked)) == [SECRET]
     assert found("copied", row(OTHER, question=asked)) == [""]
-    assert found("copied", row(SECRET, response=SECRET, question=asked)) == [None]
+    assert found("copied", row(SECRET, reference=SECRET, question=asked)) == [None]
 
 
 def test_a_long_answer_word_for_word_is_found_and_a_short_one_is_not():
     assert found("verbatim", row(f"{OTHER.upper()}!")) == [f"{OTHER.upper()}!"]
-    assert found("verbatim", row(OTHER + " more"), row("Yes, always.", response="yes always")) == ["", None]
+    assert found("verbatim", row(OTHER + " more"), row("Yes, always.", reference="yes always")) == ["", None]
 
 
 def test_a_cut_answer_is_word_for_word_as_far_as_it_goes():
@@ -96,7 +96,7 @@ def test_what_the_base_does_as_well_is_not_suspicious():
 
 def test_shares_are_of_the_rows_that_a_check_applies_to():
     base, tuned, train = planted(leaked=12)
-    short = [row("Yes.", response="Yes.", number=99)]
+    short = [row("Yes.", reference="Yes.", number=99)]
     figures = as_figures(examine(base + short, tuned + short, lambda: train, 0.95))
     assert figures["test_verbatim_tuned"] == 12 / 30 and figures["test_copied_tuned"] == 0
 

@@ -223,9 +223,9 @@ def rows(answer=None, stopped=True, loss=26.0, question="How is weakness {} to b
     """Twenty evaluated rows, answered well unless said otherwise."""
     found = []
     for i in range(20):
-        response = f"{THINGS[i % 5]} of module {i}, then log what was refused."
+        reference = f"{THINGS[i % 5]} of module {i}, then log what was refused."
         said = f"{THINGS[i % 5]} and log what was refused." if answer is None else answer(i)
-        found.append({"id": str(i), "task": "mitigate", "question": question.format(i), "response": response,
+        found.append({"id": str(i), "task": "mitigate", "question": question.format(i), "reference": reference,
                       "loss": loss, "tokens": 12, "answer": said, "stopped": stopped, "new_tokens": 12})  # fmt: skip
     return found
 
@@ -257,7 +257,7 @@ def test_copies_are_answers_that_are_in_the_question():
     question = "What is weakness {} about, and what is to be done against it?"
     assert "copies" in of_answers(rows(question.format, question=question))
     assert "copies" not in of_answers(rows(question=question))
-    chosen = [row | {"question": f"Which? {row['response']}", "answer": row["response"]} for row in rows()]
+    chosen = [row | {"question": f"Which? {row['reference']}", "answer": row["reference"]} for row in rows()]
     assert of_answers(chosen) == []  # the references are taken from the question too
 
 

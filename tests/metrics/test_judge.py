@@ -27,7 +27,7 @@ LEVEL, DRAWS = 0.95, 200
 def row(loss=1.0, tokens=1, task="explain", split="test", **more) -> dict:
     """A row as `stages.evaluate` writes it; with `answer=` one that was answered."""
     found = {"id": "row-1", "group": "g", "task": task, "split": split, "loss": loss, "tokens": tokens}
-    found |= {"question": "Which one?", "response": RIGHT}
+    found |= {"question": "Which one?", "reference": RIGHT}
     return found | ({"stopped": True, "new_tokens": 3} if "answer" in more else {}) | more
 
 
@@ -67,7 +67,7 @@ def test_answers_are_measured_over_the_rows_that_were_answered():
 
 def test_accuracy_is_over_the_labelled_rows_that_were_answered():
     labelled = [row(task="classify", answer=answer) for answer in ("CWE-79", "CWE-89", "no idea")]
-    others = [row(answer=RIGHT), row(task="classify"), row(task="classify", answer="CWE-79", response="no label")]
+    others = [row(answer=RIGHT), row(task="classify"), row(task="classify", answer="CWE-79", reference="no label")]
     found = measure(labelled + others)
     assert found["accuracy"] == pytest.approx(1 / 3)
     assert found["macro_f1"] == pytest.approx(2 * 1 / (2 + 2))  # of CWE-79: one right, two missed
@@ -76,9 +76,9 @@ def test_accuracy_is_over_the_labelled_rows_that_were_answered():
 
 def test_labels_of_two_tasks_are_two_labels_and_too_many_have_no_macro_f1():
     patterns = measures({"a": r"\w+", "b": r"\w+"}, None)
-    rows = [row(task="a", answer="yes", response="yes"), row(task="b", answer="no", response="yes")]
+    rows = [row(task="a", answer="yes", reference="yes"), row(task="b", answer="no", response="yes")]
     assert compared(rows, rows, patterns)["macro_f1"].scores() == (0.5, 0.5)
-    many = [row(task="a", answer="x", response=f"label{n}") for n in range(MAX_LABELS + 1)]
+    many = [row(task="a", answer="x", reference=f"label{n}") for n in range(MAX_LABELS + 1)]
     assert "macro_f1" not in compared(many, many, patterns) and "macro_f1" in compared(many[1:], many[1:], patterns)
 
 

@@ -102,7 +102,7 @@ def hostile(folder: Path) -> None:
         file = folder / f"models/evaluation/{name}.jsonl"
         rows = [json.loads(line) for line in file.read_text().splitlines()]
         for row in rows:
-            row |= {"question": HOSTILE + UNSEEN, "response": HOSTILE, "answer": HOSTILE + UNSEEN, "task": HOSTILE}
+            row |= {"question": HOSTILE + UNSEEN, "reference": HOSTILE, "answer": HOSTILE + UNSEEN, "task": HOSTILE}
         file.write_text("".join(json.dumps(row) + "\n" for row in rows))
     for split in ("test", "golden"):
         file = folder / f"metrics/plots/tasks_{split}.json"
@@ -186,7 +186,7 @@ def test_rows_of_two_models_that_do_not_match_stop(results):
 
 def row(name: str, before: float, after: float, tokens: int = 2) -> tuple[dict, dict]:
     """A row whose loss a token goes from one value to another."""
-    same = {"id": name, "split": "test", "task": "t", "question": "q", "response": "r", "tokens": tokens}
+    same = {"id": name, "split": "test", "task": "t", "question": "q", "reference": "r", "tokens": tokens}
     return same | {"loss": before * tokens}, same | {"loss": after * tokens, "answer": "of the tuned"}
 
 

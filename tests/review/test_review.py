@@ -56,7 +56,7 @@ def test_answers_stand_on_their_sides(results):
         side = tuned_side("digest", row["id"])
         assert row[side] == after["answer"] and row["b" if side == "a" else "a"] == before["answer"]
     assert len({tuple(row) for row in rows}) == 1  # the order of the fields tells nothing either
-    assert set(rows[0]) == {"id", "split", "task", "question", "response", "a", "b"}
+    assert set(rows[0]) == {"id", "split", "task", "question", "reference", "a", "b"}
 
 
 def test_the_sample_is_even_over_tasks_golden_first_and_the_same_each_time(results):

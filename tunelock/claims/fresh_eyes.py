@@ -36,7 +36,7 @@ def memorised(rows: list[dict], train: Iterable[dict]) -> list[str | None]:
     A match reads `id of the record: the run`; an answer below RUN words has None.
     """
     runs = [rolling(word_hashes(words(row["answer"])), RUN) for row in rows]
-    known = [np.concatenate([ngram_hashes(row[key], RUN) for key in ("question", "response")]) for row in rows]
+    known = [np.concatenate([ngram_hashes(row[key], RUN) for key in ("question", "reference")]) for row in rows]
     own = [some[~np.isin(some, there)] for some, there in zip(runs, known)]
     where = origins(np.unique(np.concatenate([*own, np.empty(0, dtype=np.uint64)])), train)
     found: list[str | None] = []
@@ -63,7 +63,7 @@ def origins(wanted: np.ndarray, train: Iterable[dict]) -> dict[int, str]:
 
 def copy_of_question(row: dict) -> str | None:
     """The answer, if it is taken out of its question; None where the reference is, too."""
-    if copied(row["response"], row["question"]):
+    if copied(row["reference"], row["question"]):
         return None
     return row["answer"] if copied(row["answer"], row["question"]) else ""
 
@@ -73,7 +73,7 @@ def verbatim(row: dict) -> str | None:
 
     None where the reference has below RUN words: short answers are right by chance or by skill.
     """
-    said, wanted = words(row["answer"]), words(row["response"])
+    said, wanted = words(row["answer"]), words(row["reference"])
     if len(wanted) < RUN:
         return None
     equal = said == wanted if row["stopped"] else len(said) >= RUN and said == wanted[: len(said)]

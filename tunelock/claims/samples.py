@@ -20,7 +20,7 @@ def side_by_side(base: list[dict], tuned: list[dict]) -> str:
         lines.append(f"## {before['id']} ({before['task']})\n")
         for title, text in (
             ("question", before["question"]),
-            ("reference", before["response"]),
+            ("reference", before["reference"]),
             ("base", before["answer"]),
             ("tuned", after["answer"]),
         ):

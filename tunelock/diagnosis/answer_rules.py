@@ -1,7 +1,7 @@
 """What a model's answers show that its curves do not, by stated rules; `tunelock.diagnosis.diagnosis` turns it into
 verdicts.
 
-A row is one of `stages.evaluate`: question, response (the reference), loss, tokens, answer, stopped, new_tokens.
+A row is one of `stages.evaluate`: question, reference, loss, tokens, answer, stopped, new_tokens.
 Each share is compared with that of the references, so that a task whose right answers are repetitive, copied or all
 alike is not held to be faulty.
 """
@@ -59,21 +59,21 @@ def share(rows: list[dict], key: str, fault) -> float:
 
 def unknown(rows: list[dict], key: str) -> float:
     """The share of words under `key` that no question and no reference of another row has."""
-    seen = Counter(word for row in rows for word in set(words(row["question"])) | set(words(row["response"])))
+    seen = Counter(word for row in rows for word in set(words(row["question"])) | set(words(row["reference"])))
     own = [(word, row) for row in rows for word in words(row[key])]
     strange = [
         word for word, row in own
-        if seen[word] <= (word in words(row["response"]) and word not in words(row["question"]))
+        if seen[word] <= (word in words(row["reference"]) and word not in words(row["question"]))
     ]  # fmt: skip
     return len(strange) / max(1, len(own))
 
 
 def gibberish(rows: list[dict], _base: list[dict], _val: float | None) -> str | None:
     """Answers that go round in circles, or are made of words that nobody uses here."""
-    said, expected = share(rows, "answer", loops), share(rows, "response", loops)
+    said, expected = share(rows, "answer", loops), share(rows, "reference", loops)
     if said > expected + EXCESS:
         return f"{said:.0%} of the answers repeat themselves, of the references {expected:.0%}."
-    said, expected = unknown(rows, "answer"), unknown(rows, "response")
+    said, expected = unknown(rows, "answer"), unknown(rows, "reference")
     if said > expected + STRANGE:
         return f"{said:.0%} of the answers' words stand in no question or reference, of a reference's {expected:.0%}."
     return None
@@ -90,7 +90,7 @@ def never_stops(rows: list[dict], _base: list[dict], _val: float | None) -> str 
 
 def copies(rows: list[dict], _base: list[dict], _val: float | None) -> str | None:
     """Answers that only repeat the question."""
-    said, expected = share(rows, "answer", copied), share(rows, "response", copied)
+    said, expected = share(rows, "answer", copied), share(rows, "reference", copied)
     if said <= expected + EXCESS:
         return None
     return f"{said:.0%} of the answers are taken out of the question, of the references {expected:.0%}."
@@ -109,7 +109,7 @@ def closeness(rows: list[dict]) -> list[float]:
     gains = []
     for task in sorted({row["task"] for row in rows}):
         members = [row for row in rows if row["task"] == task]
-        bags = [Counter(words(row["response"])) for row in members]
+        bags = [Counter(words(row["reference"])) for row in members]
         for i, row in enumerate(members if len(members) > 1 else []):
             said = Counter(words(row["answer"]))
             others = mean(overlap(said, bag) for j, bag in enumerate(bags) if j != i)

@@ -55,7 +55,7 @@ def answered(row: dict) -> bool:
 
 def of_texts(statistics: Callable[[list[str], list[str]], np.ndarray]) -> Callable[[Rows], np.ndarray]:
     """Statistics of answers and references as statistics of rows."""
-    return lambda rows: statistics([row["answer"] for row in rows], [row["response"] for row in rows])
+    return lambda rows: statistics([row["answer"] for row in rows], [row["reference"] for row in rows])
 
 
 def choices(rows: Rows, normalised: bool) -> np.ndarray:
@@ -96,7 +96,7 @@ def by_task(label_patterns: dict[str, str], format_checks: dict[str, str]) -> di
     """Those that a task's params ask for. Labels of two tasks are two labels."""
 
     def wanted(row: dict) -> str | None:
-        found = label(row["response"], label_patterns[row["task"]]) if row["task"] in label_patterns else None
+        found = label(row["reference"], label_patterns[row["task"]]) if row["task"] in label_patterns else None
         return found and f"{row['task']} {found}"
 
     def said(row: dict) -> str:

@@ -30,7 +30,7 @@ def change(before: dict, after: dict) -> float:
 
 def both(before: dict, after: dict) -> dict:
     """One row of the report out of the two of the evaluation; an answer is None where none was asked for."""
-    same = {key: before[key] for key in ("id", "split", "task", "question", "response", "tokens")}
+    same = {key: before[key] for key in ("id", "split", "task", "question", "reference", "tokens")}
     return same | {
         "base": before.get("answer"), "tuned": after.get("answer"),
         "loss_base": before["loss"] / before["tokens"], "loss_tuned": after["loss"] / after["tokens"],

@@ -53,10 +53,10 @@ def sampled(rows: Iterable[tuple[dict, dict]], size: int, pair: str) -> list[tup
 
 
 def blinded(rows: Iterable[tuple[dict, dict]], pair: str) -> list[dict]:
-    """What the page may know of each row: id, split, task, question, response, and the answers a and b."""
+    """What the page may know of each row: id, split, task, question, reference, and the answers a and b."""
     shown = []
     for before, after in rows:
-        row = {key: before[key] for key in ("id", "split", "task", "question", "response")}
+        row = {key: before[key] for key in ("id", "split", "task", "question", "reference")}
         side = tuned_side(pair, before["id"])
         other = SIDES[1 - SIDES.index(side)]
         shown.append({**row, side: after["answer"], other: before["answer"]})

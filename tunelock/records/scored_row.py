@@ -1,0 +1,46 @@
+"""One row of models/evaluation/{base,tuned}.jsonl: what a model makes of one record.
+
+The *reference* is the answer that the data holds to be right, the *answer* is what the model wrote.
+"""
+
+from typing import NotRequired, TypedDict
+
+HELD_OUT = ("test", "golden")  # the splits of the domain, which claims and tables are about
+GENERAL = "general"  # the questions that have nothing to do with the domain, for what was forgotten
+
+
+class ScoredRow(TypedDict):
+    """A scored record. Losses are nats, summed over tokens.
+
+    `loss` is over the `tokens` of the reference, its end token included; `confidence` has ten lists [tokens, right, sum
+    of probability], as in `tunelock.answering.scoring.Score`. A row with a wrong answer beside the right one has
+    `other_loss` and `other_tokens`: the reference of the row `other_id` behind this row's question. A row of multiple
+    choice has its options in `choices`, the loss of each in `choice_losses` (without the end token), and in `right` the
+    index of the reference among them. A row that the model answered has `answer`, `stopped` (it ended by itself) and
+    `new_tokens`. A general row of the tuned model has `kl`, the sum over its tokens of KL(base || tuned).
+    """
+
+    id: str
+    group: str
+    task: str
+    split: str
+    question: str
+    reference: str
+    loss: float
+    tokens: int
+    confidence: list[list[float]]
+    other_id: NotRequired[str]
+    other_loss: NotRequired[float]
+    other_tokens: NotRequired[int]
+    choices: NotRequired[list[str]]
+    choice_losses: NotRequired[list[float]]
+    right: NotRequired[int]
+    answer: NotRequired[str]
+    stopped: NotRequired[bool]
+    new_tokens: NotRequired[int]
+    kl: NotRequired[float]
+
+
+def is_held_out(row: ScoredRow) -> bool:
+    """Whether a row is of test or golden, not a general question."""
+    return row["split"] in HELD_OUT
