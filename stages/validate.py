@@ -9,12 +9,12 @@ from tunelock.run.errors import Stop
 from tunelock.run.files import write_text
 from tunelock.run.params import load_yaml
 from tunelock.run.stage import stage
-from tunelock.schema.params_schema import problems
+from tunelock.schema.params_problems import find_problems
 
 
 @stage("validate")
 def main(_params, _fingerprint) -> str:
-    found = problems(load_yaml("params.yaml"))
+    found = find_problems(load_yaml("params.yaml"))
     if found:
         raise Stop(f"params.yaml has {len(found)} problem(s):\n" + "\n".join(f"  {problem}" for problem in found))
     write_text("data/params.ok", "params.yaml follows its schema\n")

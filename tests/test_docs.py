@@ -13,7 +13,7 @@ from ruamel.yaml import YAML
 from tunelock.report.result_table import table, with_table
 from tunelock.run.files import read_json
 from tunelock.run.params import load_yaml
-from tunelock.schema.params_schema import problems
+from tunelock.schema.params_problems import find_problems
 
 ROOT = Path(__file__).parent.parent
 STAGES = load_yaml(ROOT / "dvc.yaml")["stages"]
@@ -106,7 +106,7 @@ def test_the_params_for_own_data_in_the_readme_are_fine(readme):
     (shown,) = re.findall(r"^```yaml\n(.*?)^```", readme, re.MULTILINE | re.DOTALL)
     changes = YAML(typ="safe").load(shown)
     assert {"sources", "golden_ratio"} <= changes.keys()
-    assert problems(load_yaml(ROOT / "params.yaml") | changes) == []
+    assert find_problems(load_yaml(ROOT / "params.yaml") | changes) == []
 
 
 def test_every_module_that_the_readme_runs_exists(readme):

@@ -19,7 +19,7 @@ ONLOOKERS = ("watching",)  # write to no out (test_onlookers.py), so no stage de
 # The floors, from the ground up: a room may import those that its line names, and no other.
 FLOORS = {
     "run": (),
-    "schema": (),
+    "schema": ("run",),
     "records": (),
     "metrics": ("records",),
     "diagnosis": (),

@@ -11,7 +11,7 @@ from tests.conftest import ROOT
 from tunelock.diagnosis.diagnosis import DIAGNOSIS_PARAMS, REMEDIES, as_metrics, as_text, diagnose, remedies
 from tunelock.run.files import json_line
 from tunelock.run.params import load_yaml
-from tunelock.schema.params_schema import problems
+from tunelock.schema.params_problems import find_problems
 
 PARAMS = load_yaml(ROOT / "params.yaml")
 SETTINGS = {key: PARAMS[key] for key in DIAGNOSIS_PARAMS}
@@ -285,7 +285,7 @@ def test_mismatch_is_a_loss_that_validation_did_not_have():
 )  # fmt: skip
 def test_every_remedy_is_a_command_whose_change_passes_the_schema(name, changed):
     params = PARAMS | changed
-    assert problems(params) == []
+    assert find_problems(params) == []
     commands = remedies(name, params, epochs=0.3125)
     assert commands and len(set(commands)) == len(commands)
     for command in commands:
@@ -297,7 +297,7 @@ def test_every_remedy_is_a_command_whose_change_passes_the_schema(name, changed)
         key, _, value = words[4].partition("=")
         value = None if value == "null" else json.loads(value)
         assert params[key] != value
-        assert problems(params | {key: value}) == []
+        assert find_problems(params | {key: value}) == []
 
 
 def test_as_metrics_is_flat_and_stable():

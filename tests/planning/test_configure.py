@@ -18,7 +18,7 @@ from tunelock.planning.yaml_edit import edited, parsed, yaml_text
 from tunelock.run.errors import Stop
 from tunelock.run.hashing import sha256_path
 from tunelock.run.params import load_yaml
-from tunelock.schema.params_schema import problems
+from tunelock.schema.params_problems import find_problems
 
 ROOT = Path(__file__).parents[2]
 SHIPPED = (ROOT / "params.yaml").read_text(encoding="utf-8")
@@ -96,7 +96,7 @@ def test_every_family_method_and_preset_passes_the_schema(name, method, preset):
     family = FAMILIES[name]
     written = {**VALUES, "model_name_or_path": family.hub_id, "model_revision": family.revision}
     written |= preset_params(preset, method, family.parameters, family.architecture.layers, family.context)
-    assert problems(written) == []
+    assert find_problems(written) == []
     assert written.keys() == VALUES.keys()
 
 

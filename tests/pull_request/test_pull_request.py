@@ -20,7 +20,7 @@ from tunelock.pull_request.thresholds import Line, check, outcome
 from tunelock.run.errors import Stop
 from tunelock.run.params import load_yaml
 from tunelock.run.revisions import commit_of
-from tunelock.schema.params_schema import problems
+from tunelock.schema.params_problems import find_problems
 
 HOSTILE = "a|b `c` <script>x</script> @everyone #1 [d](http://e.org) \\| \u202egnp"
 DVC_YAML = """
@@ -299,7 +299,7 @@ METRICS = {
 )
 def test_a_rule_is_checked_as_it_is_written(metric, rule, result):
     assert check({metric: rule}, METRICS, {})[0].result == result
-    assert problems(load_yaml(ROOT / "params.yaml") | {"gate": {metric: rule}}) == []
+    assert find_problems(load_yaml(ROOT / "params.yaml") | {"gate": {metric: rule}}) == []
 
 
 def test_a_rule_or_a_name_that_is_none_is_told():
@@ -308,7 +308,7 @@ def test_a_rule_or_a_name_that_is_none_is_told():
     with pytest.raises(Stop, match=r"is in two files; write one of claims\.x, evaluate\.x"):
         check({"x": "> 1"}, {f"metrics/{name}.json": {"x": {"new": 1}} for name in ("claims", "evaluate")}, {})
     wrong = {"gate": {"Bad name": "<= main", "retention": "about 1", "x": "<= main + 1"}}
-    assert len(problems(load_yaml(ROOT / "params.yaml") | wrong)) == 3
+    assert len(find_problems(load_yaml(ROOT / "params.yaml") | wrong)) == 3
 
 
 def test_a_failure_is_decided_whatever_else_is_not():

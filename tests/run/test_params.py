@@ -8,7 +8,8 @@ import pytest
 from stages import validate
 from tunelock.run.errors import Stop
 from tunelock.run.params import Params, declared, load_yaml, stage_entry
-from tunelock.schema.params_schema import Schema, problems
+from tunelock.schema.params_problems import find_problems
+from tunelock.schema.params_schema import Schema
 
 SHIPPED = (Path(__file__).parents[2] / "params.yaml").read_text(encoding="utf-8")
 TOKEN = "hf_" + "aB3" * 11
@@ -34,7 +35,7 @@ def params_file(tmp_path, monkeypatch):
 
 @pytest.fixture
 def problems_of(params_file):
-    return lambda **changes: problems(load_yaml(params_file(**changes)))
+    return lambda **changes: find_problems(load_yaml(params_file(**changes)))
 
 
 def test_shipped_params_are_fine_and_hold_every_key_of_the_schema(problems_of):

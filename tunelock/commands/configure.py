@@ -23,7 +23,8 @@ from tunelock.run.files import read_json, write_text
 from tunelock.run.hashing import sha256_path
 from tunelock.run.params import load_yaml
 from tunelock.run.stage import plain_errors
-from tunelock.schema.params_schema import Schema, problems
+from tunelock.schema.params_problems import find_problems
+from tunelock.schema.params_schema import Schema
 
 FILE = "params.yaml"
 METHODS = typing.get_args(Schema.model_fields["method"].annotation)
@@ -139,7 +140,7 @@ def configure(model: str, revision: str | None, size: float | None, method: str 
     text = Path(FILE).read_text(encoding="utf-8")
     found = named(model, revision, size)
     new = edited(text, wanted(found, method or old["method"], preset, old))
-    wrong = problems(parsed(new))
+    wrong = find_problems(parsed(new))
     if wrong:
         raise Stop(f"nothing is written, for {FILE} would have {len(wrong)} problem(s):\n  " + "\n  ".join(wrong))
     if not dry_run:

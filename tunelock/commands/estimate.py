@@ -22,7 +22,7 @@ from tunelock.run.errors import Stop
 from tunelock.run.files import read_json, read_jsonl
 from tunelock.run.params import load_yaml
 from tunelock.run.stage import plain_errors
-from tunelock.schema.params_schema import problems
+from tunelock.schema.params_problems import find_problems
 from tunelock.watching.shortage import available
 
 SAMPLE = 2000  # rows that are rendered to learn how long they are
@@ -94,7 +94,7 @@ def given_settings(changes: list[str]) -> SimpleNamespace:
     for change in changes:
         key, _, value = change.partition("=")
         values[key] = YAML(typ="safe", pure=True).load(value)
-    wrong = problems(values)
+    wrong = find_problems(values)
     if wrong:
         raise Stop(" ".join(wrong))
     return SimpleNamespace(**values)

@@ -1,4 +1,4 @@
-"""Named rules about params that are each fine by themselves: a rule stands beside the fields or the method it is about."""
+"""Named rules about params that are each fine alone: a rule stands beside the fields or the method it is about."""
 
 from collections.abc import Callable, Iterable, Mapping
 from types import ModuleType

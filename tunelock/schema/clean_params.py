@@ -1,0 +1,27 @@
+"""Clean: what is fit to train on."""
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from tunelock.run.rules import Values, rule
+from tunelock.schema.field_types import Count, Jaccard, Limit, StrictFields
+
+
+class CleanParams(StrictFields):
+    """The keys below the banner `clean`."""
+
+    repair_text: bool
+    min_response_chars: Count
+    max_response_chars: Count
+    max_record_tokens: Limit
+    languages: Annotated[list[Annotated[str, Field(pattern=r"^[a-z]{2}$")]], Field(min_length=1)] | None
+    alignment_rules: list[Literal["echo", "refusal", "too_short_for_question", "wrong_script"]]
+    pii: dict[Literal["email", "phone", "card", "iban", "ip", "secret"], Literal["mask", "drop", "flag", "off"]]
+    near_duplicate_threshold: Jaccard | None
+    conflicting_answers: Literal["set_aside", "keep"]
+
+
+@rule("min_response_chars: is above max_response_chars, so no row could pass; lower it.")
+def no_answer_can_be_long_enough(values: Values) -> bool:
+    return values["min_response_chars"] > values["max_response_chars"]

@@ -1,0 +1,80 @@
+"""Sources: where the rows come from. An entry under `sources`, or `general_source`, is a `SourceSchema`."""
+
+from typing import Annotated, Any, Literal
+
+from pydantic import Field
+
+from tunelock.run.rules import Values, rule
+from tunelock.schema.field_types import Count, Name, Revision, Share, StrictFields, Text, Weight
+
+
+class SourceSchema(StrictFields):
+    """One source; the keys that are left out have the defaults of `tunelock.reading.reading.Source`."""
+
+    path: Text
+    revision: Revision | None = None
+    format: Literal["chatml", "sharegpt", "alpaca", "instruction", "completion", "qa", "text"] | None = None
+    columns: dict[Literal["instruction", "context", "response", "system", "text"], Text] | None = None
+    task: Text | None = None
+    group: Text | None = None
+    licence: Text | None = None
+    encoding: Text | None = None
+    delimiter: Annotated[str, Field(min_length=1, max_length=1)] | None = None
+    chunk_chars: Count = 1200
+    role: Literal["main", "replay"] = "main"
+    weight: Weight = 1.0
+
+
+class SourcesParams(StrictFields):
+    """The keys below the banner `sources`."""
+
+    sources: Annotated[dict[Name, SourceSchema], Field(min_length=1)]
+    max_set_aside_share: Share
+
+
+def has_replay_source(values: Values) -> bool:
+    """Whether a source has the role `replay`."""
+    return "replay" in _read_roles(values)
+
+
+def _read_roles(values: Values) -> set[str]:
+    return {source.get("role", "main") for source in values["sources"].values()}
+
+
+@rule("sources: every source has `role: replay`; what is to be learnt needs `role: main`.")
+def no_source_is_to_be_learnt(values: Values) -> bool:
+    return "main" not in _read_roles(values)
+
+
+def find_wrong_sources(values: Values) -> list[str]:
+    """Sources that come from elsewhere without the hash that says what must come, or are described twice."""
+    entries = {f"sources.{name}": source for name, source in values.get("sources", {}).items()}
+    if "general_source" in values:
+        entries["general_source"] = values["general_source"]
+    found = []
+    for place, source in entries.items():
+        found += _find_missing_pins(place, source) + _find_wrong_columns(place, source)
+    return found
+
+
+PINS = {"http://": (64, "sha256"), "https://": (64, "sha256"), "wheel:": (64, "sha256"), "hf://": (40, "commit")}
+
+
+def _find_missing_pins(place: str, source: dict[str, Any]) -> list[str]:
+    found = []
+    for scheme, (digits, what) in PINS.items():
+        if source["path"].startswith(scheme) and len(source.get("revision") or "") != digits:
+            found.append(f"{place}.revision: is to be the {what} ({digits} hex digits) of {scheme}…; put it here.")
+    return found
+
+
+def _find_wrong_columns(place: str, source: dict[str, Any]) -> list[str]:
+    columns = source.get("columns")
+    if not columns:
+        return []
+    found = []
+    if "text" not in columns and not {"instruction", "response"} <= columns.keys():
+        found.append(f"{place}.columns: is to have instruction and response, or text; add what is missing.")
+    if source.get("format"):
+        found.append(f"{place}.columns: with `format` there is nothing to map; keep one of the two.")
+    return found
