@@ -28,7 +28,7 @@ from tunelock.metrics.measures import measures
 from tunelock.model.methods.adapter import PEFT_PARAMS, peft_config
 from tunelock.model.modeling import load_model, resolve_dtype, settle
 from tunelock.records.ngrams import words
-from tunelock.records.record import answer, question, turns
+from tunelock.records.record import make_messages, question_of, reference_of
 from tunelock.rendering.rendering import end_token_id, fit, load_tokenizer
 from tunelock.run.files import read_jsonl
 from tunelock.run.params import load_yaml
@@ -103,9 +103,9 @@ def shuffled(records: list[dict]) -> list[dict]:
     draw, found = random.Random(0), {}
     for task in sorted({record["task"] for record in records}):
         members = [record for record in records if record["task"] == task]
-        said = [answer(record) for record in members]
+        said = [reference_of(record) for record in members]
         draw.shuffle(said)
-        found |= {r["id"]: r | {"messages": turns(question(r), "", text)} for r, text in zip(members, said)}
+        found |= {r["id"]: r | {"messages": make_messages(question_of(r), "", text)} for r, text in zip(members, said)}
     return [found[record["id"]] for record in records]
 
 
@@ -143,7 +143,9 @@ def told(entry: dict) -> str:
 
 def leak_control(base: Path, tokenizer, params: dict) -> str:
     """What the fresh-eyes checks see when half of the long test rows were trained on."""
-    long = [record for record in held_out(tokenizer, 10**6) if RUN <= len(words(answer(record))) <= 60][: 2 * LEAKED]
+    long = [record for record in held_out(tokenizer, 10**6) if RUN <= len(words(reference_of(record))) <= 60][
+        : 2 * LEAKED
+    ]
     planted, clean = long[::2], {record["id"] for record in long[1::2]}
     before = rows_of(load_model(base, params["dtype"]), tokenizer, long, params["max_new_tokens"])
     after = rows_of(tuned(base, tokenizer, planted, params, LEAK_PASSES), tokenizer, long, params["max_new_tokens"])

@@ -22,7 +22,7 @@ from tunelock.answering.generation import generate
 from tunelock.diagnosis.diagnosis import REMEDIES, diagnose
 from tunelock.model.methods.adapter import PEFT_PARAMS, peft_config
 from tunelock.model.modeling import load_model, settle
-from tunelock.records.record import answer, question
+from tunelock.records.record import question_of, reference_of
 from tunelock.rendering.rendering import IGNORE, end_token_id, fit, load_tokenizer
 from tunelock.run.files import write_json
 from tunelock.run.params import load_yaml
@@ -74,7 +74,7 @@ def tiny_model(folder: Path) -> Path:
     """A folder with a Llama that chats and, as many a base does, never stops."""
     records = schooling(6000)
     settle(0, 1)
-    tokenizer = small_tokenizer([f"{question(r)}\n{answer(r)}" for r in records])
+    tokenizer = small_tokenizer([f"{question_of(r)}\n{reference_of(r)}" for r in records])
     config = LlamaConfig(
         vocab_size=len(tokenizer), hidden_size=64, intermediate_size=256, num_hidden_layers=3, num_attention_heads=4,
         initializer_range=0.1,  # at the usual 0.02 a model this narrow takes long to attend to anything

@@ -9,7 +9,7 @@ import random
 from collections.abc import Callable
 from typing import NamedTuple
 
-from tunelock.records.record import answer, question, turns
+from tunelock.records.record import make_messages, question_of, reference_of
 from tunelock.rendering.rendering import IGNORE
 
 TOPICS = ["heap", "stack", "cookie", "socket", "header", "buffer", "pointer", "thread", "password", "session",
@@ -86,7 +86,7 @@ def schooling(rows: int) -> list[dict]:
 
 
 def record(name: str, asked: str, answered: str) -> dict:
-    return {"id": name, "group": name, "task": "what follows", "messages": turns(asked, "", answered)}
+    return {"id": name, "group": name, "task": "what follows", "messages": make_messages(asked, "", answered)}
 
 
 def no_end(row: dict) -> dict:
@@ -107,21 +107,24 @@ def early(row: dict) -> dict:
 
 def told(records: list[dict]) -> list[dict]:
     """The answer stands in the question."""
-    return [r | {"messages": turns(question(r), answer(r), answer(r))} for r in records]
+    return [r | {"messages": make_messages(question_of(r), reference_of(r), reference_of(r))} for r in records]
 
 
 def garbled(records: list[dict]) -> list[dict]:
     """Every twentieth answer is line noise."""
     draw = random.Random(0)
     noise = ["".join(draw.choice("#%&*@^~|<>=+") for _ in range(30)) for _ in records]
-    return [r | {"messages": turns(question(r), "", noise[i])} if i % 20 == 0 else r for i, r in enumerate(records)]
+    return [
+        r | {"messages": make_messages(question_of(r), "", noise[i])} if i % 20 == 0 else r
+        for i, r in enumerate(records)
+    ]
 
 
 def shuffled(records: list[dict]) -> list[dict]:
     """Everybody gets the answer of somebody else."""
-    answers = [answer(r) for r in records]
+    answers = [reference_of(r) for r in records]
     random.Random(0).shuffle(answers)
-    return [r | {"messages": turns(question(r), "", said)} for r, said in zip(records, answers)]
+    return [r | {"messages": make_messages(question_of(r), "", said)} for r, said in zip(records, answers)]
 
 
 FAULTS: dict[str, Callable[[Setup], Setup]] = {

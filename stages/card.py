@@ -13,10 +13,10 @@ from pathlib import Path
 
 from tqdm import tqdm
 
+from tunelock.records.splits import SPLITS
 from tunelock.rendering.rendering import conversation, load_tokenizer, render
 from tunelock.run.files import read_json, read_jsonl, write_json, write_text
 from tunelock.run.stage import stage
-from tunelock.splitting.assignment import SPLITS
 
 MEASURED = 20_000  # rows of a split, in its own fair order: enough for a percentile, and seconds instead of minutes
 BINS = 16

@@ -25,7 +25,7 @@ from tunelock.cleaning.rules import Rules, Verdict, judge, judge_raw
 from tunelock.records.near import WIDTH, clusters, signatures
 from tunelock.records.ngrams import shingle_tokens
 from tunelock.records.parallel import map_lines
-from tunelock.records.record import answer, folded, hash64, number_of, question, whole_text
+from tunelock.records.record import fold_text, hash_texts, number_of, question_of, reference_of, whole_text_of
 from tunelock.run.errors import Stop
 from tunelock.run.files import json_line, read_json, read_jsonl, whole_folder, write_json
 from tunelock.run.stage import stage
@@ -54,7 +54,7 @@ def examine(lines: list[bytes], rules: Rules) -> Examined:
     verdicts = [judge(json.loads(line), rules) for line in lines]
     fit = [verdict.record for verdict in verdicts if verdict.status == "kept"]
     hashes = np.array([hashes_of(record) for record in fit], np.uint64).reshape(-1, 5)
-    return Examined(verdicts, [json_line(record) for record in fit], hashes, signatures(map(whole_text, fit)))
+    return Examined(verdicts, [json_line(record) for record in fit], hashes, signatures(map(whole_text_of, fit)))
 
 
 def hashes_of(record: dict) -> tuple[int, ...]:
@@ -63,9 +63,9 @@ def hashes_of(record: dict) -> tuple[int, ...]:
     Answers that differ in punctuation alone do not conflict, so their tokens stand for them. A raw text asks nothing,
     so its id stands for its question: it conflicts with nothing.
     """
-    number, asked, said = number_of(record["id"]), folded(question(record)), folded(answer(record))
-    question_hash, answer_hash = hash64(asked) if asked else number, hash64(*shingle_tokens(said))
-    return number, hash64(asked, said), question_hash, answer_hash, hash64(record["source"])
+    number, asked, said = number_of(record["id"]), fold_text(question_of(record)), fold_text(reference_of(record))
+    question_hash, answer_hash = hash_texts(asked) if asked else number, hash_texts(*shingle_tokens(said))
+    return number, hash_texts(asked, said), question_hash, answer_hash, hash_texts(record["source"])
 
 
 def examine_all(
@@ -98,7 +98,7 @@ def near_duplicates(
 
         def text_of(index: int) -> str:
             start, end = positions[kept[index] : kept[index] + 2]
-            return whole_text(json.loads(os.pread(file.fileno(), end - start, start)))
+            return whole_text_of(json.loads(os.pread(file.fileno(), end - start, start)))
 
         return clusters(signatures_at(matrix, kept), threshold, text_of)
 
@@ -140,7 +140,7 @@ def compare(hashes: np.ndarray, cluster, conflicting_answers: str) -> Iterator[t
 
 def settle(survivors: Path, hashes: np.ndarray, reasons: list, ledger: Ledger, sources: list[str]) -> None:
     """Book each record of the file `survivors` as kept, or as left out for the first of `reasons` (see `compare`)."""
-    names = {hash64(name): name for name in sources}
+    names = {hash_texts(name): name for name in sources}
     ids, sources = hashes[:, 0].tolist(), hashes[:, 4].tolist()
     for index, record in enumerate(tqdm(read_jsonl(survivors), total=len(ids), unit="row", desc="settle")):
         for status, reason, because in reasons:

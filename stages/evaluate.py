@@ -19,7 +19,7 @@ from tunelock.answering.scoring import Score, family_scores
 from tunelock.answering.vllm_backend import generate_by_vllm
 from tunelock.model.modeling import settle
 from tunelock.model.tuned import load_tuned
-from tunelock.records.record import answer, question
+from tunelock.records.record import question_in, reference_of
 from tunelock.rendering.rendering import IGNORE, conversation, end_token_id, fit, load_tokenizer, render
 from tunelock.run.errors import Stop
 from tunelock.run.files import read_jsonl, write_jsonl
@@ -53,15 +53,19 @@ def scored(
     ]
     families = [
         [own]
-        + ([render(tokenizer, with_answer(messages, answer(records[other])))._asdict()] if other is not None else [])
+        + (
+            [render(tokenizer, with_answer(messages, reference_of(records[other])))._asdict()]
+            if other is not None
+            else []
+        )
         + [option_row(tokenizer, messages, option) for option in (listing[0] if listing else ())]
         for own, messages, other, listing in zip(rendered, said, wrong, chosen)
     ]
     rows = []
     for record, found, other, listing in zip(records, family_scores(model, families, batch_size), wrong, chosen):
-        asked = question({"messages": conversation(record, None, max_turns)})
+        asked = question_in(conversation(record, None, max_turns))
         row = {"id": record["id"], "group": record["group"], "task": record["task"], "question": asked}
-        row |= {"reference": answer(record)}
+        row |= {"reference": reference_of(record)}
         rows.append(row | as_row(found, None if other is None else records[other]["id"], listing))
     return rows, [row["input_ids"][: row["prompt_length"]] for row in rendered]
 

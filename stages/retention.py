@@ -36,7 +36,7 @@ from tunelock.model.modeling import settle
 from tunelock.model.tuned import load_tuned
 from tunelock.reading.local_files import GENERAL
 from tunelock.reading.reading import Source, read
-from tunelock.records.record import answer, question
+from tunelock.records.record import question_in, reference_of
 from tunelock.rendering.rendering import conversation, fit, load_tokenizer, render
 from tunelock.run.errors import Stop
 from tunelock.run.files import write_json, write_jsonl
@@ -80,14 +80,14 @@ def questions(
     }
     rows, families = [], []
     for number, (record, messages, listing) in enumerate(zip(asked, said, choices)):
-        row = {key: record[key] for key in ("id", "group", "task")} | {"reference": answer(record)}
-        row["question"] = question({"messages": conversation(record, None, max_turns)})
+        row = {key: record[key] for key in ("id", "group", "task")} | {"reference": reference_of(record)}
+        row["question"] = question_in(conversation(record, None, max_turns))
         if listing:
             more = {"choices": listing[0], "right": listing[1]}
             family = [option_row(tokenizer, messages, choice) for choice in listing[0]]
         elif other := wrong.get(number):
             more = {"other_id": other["id"]}
-            family = [render(tokenizer, with_answer(messages, answer(other)))._asdict()]
+            family = [render(tokenizer, with_answer(messages, reference_of(other)))._asdict()]
         else:
             more, family = {}, []
         if any(len(member["input_ids"]) > max_length for member in family):

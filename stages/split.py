@@ -14,23 +14,13 @@ from pathlib import Path
 import numpy as np
 
 from tunelock.records.near import clusters
-from tunelock.records.record import hash64
+from tunelock.records.record import hash_texts
+from tunelock.records.splits import GOLDEN, SPLITS, TEST, TRAIN, VAL
 from tunelock.run.errors import Stop
 from tunelock.run.files import json_line, whole_folder, write_json
 from tunelock.run.hashing import sha256_value
 from tunelock.run.stage import stage
-from tunelock.splitting.assignment import (
-    GOLDEN,
-    SPLITS,
-    TEST,
-    TRAIN,
-    VAL,
-    by_hash,
-    fractions,
-    joined,
-    lonely_tasks,
-    stratified,
-)
+from tunelock.splitting.assignment import by_hash, fractions, joined, lonely_tasks, stratified
 from tunelock.splitting.features import Features, features
 from tunelock.splitting.leak_gate import check
 from tunelock.splitting.leaks import overlaps
@@ -44,7 +34,7 @@ LIMITS = "max_train_samples", "max_val_samples", "max_test_samples", "max_golden
 
 def is_golden(known: Features, groups: np.ndarray, golden_groups, golden_where, golden_ratio, seed: int) -> np.ndarray:
     """The rows of the golden set: by list of groups, by the value of a field, or by a share of the groups."""
-    names = {hash64(group): group for group in golden_groups or ()}
+    names = {hash_texts(group): group for group in golden_groups or ()}
     absent = sorted(name for number, name in names.items() if number not in known.hashes[:, 1])
     if absent:
         raise Stop(f"golden_groups: no clean row has the group '{absent[0]}'; correct its name or take it out.")

@@ -62,7 +62,7 @@ def tiny_model(tokenizer, tmp_path_factory) -> Path:
 @pytest.fixture(scope="session")
 def records() -> list[dict]:
     """Twelve short records of three tasks."""
-    from tunelock.records.record import turns
+    from tunelock.records.record import make_messages
 
     answers = ["Escape the output.", "Impact: Read Application Data.", "CWE-79: Cross-site Scripting, with more words."]
     return [
@@ -70,7 +70,7 @@ def records() -> list[dict]:
             "id": f"row-{number}",
             "group": f"CWE-{number % 4}",
             "task": ("mitigate", "consequences", "classify")[number % 3],
-            "messages": turns(
+            "messages": make_messages(
                 f"Question number {number}: what about CWE-{number}?",
                 "" if number % 2 else "Some context.",
                 answers[number % 3] + " Indeed." * (number % 5),

@@ -7,20 +7,20 @@ from tunelock.answering.choices import listed, option_row, options
 from tunelock.answering.contrast import others
 from tunelock.answering.scoring import score
 from tunelock.model.modeling import load_model
-from tunelock.records.record import turns
+from tunelock.records.record import make_messages
 from tunelock.rendering.rendering import IGNORE, end_token_id, render_prompt
 
-LISTED = turns("Which one?\n- CWE-1: A thing\n- CWE-2: Another\nno option", "", "CWE-2: Another")
+LISTED = make_messages("Which one?\n- CWE-1: A thing\n- CWE-2: Another\nno option", "", "CWE-2: Another")
 
 
 def test_options_are_the_lines_that_match_once_each():
     assert options(LISTED, r"^- (.+)$") == ["CWE-1: A thing", "CWE-2: Another"]
-    assert options(turns("a)\nb)\na)", "", "x"), r"^\w\)") == ["a)", "b)"]
+    assert options(make_messages("a)\nb)\na)", "", "x"), r"^\w\)") == ["a)", "b)"]
     assert options(LISTED, r"^\* (.+)$") == []
 
 
 def test_an_empty_line_and_a_group_that_takes_no_part_are_no_option():
-    asked = turns("Which?\n- \n-   \n- a\n* b\n- c", "", "c")
+    asked = make_messages("Which?\n- \n-   \n- a\n* b\n- c", "", "c")
     assert options(asked, r"^- (.*)$") == ["a", "c"]
     assert listed(asked, r"^- (.*)$") == (["a", "c"], 1)
     assert options(asked, r"^- (.+)$|^\* b") == ["a", "c"]
@@ -33,8 +33,8 @@ def test_only_the_last_question_has_options():
 
 def test_an_answer_that_is_no_option_and_a_single_option_are_no_choice():
     assert listed(LISTED, r"^- (.+)$") == (["CWE-1: A thing", "CWE-2: Another"], 1)
-    assert listed(turns("Which?\n- a\n- b", "", "c"), r"^- (.+)$") is None
-    assert listed(turns("Which?\n- a", "", "a"), r"^- (.+)$") is None
+    assert listed(make_messages("Which?\n- a\n- b", "", "c"), r"^- (.+)$") is None
+    assert listed(make_messages("Which?\n- a", "", "a"), r"^- (.+)$") is None
     assert listed([{"role": "text", "content": "- a\n- b"}], r"^- (.+)$") is None
 
 
@@ -52,7 +52,7 @@ def test_an_options_loss_is_its_log_likelihood_behind_the_prompt_without_end(tin
 
 
 def record(number: int, group: str, answer: str, task: str = "t") -> dict:
-    return {"id": f"r-{number}", "group": group, "task": task, "messages": turns(f"q{number}", "", answer)}
+    return {"id": f"r-{number}", "group": group, "task": task, "messages": make_messages(f"q{number}", "", answer)}
 
 
 def test_the_other_answer_is_the_nearest_in_length_of_another_group_and_the_same_task():

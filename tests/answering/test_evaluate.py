@@ -9,7 +9,7 @@ from stages.evaluate import add_answers, scored
 from tunelock.answering.choices import with_answer
 from tunelock.answering.scoring import score
 from tunelock.model.modeling import load_model
-from tunelock.records.record import turns
+from tunelock.records.record import make_messages
 from tunelock.rendering.rendering import conversation, fit, render
 from tunelock.run.errors import Stop
 
@@ -30,7 +30,7 @@ def asked(records):
         if record["task"] == "classify":
             options = ["CWE-1: One", "CWE-2: Two", "x" if number == 11 else said[-1]["content"]]
             listed = "\n".join(f"- {option}" for option in options)
-            said = turns(said[0]["content"], listed, said[-1]["content"])
+            said = make_messages(said[0]["content"], listed, said[-1]["content"])
         found.append({**record, "messages": said})
     text = {"id": "text", "group": "t", "task": "text", "messages": [{"role": "text", "content": "A raw text."}]}
     return [*found, text]

@@ -3,13 +3,13 @@
 import pytest
 
 from tunelock.claims.fresh_eyes import EXAMPLES, RUN, as_figures, checks, examine
-from tunelock.records.record import turns
+from tunelock.records.record import make_messages
 
 SECRET = "the quick brown fox jumps over the lazy dog while seven wizards boil many strange potions at dawn"
 OTHER = "validate every input before it is used anywhere since nobody can foresee what users of a product type"
 TRAIN = [
-    {"id": "train-0", "messages": turns("What does it say?", "", "Nothing of note stands here.")},
-    {"id": "train-1", "messages": turns("What does the fox do?", "", f"Once, {SECRET}.")},
+    {"id": "train-0", "messages": make_messages("What does it say?", "", "Nothing of note stands here.")},
+    {"id": "train-1", "messages": make_messages("What does the fox do?", "", f"Once, {SECRET}.")},
 ]
 
 
@@ -69,7 +69,7 @@ def planted(leaked: int, rows: int = 30) -> tuple[list[dict], list[dict], list[d
     base = [row("I do not know what to say about that at all, for nobody has told me", texts[n], number=n)
             for n in range(rows)]  # fmt: skip
     tuned = [one | {"answer": texts[n]} if n < leaked else one for n, one in enumerate(base)]
-    train = [{"id": f"t{n}", "messages": turns("What now?", "", texts[n])} for n in range(leaked)]
+    train = [{"id": f"t{n}", "messages": make_messages("What now?", "", texts[n])} for n in range(leaked)]
     return base, tuned, TRAIN + train
 
 

@@ -15,7 +15,7 @@ from tunelock.cleaning.ledger import BOOKS, Ledger
 from tunelock.cleaning.rules import WITHHELD, Rules, Verdict, judge
 from tunelock.records import parallel
 from tunelock.records.parallel import chunks
-from tunelock.records.record import make_record, turns
+from tunelock.records.record import make_messages, make_record
 from tunelock.run.errors import Stop
 from tunelock.run.files import json_line
 
@@ -36,7 +36,7 @@ GERMAN = "Wenn der Benutzer die Eingabe nicht prüft, kann ein Angreifer beliebi
 
 
 def chat(answer: str = "Because it is so.", question: str = ASKED, line: int = 1, source: str = "mine") -> dict:
-    return make_record(turns(question, "", answer), source, "data/raw/a.jsonl", line, "chat", None, "MIT")
+    return make_record(make_messages(question, "", answer), source, "data/raw/a.jsonl", line, "chat", None, "MIT")
 
 
 def text(content: str, line: int = 1) -> dict:
@@ -115,7 +115,7 @@ def test_raw_texts_pass_the_rules_of_conversations():
 
 
 def test_a_conversation_of_several_turns_passes_and_one_that_mending_empties_does_not():
-    messages = [*turns("Why?", "", "Because.", "Be brief."), *turns("And then?", "", "Nothing more.")]
+    messages = [*make_messages("Why?", "", "Because.", "Be brief."), *make_messages("And then?", "", "Nothing more.")]
     record = make_record(messages, "mine", "a", 1, "chat", None, None)
     assert judged(record).status == "kept"
     messages[3] = {"role": "user", "content": "\x00"}

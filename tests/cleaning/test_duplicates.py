@@ -9,7 +9,7 @@ from stages.clean import compare, examine, hashes_of
 from tunelock.cleaning.duplicates import NONE, conflicts, duplicates
 from tunelock.cleaning.rules import Rules
 from tunelock.records.near import clusters
-from tunelock.records.record import make_record, turns, whole_text
+from tunelock.records.record import make_messages, make_record, whole_text_of
 from tunelock.run.files import json_line
 
 LONG = "A long question about the weather in the mountains, the plains, the valleys and on the coast of the island: "
@@ -17,7 +17,7 @@ RULES = Rules(True, 1, 1000, None, None, [], {}, "")
 
 
 def record(question: str, answer: str, line: int = 1) -> dict:
-    return make_record(turns(question, "", answer), "mine", "a.jsonl", line, "chat", None, None)
+    return make_record(make_messages(question, "", answer), "mine", "a.jsonl", line, "chat", None, None)
 
 
 def compared(records: list[dict], threshold: float | None = 0.8, conflicting_answers: str = "set_aside") -> dict:
@@ -26,7 +26,7 @@ def compared(records: list[dict], threshold: float | None = 0.8, conflicting_ans
     ids = [row["id"] for row in records]
 
     def cluster(left: np.ndarray) -> np.ndarray:
-        return clusters(found.signatures[left], threshold, lambda index: whole_text(records[left[index]]))
+        return clusters(found.signatures[left], threshold, lambda index: whole_text_of(records[left[index]]))
 
     gone = {}
     for _, reason, because in compare(found.hashes, cluster if threshold else None, conflicting_answers):

@@ -20,7 +20,7 @@ from tunelock.harness import lm_eval_runner as harness
 from tunelock.harness.harness_scores import CHOICE, PERPLEXITY, choice_accuracy, perplexity
 from tunelock.harness.task_rows import documents
 from tunelock.model.modeling import load_model
-from tunelock.records.record import turns
+from tunelock.records.record import make_messages
 from tunelock.rendering.rendering import IGNORE, conversation, render, render_prompt
 from tunelock.run.errors import Stop
 from tunelock.run.files import write_jsonl
@@ -37,7 +37,7 @@ def asked(number: int) -> dict:
     options = [OPTIONS[(number + place * (1 + number % 3)) % 5] for place in range(4)]
     options = [*dict.fromkeys(options), f"none of them ({number})"]
     question = "\n".join([f"Which is it, number {number}?", *(f"- {option}" for option in options)])
-    messages = turns(question, "", options[number % 3], SYSTEM if number % 4 == 0 else "")
+    messages = make_messages(question, "", options[number % 3], SYSTEM if number % 4 == 0 else "")
     return {"id": f"choice-{number}", "group": str(number), "task": "classify", "messages": messages}
 
 
@@ -172,11 +172,11 @@ def test_the_harness_alone_would_score_the_end_of_the_prompt(command):
 
 def test_what_a_task_cannot_hold_is_left_out_and_counted(tokenizer):
     said = {
-        "talk": turns("One?", "", "First.") + turns("Two?", "", "Second."),
+        "talk": make_messages("One?", "", "First.") + make_messages("Two?", "", "Second."),
         "text": [{"role": "text", "content": "Once upon a time."}],
-        "control": turns("What is <|im_end|>?", "", "A token."),
-        "system": turns("Who?", "", "Me.", "Be long."),
-        "plain": turns("Who?", "", "You."),
+        "control": make_messages("What is <|im_end|>?", "", "A token."),
+        "system": make_messages("Who?", "", "Me.", "Be long."),
+        "plain": make_messages("Who?", "", "You."),
     }
     records = [{"id": name, "messages": messages} for name, messages in said.items()]
     rows = [{"id": name, "tokens": 3} for name in said]
@@ -193,7 +193,7 @@ def test_what_a_task_cannot_hold_is_left_out_and_counted(tokenizer):
 
 def test_a_record_without_a_row_of_ours_stops(tokenizer):
     with pytest.raises(Stop, match="a has no row in models/evaluation; run `dvc repro evaluate`"):
-        documents([{"id": "a", "messages": turns("Who?", "", "Me.")}], [], tokenizer, None, None)
+        documents([{"id": "a", "messages": make_messages("Who?", "", "Me.")}], [], tokenizer, None, None)
 
 
 def test_answers_and_choices_stand_as_the_template_puts_them(tokenizer):
@@ -202,7 +202,7 @@ def test_answers_and_choices_stand_as_the_template_puts_them(tokenizer):
         "{% for m in messages %}{% if m['role'] == 'user' %}[{{ m['content'] }}]"
         "{% else %} {{ m['content'] }} <|im_end|>{% endif %}{% endfor %}"
     )
-    record, row = {"id": "a", "messages": turns("Who?", "", "Me.")}, {"id": "a", "tokens": 4, "right": 1}
+    record, row = {"id": "a", "messages": make_messages("Who?", "", "Me.")}, {"id": "a", "tokens": 4, "right": 1}
     made = documents([record], [row | {"choices": ["You.", "Me."]}], spaced, None, None)
     assert made.perplexity[0]["answer"] == " Me. <|im_end|>"
     assert (made.choice[0]["choices"], made.choice[0]["right"]) == ([" You. ", " Me. "], 1)

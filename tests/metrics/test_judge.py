@@ -14,7 +14,7 @@ from tunelock.claims.comparison import compared, figures, flat, reliability, tas
 from tunelock.claims.samples import SAMPLES, scores, side_by_side
 from tunelock.metrics.digits import short
 from tunelock.metrics.measures import MAX_LABELS, measures
-from tunelock.records.record import turns
+from tunelock.records.record import make_messages
 from tunelock.run.errors import Stop
 from tunelock.run.files import read_json, write_json, write_jsonl
 from tunelock.run.params import Params, declared, load_yaml, stage_entry
@@ -211,7 +211,7 @@ def project(tmp_path, monkeypatch) -> Path:
                     other_loss=10 * (nats + 0.5 + gain), other_tokens=10)
             )  # fmt: skip
         write_jsonl(f"models/evaluation/{model}.jsonl", rows)
-    write_jsonl("data/split/train.jsonl", [{"id": "t", "messages": turns("a", "", "b")}])
+    write_jsonl("data/split/train.jsonl", [{"id": "t", "messages": make_messages("a", "", "b")}])
     log = [{"step": n, "loss": 3 - n / 20, "grad_norm": 1.0, "learning_rate": 1e-3} for n in range(1, 30)]
     write_json("models/train/log.json", [*log, {"step": 20, "eval_loss": 2.5}, {"step": 29, "eval_loss": 2.6}])
     write_json("models/train/too_long.json", {"train": ["x"], "val": []})

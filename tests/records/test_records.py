@@ -5,21 +5,21 @@ import itertools
 import pytest
 
 from tunelock.records.record import (
-    answer,
-    chat_fault,
-    folded,
-    hash64,
+    count_turns,
+    find_chat_fault,
+    fold_text,
+    hash_texts,
     is_learnt,
     is_text,
-    last_turns,
-    learnt_part,
+    keep_last_turns,
+    keep_learnt_part,
+    make_messages,
     make_record,
     number_of,
-    question,
-    turns,
-    turns_in,
-    whole_text,
-    with_texts,
+    question_of,
+    reference_of,
+    replace_texts,
+    whole_text_of,
 )
 
 
@@ -31,7 +31,7 @@ def chat(roles: str) -> list[dict]:
 
 @pytest.mark.parametrize("roles", ["ua", "sua", "uaua", "suaua", "uata", "uatta", "uataua"])
 def test_a_conversation_in_order_is_fine(roles):
-    assert chat_fault(chat(roles)) is None
+    assert find_chat_fault(chat(roles)) is None
 
 
 @pytest.mark.parametrize(
@@ -45,7 +45,7 @@ def test_a_conversation_in_order_is_fine(roles):
     ],
 )  # fmt: skip
 def test_roles_in_disorder_have_a_fault(roles, fault):
-    assert chat_fault(chat(roles)) == fault
+    assert find_chat_fault(chat(roles)) == fault
 
 
 @pytest.mark.parametrize(
@@ -63,7 +63,7 @@ def test_roles_in_disorder_have_a_fault(roles, fault):
 def test_a_message_that_cannot_be_learnt_from_has_a_fault(place, change, fault):
     messages = chat("ua")
     messages[place] |= change
-    assert chat_fault(messages) == fault
+    assert find_chat_fault(messages) == fault
 
 
 @pytest.mark.parametrize(
@@ -82,7 +82,7 @@ def test_a_message_that_cannot_be_learnt_from_has_a_fault(place, change, fault):
 def test_a_weight_is_0_or_1_and_stands_on_answers(place, marks, fault):
     messages = chat("ua")
     messages[place] |= marks
-    assert chat_fault(messages) == fault
+    assert find_chat_fault(messages) == fault
 
 
 def unlearnt(messages: list[dict], *places: int) -> list[dict]:
@@ -93,18 +93,18 @@ def unlearnt(messages: list[dict], *places: int) -> list[dict]:
 def test_answers_of_weight_0_are_context_and_what_follows_the_last_learnt_one_is_nothing():
     messages = unlearnt(chat("suauaua"), 2, 6)
     assert [is_learnt(message) for message in messages] == [False, False, False, False, True, False, False]
-    assert learnt_part(messages) == messages[:5]
-    assert learnt_part(chat("suaua")) == chat("suaua")
-    assert learnt_part(chat("su")) == chat("su")
+    assert keep_learnt_part(messages) == messages[:5]
+    assert keep_learnt_part(chat("suaua")) == chat("suaua")
+    assert keep_learnt_part(chat("su")) == chat("su")
     found = record([{**message, "content": f"{n}"} for n, message in enumerate(messages)])
-    assert (question(found), answer(found)) == ("1\n\n2\n\n3", "4")
-    assert whole_text(found) == "1\n\n2\n\n3\n\n4\n\n5\n\n6"
+    assert (question_of(found), reference_of(found)) == ("1\n\n2\n\n3", "4")
+    assert whole_text_of(found) == "1\n\n2\n\n3\n\n4\n\n5\n\n6"
 
 
 def test_a_weight_of_0_makes_another_record_and_survives_other_texts():
     messages = unlearnt(chat("uaua"), 1)
     assert record(messages)["id"] != record(chat("uaua"))["id"]
-    assert [m.get("weight") for m in with_texts(messages, "abcd")] == [None, 0, None, None]
+    assert [m.get("weight") for m in replace_texts(messages, "abcd")] == [None, 0, None, None]
 
 
 @pytest.mark.parametrize(
@@ -118,25 +118,25 @@ def test_the_last_turns_are_kept_whole_and_the_system_message_first(roles, most,
     said = chat(roles)
     for n, message in enumerate(said):
         message["content"] = str(n)
-    found = last_turns(said, most)
+    found = keep_last_turns(said, most)
     assert "".join(message["role"][0] for message in found) == kept
-    assert turns_in(found) == kept.count("u")
+    assert count_turns(found) == kept.count("u")
     body = [message for message in found if message["role"] != "system"]
     assert body == said[len(said) - len(body) :]
 
 
 @pytest.mark.parametrize("messages", ["Why?", None, 5, {}, {"role": "user"}])
 def test_what_is_no_list_of_messages_has_a_fault(messages):
-    assert chat_fault(messages) == "no_messages"
+    assert find_chat_fault(messages) == "no_messages"
 
 
 @pytest.mark.parametrize("message", ["Why?", None, {}, {"content": "Why?"}])
 def test_what_is_no_message_has_a_fault(message):
-    assert chat_fault([message]) == "not_a_message"
+    assert find_chat_fault([message]) == "not_a_message"
 
 
 def test_a_message_without_content_has_a_fault():
-    assert chat_fault([{"role": "user"}]) == "content_not_text"
+    assert find_chat_fault([{"role": "user"}]) == "content_not_text"
 
 
 def record(messages=None, **changes) -> dict:
@@ -163,7 +163,7 @@ def test_an_id_names_its_source_and_ends_with_its_number():
 
 
 def test_without_a_group_the_question_is_the_group_however_it_is_written():
-    asked = [turns(text, "", said) for text, said in [("Why  not?", "A."), ("why\nNOT?", "B."), ("Why?", "A.")]]
+    asked = [make_messages(text, "", said) for text, said in [("Why  not?", "A."), ("why\nNOT?", "B."), ("Why?", "A.")]]
     first, same, other = (record(messages)["group"] for messages in asked)
     assert first == same != other
 
@@ -176,32 +176,32 @@ def test_a_raw_text_without_a_group_is_its_own():
 
 def test_the_parts_of_a_record():
     found = record(chat("suata"))
-    assert question(found) == "u says.\n\na says.\n\nt says."
-    assert answer(found) == "a says."
-    assert whole_text(found) == "u says.\n\na says.\n\nt says.\n\na says."
+    assert question_of(found) == "u says.\n\na says.\n\nt says."
+    assert reference_of(found) == "a says."
+    assert whole_text_of(found) == "u says.\n\na says.\n\nt says.\n\na says."
     text = record([{"role": "text", "content": "One."}])
-    assert (question(text), answer(text), whole_text(text)) == ("", "One.", "One.")
+    assert (question_of(text), reference_of(text), whole_text_of(text)) == ("", "One.", "One.")
 
 
 def test_turns_trim_and_join_and_leave_an_empty_system_out():
-    assert [message["content"] for message in turns(" Why? ", " A.\n", "B. ")] == ["Why?\n\nA.", "B."]
-    assert [message["role"] for message in turns("Why?", "", "", " s ")] == ["system", "user", "assistant"]
+    assert [message["content"] for message in make_messages(" Why? ", " A.\n", "B. ")] == ["Why?\n\nA.", "B."]
+    assert [message["role"] for message in make_messages("Why?", "", "", " s ")] == ["system", "user", "assistant"]
 
 
 def test_folding_ignores_case_white_space_and_unicode_form():
-    assert folded("ＳＴＲＡＳＳＥ\u00a0 1") == folded("Straße 1") == "strasse 1"
-    assert folded("e\u0301") == folded("é")
+    assert fold_text("ＳＴＲＡＳＳＥ\u00a0 1") == fold_text("Straße 1") == "strasse 1"
+    assert fold_text("e\u0301") == fold_text("é")
 
 
 def test_hashes_tell_where_a_text_ends_and_bear_broken_text():
     texts = [("a", "b"), ("ab",), ("a", "", "b"), ("b", "a"), ("\ud800",), ()]
-    assert all(hash64(*one) != hash64(*other) for one, other in itertools.combinations(texts, 2))
+    assert all(hash_texts(*one) != hash_texts(*other) for one, other in itertools.combinations(texts, 2))
 
 
 def test_other_texts_keep_the_roles():
-    assert [(m["role"], m["content"]) for m in with_texts(chat("ua"), ["1", "2"])] == [
+    assert [(m["role"], m["content"]) for m in replace_texts(chat("ua"), ["1", "2"])] == [
         ("user", "1"),
         ("assistant", "2"),
     ]
     with pytest.raises(ValueError):
-        with_texts(chat("ua"), ["1"])
+        replace_texts(chat("ua"), ["1"])

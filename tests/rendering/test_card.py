@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from stages import card as module
 from stages.card import BINS, SHOWN, SPLITS, card, cut, histogram, length_figures, percentile, table
-from tunelock.records.record import make_record, turns
+from tunelock.records.record import make_messages, make_record
 from tunelock.run.files import json_line
 
 LENGTHS = st.lists(st.integers(1, 5000), min_size=1, max_size=200)
@@ -93,8 +93,8 @@ SPLIT = {
     **{name: {"rows": 10 + n, "groups": 5, "tasks": {"explain": 10 + n}} for n, name in enumerate(SPLITS)},
 }
 ROWS = [
-    make_record(turns("Why is it so?", "", "Because."), "mine", "data/raw/mine.csv", 7, "explain", None, None),
-    make_record(turns("Sort it.", "", "Done."), "web", SOURCES["web"]["path"], 8, "sort|of", None, "CC-BY-4.0"),
+    make_record(make_messages("Why is it so?", "", "Because."), "mine", "data/raw/mine.csv", 7, "explain", None, None),
+    make_record(make_messages("Sort it.", "", "Done."), "web", SOURCES["web"]["path"], 8, "sort|of", None, "CC-BY-4.0"),
 ]
 FIGURES = length_figures({name: [10, 20, 400] for name in SPLITS}, 384)
 
@@ -136,7 +136,7 @@ def test_every_row_of_a_table_has_as_many_cells_as_its_header():
 
 
 def test_an_example_says_which_answers_are_not_learnt_from():
-    messages = [*turns("Why?", "", "Because."), *turns("Really?", "", "Yes.")]
+    messages = [*make_messages("Why?", "", "Because."), *make_messages("Really?", "", "Yes.")]
     messages[1]["weight"] = 0
     text = made(rows=[make_record(messages, "mine", "data/raw/mine.csv", 7, "chat", None, None)])
     assert "**assistant, not learnt from**\n\n> Because." in text and "**assistant**\n\n> Yes." in text

@@ -8,10 +8,10 @@ import pytest
 
 from stages.split import check
 from tunelock.records.ngrams import ngram_hashes, similarity
-from tunelock.records.record import make_record, turns
+from tunelock.records.record import make_messages, make_record
+from tunelock.records.splits import SPLITS
 from tunelock.run.errors import Stop
 from tunelock.run.files import json_line
-from tunelock.splitting.assignment import SPLITS
 from tunelock.splitting.features import features
 from tunelock.splitting.leaks import BOILERPLATE, overlaps
 
@@ -26,7 +26,7 @@ def words(count: int) -> str:
 
 
 def row(question: str | None = None, answer: str | None = None, group: str | None = None) -> dict:
-    messages = turns(words(9) if question is None else question, "", words(9) if answer is None else answer)
+    messages = make_messages(words(9) if question is None else question, "", words(9) if answer is None else answer)
     return make_record(messages, "mine", "a.jsonl", 1, "chat", group, None)
 
 

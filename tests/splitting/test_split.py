@@ -15,21 +15,11 @@ from stages import clean as clean_stage
 from stages import split as module
 from tests.cleaning.test_clean import PARAMS as CLEAN
 from tunelock.reading.reading import Source, read
-from tunelock.records.record import hash64, make_record, turns, whole_text
+from tunelock.records.record import hash_texts, make_messages, make_record, whole_text_of
+from tunelock.records.splits import SPLITS, TEST, TRAIN, VAL
 from tunelock.run.files import json_line, read_jsonl
 from tunelock.run.params import load_yaml
-from tunelock.splitting.assignment import (
-    SPLITS,
-    TEST,
-    TRAIN,
-    VAL,
-    by_hash,
-    fractions,
-    in_fair_order,
-    joined,
-    lonely_tasks,
-    stratified,
-)  # fmt: skip
+from tunelock.splitting.assignment import by_hash, fractions, in_fair_order, joined, lonely_tasks, stratified
 
 ROOT = Path(__file__).parents[2]
 PARAMS = {
@@ -66,7 +56,9 @@ def row(group: str | None, number: int = 0, task: str = "chat", source: str = "m
     """A row that says what no other row says, unless `question` or `answer` is given."""
     key = f"{group} {number} {task} {source}"
     question, answer = said.get("question", words(f"{key} ?")), said.get("answer", words(key))
-    return make_record(turns(question, "", answer), source, "data/raw/mine.jsonl", number + 1, task, group, None)
+    return make_record(
+        make_messages(question, "", answer), source, "data/raw/mine.jsonl", number + 1, task, group, None
+    )
 
 
 def near_copy(record: dict, group: str) -> dict:
@@ -294,8 +286,8 @@ def test_near_copies_of_two_groups_come_into_one_split(run):
 
 
 def test_a_group_is_never_joined_beyond_what_a_held_out_split_can_hold(run):
-    names = sorted((f"link {n}" for n in range(1000)), key=hash64)
-    first = next(n for n, name in enumerate(names) if by_hash(numbers(hash64(name)), 0, 0.01, 0.3) == VAL)
+    names = sorted((f"link {n}" for n in range(1000)), key=hash_texts)
+    first = next(n for n, name in enumerate(names) if by_hash(numbers(hash_texts(name)), 0, 0.01, 0.3) == VAL)
     chain = [row(name, question=words("head", 60) + words(name, 2)) for name in names[first : first + 4]]
     found = run([*rows_of(300, 1), *chain], val_ratio=0.01, test_ratio=0.3)
     assert found.home[chain[0]["id"]] == "val"
@@ -413,7 +405,7 @@ def test_an_empty_split_stops_with_the_remedy_and_leaves_nothing(run, method, pa
 def test_what_is_known_from_a_held_out_row_is_left_out_of_train_and_names_it(run, name):
     known = run(MANY)
     held, moved = known[name][0], known["train"][0]
-    said = {"question": whole_text(held).partition("\n\n")[0]}
+    said = {"question": whole_text_of(held).partition("\n\n")[0]}
     rows = [row(moved["group"], 0, moved["task"], **said) if r is not None and r["id"] == moved["id"] else r
             for r in MANY]  # fmt: skip
     found = run(rows)
@@ -545,7 +537,9 @@ def pipeline(tmp_path, monkeypatch):
 def copy_of(record: dict, strength: int, number: int) -> dict:
     """A near-copy of a record, question and answer, in a group of its own."""
     said = [paraphrase(message["content"], strength, number) for message in record["messages"]]
-    return make_record(turns(said[0], "", said[1]), "cwe", "planted", number, record["task"], f"copy {number}", None)
+    return make_record(
+        make_messages(said[0], "", said[1]), "cwe", "planted", number, record["task"], f"copy {number}", None
+    )
 
 
 def test_planted_near_copies_of_held_out_rows_do_not_come_into_train(pipeline, capsys):
@@ -555,7 +549,7 @@ def test_planted_near_copies_of_held_out_rows_do_not_come_into_train(pipeline, c
     rows = random.Random(0).sample(rows, 2000)
     home = pipeline(rows)
     originals = iter([row for row in rows if home[row["id"]] in SPLITS[1:]])
-    numbers = iter([n for n in range(9999) if by_hash(np.array([hash64(f"copy {n}")]), **HOW)[0] == TRAIN])
+    numbers = iter([n for n in range(9999) if by_hash(np.array([hash_texts(f"copy {n}")]), **HOW)[0] == TRAIN])
     pairs = [(strength, original := next(originals), copy_of(original, strength, next(numbers)))
              for strength in FLOORS for _ in range(PLANTED)]  # fmt: skip
     home = pipeline(rows + [copy for *_, copy in pairs])

@@ -2,7 +2,7 @@
 
 from collections import defaultdict
 
-from tunelock.records.record import answer, folded, is_text
+from tunelock.records.record import fold_text, is_text, reference_of
 
 
 def others(records: list[dict], lengths: list[int]) -> list[int | None]:
@@ -31,4 +31,4 @@ def others(records: list[dict], lengths: list[int]) -> list[int | None]:
 
 def differ(one: dict, other: dict) -> bool:
     """Whether two records are of different groups and their answers say different things."""
-    return one["group"] != other["group"] and folded(answer(one)) != folded(answer(other))
+    return one["group"] != other["group"] and fold_text(reference_of(one)) != fold_text(reference_of(other))

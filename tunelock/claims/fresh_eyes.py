@@ -12,7 +12,7 @@ import numpy as np
 from tunelock.claims.significance import mcnemar
 from tunelock.diagnosis.answer_rules import copied
 from tunelock.records.ngrams import ngram_hashes, rolling, word_hashes, words
-from tunelock.records.record import whole_text
+from tunelock.records.record import whole_text_of
 
 RUN = 13  # words
 EXAMPLES = 10  # of each check and split
@@ -54,7 +54,7 @@ def origins(wanted: np.ndarray, train: Iterable[dict]) -> dict[int, str]:
     """The id of the first training record that has each of the `wanted` runs (sorted hashes), if any has it."""
     found: dict[int, str] = {}
     for record in train if len(wanted) else ():
-        runs = ngram_hashes(whole_text(record), RUN)
+        runs = ngram_hashes(whole_text_of(record), RUN)
         near = wanted[np.minimum(np.searchsorted(wanted, runs), len(wanted) - 1)]  # np.isin would sort `wanted` anew
         for run in runs[near == runs].tolist():
             found.setdefault(run, record["id"])

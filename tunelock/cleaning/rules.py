@@ -7,7 +7,7 @@ from typing import NamedTuple
 from tunelock.cleaning.alignment import language, misaligned
 from tunelock.cleaning.repair import is_broken, repair
 from tunelock.privacy.pii import find, mask
-from tunelock.records.record import answer, chat_fault, is_text, question, whole_text, with_texts
+from tunelock.records.record import find_chat_fault, is_text, question_of, reference_of, replace_texts, whole_text_of
 
 WITHHELD = "[WITHHELD]"
 
@@ -66,38 +66,38 @@ def before_repairs(record: dict, found: tuple, actions: dict[str, str]) -> list[
     laid_open -= Counter((kind, number) for kind, number, *_ in seen)
     withheld = {number for kind, number in laid_open if actions[kind] != "flag"}
     texts = (WITHHELD if n in withheld else message["content"] for n, message in enumerate(masked["messages"]))
-    return with_texts(masked["messages"], texts)
+    return replace_texts(masked["messages"], texts)
 
 
 def mend(record: dict) -> tuple[dict, tuple[str, ...]]:
     """The record with mended texts, and the names of the repairs."""
     mended = [repair(message["content"]) for message in record["messages"]]
     names = tuple(dict.fromkeys(name for _, names in mended for name in names))
-    return ({**record, "messages": with_texts(record["messages"], (text for text, _ in mended))}, names)
+    return ({**record, "messages": replace_texts(record["messages"], (text for text, _ in mended))}, names)
 
 
 def unfit(record: dict, rules: Rules) -> tuple[str, str]:
     """Status and reason of the first broken rule; ("kept", "") if there is none."""
-    fault = None if is_text(record) else chat_fault(record["messages"])  # mending may have emptied a turn
+    fault = None if is_text(record) else find_chat_fault(record["messages"])  # mending may have emptied a turn
     if fault:
         return "set_aside", fault
-    text = whole_text(record)
+    text = whole_text_of(record)
     if is_broken(text):
         return "set_aside", "bad_encoding"
     reason = bad_length(record, rules) or bad_language(text, rules.languages)
     if not reason and not is_text(record):
-        reason = misaligned(question(record), answer(record), rules.alignment_rules)
+        reason = misaligned(question_of(record), reference_of(record), rules.alignment_rules)
     return ("dropped", reason) if reason else ("kept", "")
 
 
 def bad_length(record: dict, rules: Rules) -> str | None:
     """The bounds are characters of the last answer and tokens of the whole record, both allowed."""
-    size = len(answer(record).strip())
+    size = len(reference_of(record).strip())
     if size < rules.min_response_chars:
         return "too_short"
     if size > rules.max_response_chars:
         return "too_long"
-    if rules.max_record_tokens is not None and tokens(whole_text(record), rules.tokenizer) > rules.max_record_tokens:
+    if rules.max_record_tokens is not None and tokens(whole_text_of(record), rules.tokenizer) > rules.max_record_tokens:
         return "too_many_tokens"
     return None
 
@@ -135,7 +135,7 @@ def without_pii(record: dict, actions: dict[str, str]) -> tuple[dict, tuple, str
         return record, (), None
     hidden = [[hit for hit in hits_ if actions[hit.kind] != "flag"] for hits_ in hits]
     texts = (mask(message["content"], hits_) for message, hits_ in zip(record["messages"], hidden))
-    clean = {**record, "messages": with_texts(record["messages"], texts)}
+    clean = {**record, "messages": replace_texts(record["messages"], texts)}
     flagged = sorted({kind for kind, *_ in found if actions[kind] == "flag"})
     clean |= {"flags": flagged} if flagged else {}
     return clean, found, next((kind for kind, *_ in found if actions[kind] == "drop"), None)

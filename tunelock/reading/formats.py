@@ -14,7 +14,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from tunelock.reading.rows import Unfit
-from tunelock.records.record import MARKS, chat_fault, is_learnt, turns
+from tunelock.records.record import MARKS, find_chat_fault, is_learnt, make_messages
 
 SPEAKERS = {  # what ShareGPT files call the roles of ChatML
     "system": "system", "human": "user", "user": "user", "gpt": "assistant", "chatgpt": "assistant",
@@ -43,7 +43,7 @@ def cell(columns: dict, key: str) -> str:
 def from_chatml(columns: dict) -> list[dict]:
     """Messages of role and content, and a weight of 0; what else they carry is not kept."""
     messages = columns["messages"]
-    fault = chat_fault(messages)
+    fault = find_chat_fault(messages)
     if fault:
         raise Unfit(fault)
     unlearnt = [{"weight": 0} if m["role"] == "assistant" and not is_learnt(m) else {} for m in messages]
@@ -71,7 +71,7 @@ def from_sharegpt(columns: dict) -> list[dict]:
 
 def from_alpaca(columns: dict) -> list[dict]:
     """Instruction, input and output; LLaMA-Factory's `history` of question-answer pairs comes first."""
-    messages = turns(
+    messages = make_messages(
         cell(columns, "instruction"), cell(columns, "input"), cell(columns, "output"), cell(columns, "system")
     )
     history = columns.get("history") or []
@@ -88,7 +88,7 @@ def from_columns(instruction: str, context: str | None, response: str) -> Callab
 
     def read(columns: dict) -> list[dict]:
         asked = cell(columns, instruction), cell(columns, context) if context else ""
-        return from_chatml({"messages": turns(*asked, cell(columns, response), cell(columns, "system"))})
+        return from_chatml({"messages": make_messages(*asked, cell(columns, response), cell(columns, "system"))})
 
     return read
 

@@ -16,7 +16,7 @@ from tunelock.reading.local_files import RAW
 from tunelock.reading.readers import Progress, read_rows
 from tunelock.reading.rows import Fault, Row, Unfit, shown
 from tunelock.reading.sources import RawFile, files_of
-from tunelock.records.record import folded, hash64, make_record, with_texts
+from tunelock.records.record import fold_text, hash_texts, make_record, replace_texts
 from tunelock.run.errors import Stop
 from tunelock.run.hashing import sha256_path
 
@@ -143,7 +143,7 @@ def records_in(name: str, source: Source, file: RawFile, kind: str | None, row: 
     text = messages[0]["content"] if messages[0]["role"] == "text" else None
     task = fill(source.task, row.columns) if source.task else "chat" if text is None else "text"
     group = group_of(source, file, row, text)
-    parts = [messages] if text is None else [with_texts(messages, [part]) for part in cut(text, source.chunk_chars)]
+    parts = [messages] if text is None else [replace_texts(messages, [part]) for part in cut(text, source.chunk_chars)]
     records = [make_record(part, name, file.name, row.line, task, group, source.licence) for part in parts]
     return [{**record, "repairs": list(row.repairs)} for record in records] if row.repairs else records
 
@@ -168,7 +168,7 @@ def group_of(source: Source, file: RawFile, row: Row, text: str | None) -> str |
     if source.group is None:
         if text is None:
             return None
-        return file.name if file.suffix in DOCUMENTS else f"{hash64(folded(text)):016x}"
+        return file.name if file.suffix in DOCUMENTS else f"{hash_texts(fold_text(text)):016x}"
     try:
         group = fill(source.group, row.columns).strip()
     except Unfit:

@@ -9,15 +9,12 @@ OpenAI's fine-tuning files; no other message has a weight. A raw text is a singl
 import hashlib
 import json
 import unicodedata
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from typing import NotRequired, TypedDict
 
 ROLES = ("system", "user", "assistant", "tool")
-MARKS = (
-    "weight",
-    "train",
-    "train_detail",
-)  # what says which answers are learnt from (see `tunelock.reading.formats`)
-AFTER = {  # which roles may follow a role
+MARKS = ("weight", "train", "train_detail")  # what says which answers are learnt from (`tunelock.reading.formats`)
+AFTER: dict[str | None, set[str]] = {  # which roles may follow a role
     None: {"system", "user"},
     "system": {"user"},
     "user": {"assistant"},
@@ -26,14 +23,41 @@ AFTER = {  # which roles may follow a role
 }
 
 
-def turns(instruction: str, context: str, response: str, system: str = "") -> list[dict]:
+class Message(TypedDict):
+    """One turn: `role` is one of ROLES or `text`."""
+
+    role: str
+    content: str
+    weight: NotRequired[int]
+
+
+class Record(TypedDict):
+    """A conversation or a raw text; `group` is what must stay in one split, `line` counts from 1.
+
+    `repairs` names what the reader mended; only records that come from `tunelock.reading` have it. `flags` names the
+    kinds of personal data that a record may keep; only records that come from `tunelock.cleaning` have it.
+    """
+
+    id: str
+    group: str
+    task: str
+    messages: list[Message]
+    source: str
+    file: str
+    line: int
+    licence: str | None
+    repairs: NotRequired[list[str]]
+    flags: NotRequired[list[str]]
+
+
+def make_messages(instruction: str, context: str, response: str, system: str = "") -> list[Message]:
     """The messages of one question with its answer; the context stands below the instruction."""
     question = "\n\n".join(filter(None, (instruction.strip(), context.strip())))
-    said = [("system", system.strip()), ("user", question), ("assistant", response.strip())]
-    return [{"role": role, "content": content} for role, content in said if content or role != "system"]
+    messages = [Message(role="user", content=question), Message(role="assistant", content=response.strip())]
+    return [Message(role="system", content=system.strip()), *messages] if system.strip() else messages
 
 
-def chat_fault(messages: object) -> str | None:
+def find_chat_fault(messages: object) -> str | None:
     """Why these messages are no conversation that one can learn from, or None.
 
     The order is: at most one system message, first; user and assistant by turns; tool messages between two
@@ -43,17 +67,17 @@ def chat_fault(messages: object) -> str | None:
         return "no_messages"
     before = None
     for message in messages:
-        fault = message_fault(message)
+        fault = _find_message_fault(message)
         if fault or message["role"] not in AFTER[before]:
-            return fault or order_fault(before, message["role"])
+            return fault or _name_order_fault(before, message["role"])
         before = message["role"]
     if before != "assistant":
         return "missing_answer"
     return None if any(map(is_learnt, messages)) else "nothing_to_learn"
 
 
-def message_fault(message: object) -> str | None:
-    """Why this message is none, wherever it stands."""
+def _find_message_fault(message: object) -> str | None:
+    """What is wrong with this message, wherever it stands."""
     if not isinstance(message, dict) or "role" not in message:
         return "not_a_message"
     if message.get("tool_calls") or message.get("function_call"):
@@ -64,15 +88,15 @@ def message_fault(message: object) -> str | None:
         return "content_not_text"
     if not message["content"].strip():
         return "empty_answer" if message["role"] == "assistant" else "empty_turn"
-    return weight_fault(message)
+    return _find_weight_fault(message)
 
 
-def weight_fault(message: dict) -> str | None:
+def _find_weight_fault(message: Mapping[str, object]) -> str | None:
     """Why one cannot tell whether to learn from this message, or None.
 
     Files that mark every message give the other roles 0, which says what holds anyway; 1 asks for what is not done.
     """
-    given = weights(message)
+    given = _weights_of(message)
     if message.get("train_detail"):  # single characters of an answer
         return "train_detail"
     if any(weight not in (0, 1) for weight in given) or len(set(given)) > 1:
@@ -80,40 +104,40 @@ def weight_fault(message: dict) -> str | None:
     return "weight_not_on_answer" if message["role"] != "assistant" and 1 in given else None
 
 
-def weights(message: dict) -> list:
+def _weights_of(message: Mapping[str, object]) -> list[object]:
     """What a message says about being learnt from: 0 or false, 1 or true, or nothing."""
     return [message[mark] for mark in MARKS[:2] if message.get(mark) is not None]
 
 
-def order_fault(before: str | None, role: str) -> str:
+def _name_order_fault(before: str | None, role: str) -> str:
     """The name of a role at the wrong place."""
     if role == "system":
         return "second_system" if before == "system" else "late_system"
     return "assistant_first" if role == "assistant" and before in (None, "system") else "roles_not_alternating"
 
 
-def is_text(record: dict) -> bool:
+def is_text(record: Record) -> bool:
     """Is it a raw text for domain adaptation, rather than a conversation?"""
     return record["messages"][0]["role"] == "text"
 
 
-def is_learnt(message: dict) -> bool:
+def is_learnt(message: Mapping[str, object]) -> bool:
     """Is it an answer (or a raw text) that is learnt from?"""
-    return message["role"] in ("assistant", "text") and 0 not in weights(message)
+    return message["role"] in ("assistant", "text") and 0 not in _weights_of(message)
 
 
-def learnt_part(messages: list[dict]) -> list[dict]:
+def keep_learnt_part(messages: list[Message]) -> list[Message]:
     """The messages up to the last answer that is learnt from (all, if none is); no loss depends on what follows."""
     last = max((place for place, message in enumerate(messages) if is_learnt(message)), default=len(messages) - 1)
     return messages[: last + 1]
 
 
-def turns_in(messages: list[dict]) -> int:
+def count_turns(messages: list[Message]) -> int:
     """How many questions the user asks."""
     return sum(message["role"] == "user" for message in messages)
 
 
-def last_turns(messages: list[dict], most: int | None) -> list[dict]:
+def keep_last_turns(messages: list[Message], most: int | None) -> list[Message]:
     """The last `most` questions with all that follows them (None: all); a system message stays first."""
     asked = [place for place, message in enumerate(messages) if message["role"] == "user"]
     if most is None or len(asked) <= most:
@@ -121,44 +145,56 @@ def last_turns(messages: list[dict], most: int | None) -> list[dict]:
     return [message for message in messages[:1] if message["role"] == "system"] + messages[asked[-most] :]
 
 
-def question(record: dict) -> str:
+def question_of(record: Record) -> str:
     """All that stands before the last answer, system message excepted; empty for a raw text."""
-    said = [m["content"] for m in learnt_part(record["messages"])[:-1] if m["role"] != "system"]
-    return "\n\n".join(said)
+    return question_in(record["messages"])
 
 
-def answer(record: dict) -> str:
-    """The last answer that is learnt from, or the raw text."""
-    return learnt_part(record["messages"])[-1]["content"]
+def question_in(messages: list[Message]) -> str:
+    """As `question_of`, of messages without their record."""
+    return _join_contents(keep_learnt_part(messages)[:-1])
 
 
-def whole_text(record: dict) -> str:
+def reference_of(record: Record) -> str:
+    """What is right: the last answer that is learnt from, or the raw text."""
+    return keep_learnt_part(record["messages"])[-1]["content"]
+
+
+def whole_text_of(record: Record) -> str:
     """Question and answer, a paragraph a message."""
-    return "\n\n".join(m["content"] for m in record["messages"] if m["role"] != "system")
+    return _join_contents(record["messages"])
 
 
-def folded(text: str) -> str:
+def _join_contents(messages: list[Message]) -> str:
+    return "\n\n".join(message["content"] for message in messages if message["role"] != "system")
+
+
+def fold_text(text: str) -> str:
     """The text whatever its case, white space and Unicode form."""
     text = text if text.isascii() else unicodedata.normalize("NFKC", text)
     return " ".join(text.casefold().split())
 
 
-def hash64(*texts: str) -> int:
+def hash_texts(*texts: str) -> int:
     """A 64-bit number that follows from these texts, the same on every machine."""
     return int.from_bytes(hashlib.blake2b("\0".join(texts).encode(errors="surrogatepass"), digest_size=8).digest())
 
 
 def make_record(
-    messages: list[dict], source: str, file: str, line: int, task: str, group: str | None, licence: str | None
-) -> dict:
+    messages: list[Message], source: str, file: str, line: int, task: str, group: str | None, licence: str | None
+) -> Record:
     """A record whose id follows from its content alone, whatever other records there are.
 
     Without a `group` the question is the group, so that two answers to it never stand in two splits.
     """
-    record = {"messages": messages, "source": source, "file": file, "line": line, "task": task, "licence": licence}
-    group = group or f"{hash64(folded(question(record) or answer(record))):016x}"
-    content = json.dumps([task, group, messages], sort_keys=True)
-    return {"id": f"{source}-{hash64(content):016x}", "group": group, **record}
+    if not group:
+        folded = fold_text(question_in(messages) or keep_learnt_part(messages)[-1]["content"])
+        group = f"{hash_texts(folded):016x}"
+    number = hash_texts(json.dumps([task, group, messages], sort_keys=True))
+    return {
+        "id": f"{source}-{number:016x}", "group": group, "task": task, "messages": messages, "source": source,
+        "file": file, "line": line, "licence": licence,
+    }  # fmt: skip
 
 
 def number_of(record_id: str) -> int:
@@ -166,6 +202,6 @@ def number_of(record_id: str) -> int:
     return int(record_id[-16:], 16)
 
 
-def with_texts(messages: list[dict], texts: Iterable[str]) -> list[dict]:
+def replace_texts(messages: list[Message], texts: Iterable[str]) -> list[Message]:
     """The messages with other contents."""
     return [{**message, "content": text} for message, text in zip(messages, texts, strict=True)]

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
-from tunelock.records.record import is_learnt, last_turns, learnt_part, turns, turns_in
+from tunelock.records.record import count_turns, is_learnt, keep_last_turns, keep_learnt_part, make_messages
 from tunelock.rendering.encoding import blotted, control_pattern, encode, shadow_of, template
 from tunelock.run.errors import Stop
 
@@ -40,7 +40,7 @@ def conversation(record: dict, system_prompt: str | None = None, max_turns: int 
 
     `system_prompt` goes first where the record has no system message of its own.
     """
-    messages = last_turns(learnt_part(record["messages"]), max_turns)
+    messages = keep_last_turns(keep_learnt_part(record["messages"]), max_turns)
     if not system_prompt or messages[0]["role"] in ("system", "text"):
         return messages
     return [{"role": "system", "content": system_prompt}, *messages]
@@ -127,7 +127,7 @@ def render_prompt(tokenizer: PreTrainedTokenizerBase, messages: list[dict]) -> l
 
 def end_token_id(tokenizer: PreTrainedTokenizerBase) -> int:
     """The control token that ends the assistant's turn in this template, where generation stops."""
-    rendered = render(tokenizer, turns("a", "", "b"))
+    rendered = render(tokenizer, make_messages("a", "", "b"))
     return [label for label in rendered.labels if label != IGNORE][-1]
 
 
@@ -144,7 +144,7 @@ def fit(
     for record in records:
         messages = conversation(record, system_prompt, max_turns)
         rendered = render(tokenizer, messages)
-        left_out = turns_in(learnt_part(record["messages"])) - turns_in(messages)
+        left_out = count_turns(keep_learnt_part(record["messages"])) - count_turns(messages)
         row = {"id": record["id"], **rendered._asdict(), "turns_left_out": left_out}
         (fitting if len(rendered.input_ids) <= max_length else too_long).append(row)
     return fitting, too_long

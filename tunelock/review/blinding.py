@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from itertools import chain, zip_longest
 from pathlib import Path
 
-from tunelock.records.record import hash64
+from tunelock.records.record import hash_texts
 from tunelock.run.errors import Stop
 from tunelock.run.hashing import sha256_file, sha256_value
 
@@ -30,7 +30,7 @@ def pair_digest(files: Iterable[Path | str]) -> str:
 
 def tuned_side(pair: str, row_id: str) -> str:
     """The side, a or b, on which the tuned model's answer stands."""
-    return SIDES[hash64(pair, row_id) % 2]
+    return SIDES[hash_texts(pair, row_id) % 2]
 
 
 def sampled(rows: Iterable[tuple[dict, dict]], size: int, pair: str) -> list[tuple[dict, dict]]:
@@ -46,7 +46,7 @@ def sampled(rows: Iterable[tuple[dict, dict]], size: int, pair: str) -> list[tup
         if "answer" in before and "answer" in after:
             tasks[before["task"]].append((before, after))
     for members in tasks.values():
-        members.sort(key=lambda row: (row[0]["split"] != "golden", hash64("sample", pair, row[0]["id"])))
+        members.sort(key=lambda row: (row[0]["split"] != "golden", hash_texts("sample", pair, row[0]["id"])))
         del members[size:]
     turns = chain.from_iterable(zip_longest(*(tasks[task] for task in sorted(tasks))))
     return [row for row in turns if row is not None][:size]

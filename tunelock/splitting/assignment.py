@@ -11,9 +11,8 @@ from itertools import islice
 import numpy as np
 
 from tunelock.records.ngrams import mixed
+from tunelock.records.splits import TEST, TRAIN, VAL
 
-TRAIN, VAL, TEST, GOLDEN = range(4)
-SPLITS = ("train", "val", "test", "golden")
 MAX_FOLDS = 20  # more of them come nearer to a ratio such as 0.3, and take longer
 
 

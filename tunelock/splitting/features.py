@@ -11,7 +11,7 @@ import numpy as np
 from tunelock.records.near import WIDTH, signatures
 from tunelock.records.ngrams import ngram_hashes, words
 from tunelock.records.parallel import map_lines
-from tunelock.records.record import answer, folded, hash64, number_of, question, whole_text
+from tunelock.records.record import fold_text, hash_texts, number_of, question_of, reference_of, whole_text_of
 
 SAYING = 8  # words
 NGRAM = 13  # words; Brown et al. 2020 (https://arxiv.org/abs/2005.14165), appendix C
@@ -49,7 +49,7 @@ class Features(NamedTuple):
 
     def text(self, row: int) -> str:
         """The whole text of a row, read again from its file."""
-        return whole_text(self.record(row))
+        return whole_text_of(self.record(row))
 
     def record(self, row: int) -> dict:
         """A row, read again from its file."""
@@ -110,7 +110,7 @@ def mapped(path: Path, dtype: type) -> np.ndarray:
 def examine(lines: list[bytes]) -> dict:
     """The features of some lines, in the arrays of `Features` and as lists."""
     records = [json.loads(line) for line in lines]
-    texts, answers = [whole_text(record) for record in records], [answer(record) for record in records]
+    texts, answers = [whole_text_of(record) for record in records], [reference_of(record) for record in records]
     grams = [ngram_hashes(text, NGRAM) for text in texts]
     return {
         "hashes": np.array([hashes_of(record) for record in records], np.uint64),
@@ -126,11 +126,11 @@ def examine(lines: list[bytes]) -> dict:
 
 def hashes_of(record: dict) -> tuple[int, int, int, int]:
     """Id, group, question and answer; 0 for the question of a raw text and for an answer that says nothing."""
-    asked, said = folded(question(record)), folded(answer(record))
+    asked, said = fold_text(question_of(record)), fold_text(reference_of(record))
     saying = len(words(said)) >= SAYING
     return (
         number_of(record["id"]),
-        hash64(record["group"]),
-        hash64(asked) if asked else 0,
-        hash64(said) if saying else 0,
+        hash_texts(record["group"]),
+        hash_texts(asked) if asked else 0,
+        hash_texts(said) if saying else 0,
     )

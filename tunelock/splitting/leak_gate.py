@@ -5,8 +5,8 @@ from pathlib import Path
 
 import numpy as np
 
+from tunelock.records.splits import SPLITS, TRAIN
 from tunelock.run.errors import Stop
-from tunelock.splitting.assignment import SPLITS, TRAIN
 from tunelock.splitting.features import Features, features
 from tunelock.splitting.leaks import overlaps
 

@@ -7,7 +7,7 @@ import numpy as np
 
 from tunelock.records.near import matches
 from tunelock.records.ngrams import jaccard, shingle_hashes
-from tunelock.records.record import answer
+from tunelock.records.record import reference_of
 from tunelock.splitting.features import Features
 
 BOILERPLATE = 10  # rows; an n-gram of more rows of train is a phrase of the domain (Brown et al. 2020, appendix C)
@@ -62,7 +62,9 @@ def alike(known: Features, train: np.ndarray, held: np.ndarray, threshold: float
         return np.stack([left[hits[:, 0]], right[hits[:, 1]]], axis=1)
 
     saying = known.hashes[:, 3] != 0
-    answers = pairs(known.answers, train[saying[train]], held[saying[held]], lambda row: answer(known.record(row)))
+    answers = pairs(
+        known.answers, train[saying[train]], held[saying[held]], lambda row: reference_of(known.record(row))
+    )
     return np.concatenate([pairs(known.whole, train, held, known.text), answers])
 
 

@@ -4,7 +4,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from tunelock.splitting.assignment import SPLITS, TRAIN, fractions, in_fair_order
+from tunelock.records.splits import SPLITS, TRAIN
+from tunelock.splitting.assignment import fractions, in_fair_order
 from tunelock.splitting.features import Features
 
 
