@@ -19,7 +19,8 @@ from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast,
 from benchmarks.faults import FAULTS, Setup, material, schooling, whole
 from stages.evaluate import add_answers, scored
 from tunelock.answering.generation import generate
-from tunelock.diagnosis.diagnosis import REMEDIES, diagnose
+from tunelock.diagnosis.diagnosis import diagnose_run
+from tunelock.diagnosis.remedies import REMEDIES
 from tunelock.model.methods.adapter import PEFT_PARAMS, peft_config
 from tunelock.model.modeling import load_model, settle
 from tunelock.records.record import question_of, reference_of
@@ -136,9 +137,9 @@ def answers_of(model, setup: Setup, base: Path) -> list[dict]:
 
 def verdicts(log: list[dict], settings: dict, answers: list[dict], base: list[dict]) -> tuple[set[str], set[str]]:
     """The names of the final verdicts, and of those given during the run and not upheld."""
-    last = {v.name for v in diagnose(log, settings, answers, base)}
+    last = {v.name for v in diagnose_run(log, settings, answers, base)}
     ends = [number for number, row in enumerate(log, 1) if "eval_loss" in row]
-    during = {v.name for end in ends for v in diagnose(log[:end], settings)}
+    during = {v.name for end in ends for v in diagnose_run(log[:end], settings)}
     return last, during - last
 
 

@@ -14,7 +14,7 @@ from tunelock.claims.claims import claim, claims
 from tunelock.claims.comparison import compared, flat, reliability, tasks
 from tunelock.claims.fresh_eyes import as_figures, examine
 from tunelock.claims.samples import scores, side_by_side
-from tunelock.diagnosis.diagnosis import DIAGNOSIS_PARAMS, as_metrics, as_text, diagnose
+from tunelock.diagnosis.diagnosis import DIAGNOSIS_PARAMS, count_verdicts, describe_verdict, diagnose_run
 from tunelock.metrics.digits import short
 from tunelock.metrics.measures import measures
 from tunelock.metrics.training_figures import curve, train_figures
@@ -31,7 +31,7 @@ def main(params, _fingerprint) -> str:
     differences = claims(measured, base, level, samples)
     seen = examine(base, tuned, lambda: read_jsonl("data/split/train.jsonl"), level)
     log = read_json("models/train/log.json")
-    verdicts = diagnose(log, params.select(DIAGNOSIS_PARAMS), tuned, base)
+    verdicts = diagnose_run(log, params.select(DIAGNOSIS_PARAMS), tuned, base)
     others = (read_json(f"models/{name}.json") for name in ("train/too_long", "pilot/report", "merge_proof"))
     by_task = tasks(measured, base, level, samples)
     found = {
@@ -40,7 +40,7 @@ def main(params, _fingerprint) -> str:
         "fresh_eyes": seen,
         "versions": versions(),
         "train": train_figures(log, *others),
-        "diagnosis": as_metrics(verdicts),
+        "diagnosis": count_verdicts(verdicts),
         "plots/train_loss": curve(log, "loss"),
         "plots/eval_loss": curve(log, "eval_loss"),
         "plots/tasks_test": [row for row in by_task if row["split"] == "test"],
@@ -51,7 +51,7 @@ def main(params, _fingerprint) -> str:
         write_json(f"metrics/{name}.json", short(value))
     write_text("metrics/scores.csv", scores(base, measured))
     write_text("metrics/samples.md", side_by_side(base, tuned))
-    for line in (*seen["suspicious"], *map(as_text, verdicts)):
+    for line in (*seen["suspicious"], *map(describe_verdict, verdicts)):
         print(line, file=sys.stderr)
     return found["claims"]["claim_sentence"]
 

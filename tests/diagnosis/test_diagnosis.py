@@ -8,7 +8,8 @@ import shlex
 import pytest
 
 from tests.conftest import ROOT
-from tunelock.diagnosis.diagnosis import DIAGNOSIS_PARAMS, REMEDIES, as_metrics, as_text, diagnose, remedies
+from tunelock.diagnosis.diagnosis import DIAGNOSIS_PARAMS, count_verdicts, describe_verdict, diagnose_run
+from tunelock.diagnosis.remedies import REMEDIES, list_remedies
 from tunelock.run.files import json_line
 from tunelock.run.params import load_yaml
 from tunelock.schema.params_problems import find_problems
@@ -119,7 +120,7 @@ def falling(steps, start=3.4, end=2.4, noise=0.4, seed=0):
 
 
 def names(*args, **options):
-    return [verdict.name for verdict in diagnose(*args, **options)]
+    return [verdict.name for verdict in diagnose_run(*args, **options)]
 
 
 def of(losses, evals=None, **options):
@@ -144,7 +145,7 @@ def test_a_hundred_thousand_steps_are_judged_and_warm_up_is_not():
     assert of(falling(100_000), {25_000 * i: 3.0 - 0.2 * i for i in range(1, 5)}) == []
     warming = [row | {"learning_rate": SETTINGS["learning_rate"] / 100} for row in curve([3.0] * 50)]
     assert names(warming, SETTINGS) == []
-    assert diagnose([], SETTINGS) == []
+    assert diagnose_run([], SETTINGS) == []
 
 
 def test_ten_steps_are_enough_to_see_a_run_that_breaks():
@@ -178,13 +179,13 @@ def test_diverging_is_a_loss_that_ends_above_what_it_had_reached():
     fine = falling(50, noise=0.2)
     assert of(fine + [2.4 + 0.05 * i for i in range(50)]) == ["diverging"]
     assert of(fine + [2.4 + 0.002 * i for i in range(50)]) == []
-    verdict = diagnose(curve([*fine[:5], math.nan]), SETTINGS)[0]
+    verdict = diagnose_run(curve([*fine[:5], math.nan]), SETTINGS)[0]
     assert (verdict.name, verdict.step) == ("diverging", 6)
 
 
 def test_overfitting_is_a_validation_loss_that_turned_up_for_good():
     losses = falling(100, end=1.6)
-    verdict = diagnose(curve(losses, {20: 3.0, 40: 2.6, 60: 2.7, 80: 2.9, 100: 3.1}, epochs=5.0), SETTINGS)[0]
+    verdict = diagnose_run(curve(losses, {20: 3.0, 40: 2.6, 60: 2.7, 80: 2.9, 100: 3.1}, epochs=5.0), SETTINGS)[0]
     assert (verdict.name, verdict.step) == ("overfitting", 40)
     assert verdict.remedy[:2] == ["dvc exp run -S num_train_epochs=2", "dvc exp run -S early_stopping_patience=2"]
     assert of(losses, {20: 3.0, 40: 2.6, 60: 2.61, 80: 2.62, 100: 2.62}) == []
@@ -275,6 +276,8 @@ def test_no_gain_is_a_loss_that_the_base_had_already():
 def test_mismatch_is_a_loss_that_validation_did_not_have():
     assert of_answers(rows(loss=40.0), {20: 2.4, 40: 2.2}) == ["mismatch"]
     assert of_answers(rows(loss=29.0), {20: 2.4, 40: 2.2}) == []
+    golden = [row | {"split": "test" if row["id"] == "0" else "golden"} for row in rows(loss=40.0)]
+    assert of_answers(golden, {20: 2.4, 40: 2.2}) == []  # one test row alone says nothing
 
 
 @pytest.mark.parametrize("name", REMEDIES)
@@ -286,7 +289,7 @@ def test_mismatch_is_a_loss_that_validation_did_not_have():
 def test_every_remedy_is_a_command_whose_change_passes_the_schema(name, changed):
     params = PARAMS | changed
     assert find_problems(params) == []
-    commands = remedies(name, params, epochs=0.3125)
+    commands = list_remedies(name, params, epochs=0.3125)
     assert commands and len(set(commands)) == len(commands)
     for command in commands:
         words = shlex.split(command)
@@ -300,11 +303,11 @@ def test_every_remedy_is_a_command_whose_change_passes_the_schema(name, changed)
         assert find_problems(params | {key: value}) == []
 
 
-def test_as_metrics_is_flat_and_stable():
-    verdicts = diagnose(curve([3.4] * 120), SETTINGS)
-    found = as_metrics(verdicts)
+def test_the_counted_verdicts_are_flat_and_stable():
+    verdicts = diagnose_run(curve([3.4] * 120), SETTINGS)
+    found = count_verdicts(verdicts)
     assert found["verdicts"] == 1 and set(found["flat"]) == {"step", "evidence", "remedy"}
     assert "dvc exp run -S learning_rate=0.01" in found["flat"]["remedy"]
-    assert json_line(found) == json_line(as_metrics(diagnose(curve([3.4] * 120), SETTINGS)))
-    assert as_metrics([]) == {"verdicts": 0}
-    assert as_text(verdicts[0]).splitlines()[1] == "    dvc exp run -S learning_rate=0.01"
+    assert json_line(found) == json_line(count_verdicts(diagnose_run(curve([3.4] * 120), SETTINGS)))
+    assert count_verdicts([]) == {"verdicts": 0}
+    assert describe_verdict(verdicts[0]).splitlines()[1] == "    dvc exp run -S learning_rate=0.01"

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable
 import numpy as np
 
 from tunelock.claims.significance import mcnemar
-from tunelock.diagnosis.answer_rules import copied
+from tunelock.diagnosis.answer_rules import is_copied
 from tunelock.records.ngrams import ngram_hashes, rolling, word_hashes, words
 from tunelock.records.record import whole_text_of
 
@@ -63,9 +63,9 @@ def origins(wanted: np.ndarray, train: Iterable[dict]) -> dict[int, str]:
 
 def copy_of_question(row: dict) -> str | None:
     """The answer, if it is taken out of its question; None where the reference is, too."""
-    if copied(row["reference"], row["question"]):
+    if is_copied(row["reference"], row["question"]):
         return None
-    return row["answer"] if copied(row["answer"], row["question"]) else ""
+    return row["answer"] if is_copied(row["answer"], row["question"]) else ""
 
 
 def verbatim(row: dict) -> str | None:

@@ -1,5 +1,5 @@
-"""What a model's answers show that its curves do not, by stated rules; `tunelock.diagnosis.diagnosis` turns it into
-verdicts.
+"""What a model's answers show that its curves do not, by stated rules; `tunelock.diagnosis.diagnosis` makes verdicts
+of it.
 
 A row is one of `stages.evaluate`: question, reference, loss, tokens, answer, stopped, new_tokens.
 Each share is compared with that of the references, so that a task whose right answers are repetitive, copied or all
@@ -9,7 +9,9 @@ alike is not held to be faulty.
 import math
 import re
 from collections import Counter
+from collections.abc import Callable
 from statistics import mean, stdev
+from typing import NamedTuple
 
 MIN_ANSWERS = 10  # fewer say nothing about a share
 EXCESS = 0.3  # more answers with a fault than references: beyond chance with ten, and worth a look with any number
@@ -23,126 +25,152 @@ GAIN = 0.02  # share of the base's loss that training is to take away, or it was
 SURE = 3.0  # and that difference in standard errors
 
 
-def words(text: str) -> list[str]:
+class Answers(NamedTuple):
+    """What a rule looks at: the rows that have an answer, those of the base, the lowest validation loss if known."""
+
+    rows: list[dict]
+    base: list[dict]
+    validation_loss: float | None
+
+
+def _split_words(text: str) -> list[str]:
     """Lower-case words; in scripts without spaces, characters."""
     return re.findall(r"[\u3040-\u30ff\u3400-\u9fff]|\w+", text.lower())
 
 
-def runs(text: str, size: int = 4) -> list[tuple[str, ...]]:
+def _list_runs(text: str, size: int = 4) -> list[tuple[str, ...]]:
     """All runs of `size` words."""
-    said = words(text)
-    return [tuple(said[i : i + size]) for i in range(len(said) - size + 1)]
+    words = _split_words(text)
+    return [tuple(words[i : i + size]) for i in range(len(words) - size + 1)]
 
 
-def loops(text: str, _question: str = "") -> bool:
+def _is_looping(text: str, _question: str) -> bool:
     """Whether a text says the same again and again."""
-    found = runs(text)
-    return len(found) > 3 and 1 - len(set(found)) / len(found) > LOOP
+    runs = _list_runs(text)
+    return len(runs) > 3 and 1 - len(set(runs)) / len(runs) > LOOP
 
 
-def copied(text: str, question: str) -> bool:
+def is_copied(text: str, question: str) -> bool:
     """Whether a text is taken out of the question."""
-    found, there = runs(text), set(runs(question))
-    return bool(found) and sum(run in there for run in found) / len(found) > COPY
+    runs, there = _list_runs(text), set(_list_runs(question))
+    return bool(runs) and sum(run in there for run in runs) / len(runs) > COPY
 
 
-def overlap(left: Counter, right: Counter) -> float:
+def _measure_overlap(left: Counter, right: Counter) -> float:
     """F1 of two bags of words (Rajpurkar et al. 2016, https://arxiv.org/abs/1606.05250)."""
     common = (left & right).total()
     return 2 * common / (left.total() + right.total()) if common else 0.0
 
 
-def share(rows: list[dict], key: str, fault) -> float:
+def _share_with_fault(rows: list[dict], key: str, has_fault: Callable[[str, str], bool]) -> float:
     """The share of rows whose text under `key` has the fault."""
-    return mean(fault(row[key], row["question"]) for row in rows)
+    return mean(has_fault(row[key], row["question"]) for row in rows)
 
 
-def unknown(rows: list[dict], key: str) -> float:
+def _share_unknown_words(rows: list[dict], key: str) -> float:
     """The share of words under `key` that no question and no reference of another row has."""
-    seen = Counter(word for row in rows for word in set(words(row["question"])) | set(words(row["reference"])))
-    own = [(word, row) for row in rows for word in words(row[key])]
-    strange = [
-        word for word, row in own
-        if seen[word] <= (word in words(row["reference"]) and word not in words(row["question"]))
-    ]  # fmt: skip
-    return len(strange) / max(1, len(own))
+    rows_with = Counter()
+    for row in rows:
+        rows_with.update({*_split_words(row["question"]), *_split_words(row["reference"])})
+    words = strange = 0
+    for row in rows:
+        only_in_reference = set(_split_words(row["reference"])) - set(_split_words(row["question"]))
+        for word in _split_words(row[key]):
+            words += 1
+            strange += rows_with[word] <= (word in only_in_reference)
+    return strange / max(1, words)
 
 
-def gibberish(rows: list[dict], _base: list[dict], _val: float | None) -> str | None:
+def _find_gibberish(answers: Answers) -> str | None:
     """Answers that go round in circles, or are made of words that nobody uses here."""
-    said, expected = share(rows, "answer", loops), share(rows, "reference", loops)
-    if said > expected + EXCESS:
-        return f"{said:.0%} of the answers repeat themselves, of the references {expected:.0%}."
-    said, expected = unknown(rows, "answer"), unknown(rows, "reference")
-    if said > expected + STRANGE:
-        return f"{said:.0%} of the answers' words stand in no question or reference, of a reference's {expected:.0%}."
+    rows = answers.rows
+    share, expected = (_share_with_fault(rows, key, _is_looping) for key in ("answer", "reference"))
+    if share > expected + EXCESS:
+        return f"{share:.0%} of the answers repeat themselves, of the references {expected:.0%}."
+    share, expected = (_share_unknown_words(rows, key) for key in ("answer", "reference"))
+    if share > expected + STRANGE:
+        return f"{share:.0%} of the answers' words stand in no question or reference, of a reference's {expected:.0%}."
     return None
 
 
-def never_stops(rows: list[dict], _base: list[dict], _val: float | None) -> str | None:
+def _find_endless(answers: Answers) -> str | None:
     """Answers that are cut where the reference would have had room."""
-    roomy = [row for row in rows if row["tokens"] <= max(other["new_tokens"] for other in rows)]
+    room = max(row["new_tokens"] for row in answers.rows)
+    roomy = [row for row in answers.rows if row["tokens"] <= room]
     stopped = mean(row["stopped"] for row in roomy) if len(roomy) >= MIN_ANSWERS else 1.0
     if stopped >= STOPS:
         return None
     return f"{stopped:.0%} of {len(roomy)} answers end by themselves, though their references had room."
 
 
-def copies(rows: list[dict], _base: list[dict], _val: float | None) -> str | None:
+def _find_copies(answers: Answers) -> str | None:
     """Answers that only repeat the question."""
-    said, expected = share(rows, "answer", copied), share(rows, "reference", copied)
-    if said <= expected + EXCESS:
+    share, expected = (_share_with_fault(answers.rows, key, is_copied) for key in ("answer", "reference"))
+    if share <= expected + EXCESS:
         return None
-    return f"{said:.0%} of the answers are taken out of the question, of the references {expected:.0%}."
+    return f"{share:.0%} of the answers are taken out of the question, of the references {expected:.0%}."
 
 
-def unrelated(rows: list[dict], _base: list[dict], _val: float | None) -> str | None:
+def _find_unrelated(answers: Answers) -> str | None:
     """Answers that fit their own questions no better than others of the task."""
-    gains = closeness(rows)
+    gains = _compare_with_others(answers.rows)
     if len(gains) < MIN_ANSWERS or mean(gains) > RELATED * stdev(gains) / math.sqrt(len(gains)):
         return None
     return f"answers share {mean(gains):+.3f} (F1) more words with their own references than with others' of the task."
 
 
-def closeness(rows: list[dict]) -> list[float]:
+def _compare_with_others(rows: list[dict]) -> list[float]:
     """For each answer its overlap with its own reference less that with the others of its task."""
     gains = []
     for task in sorted({row["task"] for row in rows}):
         members = [row for row in rows if row["task"] == task]
-        bags = [Counter(words(row["reference"])) for row in members]
-        for i, row in enumerate(members if len(members) > 1 else []):
-            said = Counter(words(row["answer"]))
-            others = mean(overlap(said, bag) for j, bag in enumerate(bags) if j != i)
-            gains.append(overlap(said, bags[i]) - others)
+        bags = [Counter(_split_words(row["reference"])) for row in members]
+        for place, row in enumerate(members if len(members) > 1 else []):
+            answer = Counter(_split_words(row["answer"]))
+            others = mean(_measure_overlap(answer, bag) for bag in bags[:place] + bags[place + 1 :])
+            gains.append(_measure_overlap(answer, bags[place]) - others)
     return gains
 
 
-def mismatch(rows: list[dict], _base: list[dict], val: float | None) -> str | None:
+def _find_mismatch(answers: Answers) -> str | None:
     """Scored rows have another loss than the validation rows had under the same weights."""
-    rows = [row for row in rows if row.get("split", "test") == "test"]  # golden rows may well be harder
-    loss = per_token(rows) if rows else 0.0
-    if not rows or val is None or 1 / DIFFERS < loss / val < DIFFERS:
+    expected = answers.validation_loss
+    rows = [row for row in answers.rows if row.get("split", "test") == "test"]  # golden rows may well be harder
+    if len(rows) < 2 or expected is None:  # one row has no scatter
+        return None
+    loss = _loss_a_token(rows)
+    if 1 / DIFFERS < loss / expected < DIFFERS:
         return None
     scatter = stdev(row["loss"] - loss * row["tokens"] for row in rows) * math.sqrt(len(rows))
     error = math.sqrt(2) * scatter / sum(row["tokens"] for row in rows)  # validation's is about as large
-    if abs(loss - val) < SURE * error:
+    if abs(loss - expected) < SURE * error:
         return None
-    return f"the loss on test is {loss:.3f} nats a token (+-{error:.3f}), where validation had {val:.3f}."
+    return f"the loss on test is {loss:.3f} nats a token (+-{error:.3f}), where validation had {expected:.3f}."
 
 
-def no_gain(rows: list[dict], base: list[dict], _val: float | None) -> str | None:
+def _find_no_gain(answers: Answers) -> str | None:
     """The tuned model is no better on the scored rows than the base."""
-    before = {row["id"]: row for row in base}
-    both = [row for row in rows if row["id"] in before]
-    if not both or per_token(both) < (1 - GAIN) * per_token([before[row["id"]] for row in both]):
+    before = {row["id"]: row for row in answers.base}
+    both = [row for row in answers.rows if row["id"] in before]
+    if not both:
         return None
-    old = per_token([before[row["id"]] for row in both])
-    return f"the loss on {len(both)} rows is {per_token(both):.3f} nats a token, the base's {old:.3f}."
+    new, old = _loss_a_token(both), _loss_a_token([before[row["id"]] for row in both])
+    if new < (1 - GAIN) * old:
+        return None
+    return f"the loss on {len(both)} rows is {new:.3f} nats a token, the base's {old:.3f}."
 
 
-def per_token(rows: list[dict]) -> float:
+def _loss_a_token(rows: list[dict]) -> float:
     """Nats a token of the references."""
     return sum(row["loss"] for row in rows) / sum(row["tokens"] for row in rows)
 
 
-RULES = {rule.__name__: rule for rule in (gibberish, never_stops, copies, unrelated, no_gain, mismatch)}
+# The verdict that each rule gives, in the order in which they are said.
+ANSWER_RULES: dict[str, Callable[[Answers], str | None]] = {
+    "gibberish": _find_gibberish,
+    "never_stops": _find_endless,
+    "copies": _find_copies,
+    "unrelated": _find_unrelated,
+    "no_gain": _find_no_gain,
+    "mismatch": _find_mismatch,
+}

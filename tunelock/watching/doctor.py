@@ -4,7 +4,7 @@ import sys
 
 from transformers import TrainerCallback
 
-from tunelock.diagnosis.diagnosis import as_text, diagnose
+from tunelock.diagnosis.diagnosis import describe_verdict, diagnose_run
 from tunelock.run.params import load_yaml
 
 
@@ -19,7 +19,7 @@ class Doctor(TrainerCallback):
         self.settings, self.told = load_yaml("params.yaml"), set()
 
     def on_evaluate(self, args, state, control, **kwargs):
-        for verdict in diagnose(state.log_history, self.settings):
+        for verdict in diagnose_run(state.log_history, self.settings):
             if verdict.name not in self.told:
                 self.told.add(verdict.name)
-                print("\n" + as_text(verdict), file=sys.stderr)
+                print("\n" + describe_verdict(verdict), file=sys.stderr)
