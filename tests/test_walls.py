@@ -40,6 +40,7 @@ FLOORS = {
     "claims": ("diagnosis", "metrics", "records", "run"),
     "review": ("records", "run"),
     "shipping": ("run",),
+    "previewing": ("reading", "rendering", "run"),
     "report": ("run",),
     "pull_request": ("claims", "metrics", "report", "run"),
     "harness": ("metrics", "model", "records", "rendering", "run"),

@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 
 from stages import ingest
+from tests.command_line import run_tunelock
 from tests.conftest import ROOT
-from tunelock.commands import preview
 from tunelock.reading.cwe import CANDIDATES, candidates, cwe_rows
 from tunelock.reading.reading import Source, cut, read
 from tunelock.reading.rows import Fault, Row
@@ -344,107 +344,118 @@ TOOLS = [
 ]  # fmt: skip
 
 
-def shown(capsys, tiny_model, path: str, *more: str) -> str:
-    preview.main([path, "--model", str(tiny_model), *more])
-    return capsys.readouterr().out
+def previewed(tiny_model, path: str, *more: str) -> str:
+    done = run_tunelock("preview", path, "--model", tiny_model, *more)
+    assert done.exit_code == 0
+    return done.stdout
 
 
-def test_preview_shows_format_counts_three_records_and_what_is_learnt(project, capsys, tiny_model):
+def test_preview_shows_format_counts_three_records_and_what_is_learnt(project, tiny_model):
     project()
-    out = shown(capsys, tiny_model, put("a.jsonl", [*qa(), *qa(), "{"]))
+    out = previewed(tiny_model, put("a.jsonl", [*qa(), *qa(), "{"]))
     assert "data/raw/a.jsonl: qa\n7 rows read: 6 records, 1 left out\n    not_json: 1\n" in out
     assert re.findall(r"--- data/raw/a.jsonl, row (\d), task chat", out) == ["1", "2", "3"]
     assert re.findall("⟦(.*?)⟧", out) == [f"{answer}<|im_end|>" for _, answer in PAIRS]
     assert "Why?" in re.sub("⟦.*?⟧", "", out)
 
 
-def test_preview_of_several_turns_supervises_each_answer_and_not_the_tool(project, capsys, tiny_model):
+def test_preview_of_several_turns_supervises_each_answer_and_not_the_tool(project, tiny_model):
     project()
-    out = shown(capsys, tiny_model, put("a.jsonl", [{"messages": TOOLS}]))
+    out = previewed(tiny_model, put("a.jsonl", [{"messages": TOOLS}]))
     assert re.findall("⟦(.*?)⟧", out) == ["I shall ask.<|im_end|>", "It is 4.<|im_end|>"]
     assert "four" in re.sub("⟦.*?⟧", "", out)
 
 
-def test_preview_shows_what_weights_and_max_turns_leave_to_learn_from(project, capsys, tiny_model):
+def test_preview_shows_what_weights_and_max_turns_leave_to_learn_from(project, tiny_model):
     project(max_turns=1)
     asked = [{"role": role, "content": f"{role} {n}"} for n in range(3) for role in ("user", "assistant")]
     asked[5]["weight"] = 0
-    out = shown(capsys, tiny_model, put("a.jsonl", [{"messages": asked}]))
+    out = previewed(tiny_model, put("a.jsonl", [{"messages": asked}]))
     assert re.findall("⟦(.*?)⟧", out) == ["assistant 1<|im_end|>"]
     assert "turns left out by max_turns: 1" in out and "user 0" not in out and "user 2" not in out
 
 
-def test_preview_of_a_raw_text_supervises_all_of_it(project, capsys, tiny_model):
+def test_preview_of_a_raw_text_supervises_all_of_it(project, tiny_model):
     project()
     Path("data/raw/a.txt").write_text("Once upon a time. " * 20)
-    out = shown(capsys, tiny_model, "data/raw/a.txt")
+    out = previewed(tiny_model, "data/raw/a.txt")
     assert "data/raw/a.txt: text" in out and "task text, group data/raw/a.txt" in out
     [learnt] = re.findall(r"⟦(.*)⟧", out)
     assert learnt.startswith("Once upon a time.") and "longer than max_length 40" in out
 
 
-def test_preview_maps_columns_looks_outside_data_raw_and_lists_tokens(project, capsys, tiny_model):
+def test_preview_maps_columns_looks_outside_data_raw_and_lists_tokens(project, tiny_model):
     project()
     Path("other.csv").write_text("f;a\nWhy?;Because.\n")
     mapping = json.dumps({"instruction": "{f}", "response": "{a}"})
-    out = shown(capsys, tiny_model, "other.csv", "--delimiter", ";", "--columns", mapping, "--tokens")
+    out = previewed(tiny_model, "other.csv", "--delimiter", ";", "--columns", mapping, "--tokens")
     assert "other.csv: mapped by columns" in out
     assert re.search(r'\d+ \* "Because"', out) and re.search(r'\d+   "Why"', out)
 
 
-def test_preview_without_a_tokenizer_shows_messages_and_says_how_to_get_one(project, capsys):
+def test_preview_without_a_tokenizer_shows_messages_and_says_how_to_get_one(project):
     project()
-    preview.main([put("a.jsonl", qa()), "--model", "nowhere"])
-    out, err = capsys.readouterr()
-    assert '"content": "Because."' in out and "dvc repro base" in err
+    done = run_tunelock("preview", put("a.jsonl", qa()), "--model", "nowhere")
+    assert '"content": "Because."' in done.stdout and "dvc repro base" in done.stderr
 
 
-def test_preview_of_what_cannot_be_read_stops_or_says_so(project, capsys, tiny_model):
+def test_preview_gives_a_script_the_same_as_json(project, tiny_model):
     project()
-    assert "no row can be read" in shown(capsys, tiny_model, put("a.jsonl", ["{"]))
-    with pytest.raises(SystemExit, match=r"preview: data/raw/b\.jsonl is missing"):
-        preview.main(["data/raw/b.jsonl"])
-    with pytest.raises(SystemExit):
-        preview.main(["data/raw/a.jsonl", "--columns", '["{f}"]'])
+    found = json.loads(previewed(tiny_model, put("a.jsonl", [*qa(), "{"]), "--json"))
+    assert found["formats"] == {"data/raw/a.jsonl": "qa"}
+    assert (found["records"], found["left_out"]) == (3, {"not_json": 1})
+    assert [example["messages"][1]["content"] for example in found["examples"]] == [answer for _, answer in PAIRS]
+    assert all(0 < example["supervised_tokens"] < example["tokens"] for example in found["examples"])
 
 
-def converted(capsysbinary, path: str, to: str, *more: str) -> tuple[list[dict], str]:
-    """The rows that come out, and what is said on stderr but for the progress bar."""
-    ingest.command_line(["convert", path, "--to", to, *more])
-    out, err = capsysbinary.readouterr()
-    return [json.loads(line) for line in out.decode().splitlines()], err.decode().rpartition("\r")[2]
+def test_preview_of_what_cannot_be_read_stops_or_says_so(project, tiny_model):
+    project()
+    assert "no row can be read" in previewed(tiny_model, put("a.jsonl", ["{"]))
+    done = run_tunelock("preview", "data/raw/b.jsonl")
+    assert done.exit_code == 1 and done.stderr.startswith("tunelock preview: data/raw/b.jsonl is missing")
+    done = run_tunelock("preview", "data/raw/a.jsonl", "--columns", '["{f}"]')
+    assert done.exit_code == 2 and "give a mapping of texts" in done.stderr
+    done = run_tunelock("preview", "data/raw/a.jsonl", "--format", "alpca")
+    assert done.exit_code == 2 and "'alpca' is not among alpaca, chatml" in done.stderr
 
 
-def test_convert_goes_round_through_every_format_of_single_questions(capsysbinary):
+def converted(path: str, to: str, *more: str) -> tuple[list[dict], str]:
+    """The rows that come out, and what is said on stderr apart from the progress bar."""
+    done = run_tunelock("convert", path, "--to", to, *more)
+    assert done.exit_code == 0
+    return [json.loads(line) for line in done.stdout.splitlines()], done.stderr.rpartition("\r")[2]
+
+
+def test_convert_goes_round_through_every_format_of_single_questions():
     rows = qa()
     for number, to in enumerate(["chatml", "sharegpt", "alpaca", "instruction", "completion", "qa"]):
-        rows, _ = converted(capsysbinary, put(f"{number}.jsonl", rows), to)
+        rows, _ = converted(put(f"{number}.jsonl", rows), to)
         assert len(rows) == len(PAIRS)
     assert rows == qa()
 
 
-def test_convert_keeps_turns_and_tools_and_says_what_it_left_out(capsysbinary):
+def test_convert_keeps_turns_and_tools_and_says_what_it_left_out():
     path = put("a.jsonl", [{"messages": TOOLS}, {"messages": TOOLS[:2]}, "{"])
-    turned, err = converted(capsysbinary, path, "sharegpt")
+    turned, err = converted(path, "sharegpt")
     assert "left out: 1 not_json" in err
-    back, err = converted(capsysbinary, put("b.jsonl", turned), "chatml")
+    back, err = converted(put("b.jsonl", turned), "chatml")
     assert back == [{"messages": TOOLS}, {"messages": TOOLS[:2]}] and "left out" not in err
-    single, err = converted(capsysbinary, path, "alpaca")
+    single, err = converted(path, "alpaca")
     assert single == [{"instruction": "2+2?", "input": "", "output": "I shall ask."}]
     assert "left out: 1 does_not_fit, 1 not_json" in err
 
 
-def test_convert_reads_any_table_in_any_encoding(capsysbinary):
+def test_convert_reads_any_table_in_any_encoding():
     Path("other.csv").write_text("f;a\nGröße?;Groß 😀.\n", encoding="utf-16")
     mapping = json.dumps({"instruction": "{f}", "response": "{a}"})
     options = ["--delimiter", ";", "--encoding", "utf-16", "--columns", mapping]
-    rows, _ = converted(capsysbinary, "other.csv", "qa", *options)
+    rows, _ = converted("other.csv", "qa", *options)
     assert rows == [{"question": "Größe?", "answer": "Groß 😀."}]
 
 
 def test_convert_into_a_pipe_that_closes_ends_quietly():
     path = put("a.jsonl", qa() * 20_000)
-    command = f"set -o pipefail; {sys.executable} -m stages.ingest convert {path} --to chatml | head -n 1"
+    command = f"set -o pipefail; '{sys.executable}' -m tunelock convert {path} --to chatml | head -n 1"
     done = subprocess.run(
         ["bash", "-c", command], env=os.environ | {"PYTHONPATH": str(ROOT)}, capture_output=True, text=True, check=True
     )
@@ -453,8 +464,8 @@ def test_convert_into_a_pipe_that_closes_ends_quietly():
 
 
 def test_convert_of_what_cannot_be_read_stops():
-    with pytest.raises(SystemExit, match=r"convert: other\.jsonl is missing"):
-        ingest.command_line(["convert", "other.jsonl", "--to", "qa"])
+    done = run_tunelock("convert", "other.jsonl", "--to", "qa")
+    assert done.exit_code == 1 and done.stderr.startswith("tunelock convert: other.jsonl is missing")
 
 
 def test_each_file_of_a_source_has_its_own_format():

@@ -8,10 +8,14 @@ from typing import Any
 import typer
 from typer.core import TyperGroup
 
+from tunelock.commands.convert import convert
+from tunelock.commands.preview import preview
 from tunelock.commands.verify import verify
 from tunelock.run.errors import Stop
 
 PANELS = {
+    "Look": (preview,),
+    "Before a run": (convert,),
     "After a run": (verify,),
 }
 

@@ -1,88 +1,55 @@
-"""What a file of raw data would become, before anything runs: its format, three records, their tokens and loss mask.
+"""`tunelock preview`."""
 
-    python -m stages.ingest preview PATH [--revision SHA256] [--format alpaca] [--columns JSON] [--model models/base]
-
-In the rendered rows, what the model learns from stands between ⟦ and ⟧; the rest is read and not learnt.
-"""
-
-import argparse
-import itertools
-import json
-import sys
-from collections import Counter
 from pathlib import Path
+from typing import Annotated
 
-from tunelock.reading.reading import Source, given_source, look, take_source
-from tunelock.rendering.rendering import IGNORE, fit, load_tokenizer
-from tunelock.run.params import load_yaml
-from tunelock.run.stage import plain_errors
+import typer
 
-SHOWN = 3
-COUNTED = 10_000  # rows that are read, so that a large file answers at once
-
-
-def marked(tokenizer, row: dict) -> str:
-    """The tokens as text, the supervised ones between ⟦ and ⟧."""
-    pieces = []
-    for learnt, run in itertools.groupby(zip(row["input_ids"], row["labels"]), lambda pair: pair[1] != IGNORE):
-        text = tokenizer.decode([token for token, _ in run])
-        pieces.append(f"⟦{text}⟧" if learnt else text)
-    return "".join(pieces)
-
-
-def numbered(tokenizer, row: dict) -> str:
-    """One token a line: its number, its text as JSON, and an asterisk where it is learnt from."""
-    tokens = zip(row["input_ids"], row["labels"])
-    lines = (
-        f"{token:>8} {'*' if label != IGNORE else ' '} {json.dumps(tokenizer.decode([token]), ensure_ascii=False)}"
-        for token, label in tokens
-    )
-    return "\n".join(lines)
+from tunelock.commands.options import (
+    Columns,
+    Delimiter,
+    Encoding,
+    Format,
+    Json,
+    Revision,
+    SourcePath,
+    print_json,
+    resolve_path,
+)
 
 
 def preview(
-    source: Source, model: str, system_prompt: str | None, max_length: int, max_turns: int | None, each_token: bool
+    path: SourcePath,
+    revision: Revision = None,
+    format: Format = None,
+    columns: Columns = None,
+    encoding: Encoding = None,
+    delimiter: Delimiter = None,
+    model: Annotated[Path, typer.Option(parser=resolve_path, metavar="FOLDER", help="Where the tokenizer is.")] = Path(
+        "models/base"
+    ),
+    tokens: Annotated[bool, typer.Option("--tokens", help="One token a line.")] = False,
+    as_json: Json = False,
 ) -> None:
-    """Print what the rows of a source become."""
-    kinds, rows = look(source, COUNTED)
-    for name, kind in kinds.items():
-        print(f"{name}: {kind}")
-    records = [row for row in rows if "status" not in row]
-    reasons = Counter(row["reason"] for row in rows if "status" in row)
-    print(f"{len(rows)} rows read: {len(records)} records, {len(rows) - len(records)} left out")
-    for reason, count in sorted(reasons.items()):
-        print(f"    {reason}: {count}")
-    tokenizer = load_tokenizer(model) if Path(model, "tokenizer.json").exists() else None
-    for record in records[:SHOWN]:
-        print(f"\n--- {record['file']}, row {record['line']}, task {record['task']}, group {record['group']}")
-        if tokenizer is None:
-            print(json.dumps(record["messages"], indent=2, ensure_ascii=False))
-            continue
-        fitting, too_long = fit(tokenizer, [record], system_prompt, max_length, max_turns)
-        row = (fitting + too_long)[0]
-        learnt = sum(label != IGNORE for label in row["labels"])
-        cut = f", turns left out by max_turns: {row['turns_left_out']}" if row["turns_left_out"] else ""
-        long = f", longer than max_length {max_length}: set aside" if too_long else ""
-        print(f"{len(row['input_ids'])} tokens, {learnt} of them learnt from{cut}{long}")
-        print((numbered if each_token else marked)(tokenizer, row))
+    """Show what raw data becomes: format, records, tokens, loss mask.
+
+    Reads at most 10,000 rows and shows three records; what the model learns from stands between ⟦ and ⟧.
+
+    Example: tunelock preview data/raw/faq.csv --columns '{"instruction": "{question}", "response": "{reply}"}'
+    """
+    from dataclasses import asdict
+
+    from tunelock.previewing.source_preview import format_preview, make_source, preview_source
+    from tunelock.rendering.rendering import load_tokenizer
+    from tunelock.run.params import load_yaml
+
+    source = make_source(path, revision, format=format, columns=columns, encoding=encoding, delimiter=delimiter)
+    tokenizer = load_tokenizer(str(model)) if (model / "tokenizer.json").exists() else None
+    found = preview_source(source, tokenizer, load_yaml("params.yaml"), tokens)
+    if as_json:
+        print_json(asdict(found))
+    else:
+        typer.echo(format_preview(found))
     if tokenizer is None:
-        print(
-            f"\n{model} has no tokenizer; `dvc repro base` makes it, and the tokens will be shown too.", file=sys.stderr
-        )
-
-
-def main(arguments: list[str]) -> None:
-    """Parse the command line and show."""
-    parser = argparse.ArgumentParser(prog="python -m stages.ingest preview", description=__doc__.splitlines()[0])
-    take_source(parser)
-    parser.add_argument("--model", default="models/base", help="folder with the tokenizer, default models/base")
-    parser.add_argument("--tokens", action="store_true", help="one token a line")
-    given = parser.parse_args(arguments)
-    with plain_errors("preview"):
-        params = load_yaml("params.yaml")
-        settings = (params[key] for key in ("system_prompt", "max_length", "max_turns"))
-        preview(given_source(given), given.model, *settings, given.tokens)
-
-
-if __name__ == "__main__":
-    main(sys.argv[2:] if sys.argv[1:2] == ["preview"] else sys.argv[1:])
+        said = f"\n{model} has no tokenizer; `dvc repro base` makes it, and the tokens will be shown too."
+        typer.echo(said, err=True)

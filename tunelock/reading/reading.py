@@ -1,12 +1,10 @@
 """From a source of `params.yaml` to records: its files, their rows, the format, and what is set aside."""
 
-import argparse
 import itertools
 import json
 import re
 from collections import Counter
 from collections.abc import Iterator
-from pathlib import Path
 from typing import NamedTuple
 
 from tqdm import tqdm
@@ -18,7 +16,6 @@ from tunelock.reading.rows import Fault, Row, Unfit, shown
 from tunelock.reading.sources import RawFile, files_of
 from tunelock.records.record import fold_text, hash_texts, make_record, replace_texts
 from tunelock.run.errors import Stop
-from tunelock.run.hashing import sha256_path
 
 UNPACKED = 5  # bytes that a compressed byte becomes, about; only the progress bar believes it
 PROBED = 1000  # rows of a file that decide on its format
@@ -73,38 +70,8 @@ def look(source: Source, limit: int) -> tuple[dict[str, str], list[dict]]:
     return kinds, rows
 
 
-def take_source(parser: argparse.ArgumentParser) -> None:
-    """Let a command take what describes a source."""
-    parser.add_argument("path", help="what `path` of a source takes: file, folder, glob, URL, hf://…, wheel:…")
-    parser.add_argument("--revision", help="sha256 of a URL or wheel, commit of a hub dataset")
-    parser.add_argument("--format", choices=sorted(FORMATS))
-    parser.add_argument("--columns", type=mapping, help='as JSON: {"instruction": "{question}", …}')
-    parser.add_argument("--encoding")
-    parser.add_argument("--delimiter")
-
-
-def mapping(text: str) -> dict[str, str]:
-    """The templates of `columns`, given as JSON."""
-    value = json.loads(text)
-    if not isinstance(value, dict) or not all(isinstance(template, str) for template in value.values()):
-        raise ValueError(text)
-    return value
-
-
-def given_source(given: argparse.Namespace) -> Source:
-    """The source that a command's arguments describe; a local file need not be pinned."""
-    keys = ("path", "format", "columns", "encoding", "delimiter")
-    options = {key: getattr(given, key) for key in keys}
-    return Source(**options, revision=given.revision or own_hash(given.path))
-
-
 def ignore(_read: int) -> None:
     """No progress to show."""
-
-
-def own_hash(path: str) -> str | None:
-    """The sha256 of a local file or folder: whoever only looks at it need not pin it."""
-    return sha256_path(path) if Path(path).exists() else None
 
 
 def records_of(name: str, source: Source, file: RawFile, progress: Progress) -> Iterator[dict]:

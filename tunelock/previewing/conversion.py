@@ -1,0 +1,22 @@
+"""The rows of a source in another format."""
+
+from collections import Counter
+from typing import BinaryIO
+
+from tunelock.reading.formats import FORMATS
+from tunelock.reading.reading import Source, read
+from tunelock.reading.rows import Unfit
+from tunelock.run.files import json_line
+
+
+def convert_rows(source: Source, to: str, out: BinaryIO) -> Counter[str]:
+    """Write the rows of a source as JSON lines of the format `to`; the counts of those left out, by reason."""
+    left_out: Counter[str] = Counter()
+    for row in read("convert", source):
+        try:
+            if "status" in row:
+                raise Unfit(row["reason"])
+            out.write(json_line(FORMATS[to].from_messages(row["messages"])))
+        except Unfit as unfit:
+            left_out[str(unfit)] += 1
+    return left_out
