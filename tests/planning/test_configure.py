@@ -3,15 +3,15 @@
 import difflib
 import json
 import re
-import shutil
-import subprocess
-import sys
+import typing
 from pathlib import Path
 
 import pytest
+from click.testing import Result
 
-from tunelock.commands.configure import METHODS, configure, parse_size
+from tests.command_line import run_tunelock, unwrapped
 from tunelock.planning.known_models import FAMILIES, find
+from tunelock.planning.model_lookup import parse_size
 from tunelock.planning.presets import PRESETS, SIZES, preset_params
 from tunelock.planning.shape import parameters
 from tunelock.planning.yaml_edit import edited, parsed, yaml_text
@@ -19,7 +19,9 @@ from tunelock.run.errors import Stop
 from tunelock.run.hashing import sha256_path
 from tunelock.run.params import load_yaml
 from tunelock.schema.params_problems import find_problems
+from tunelock.schema.params_schema import Schema
 
+METHODS = typing.get_args(Schema.model_fields["method"].annotation)
 ROOT = Path(__file__).parents[2]
 SHIPPED = (ROOT / "params.yaml").read_text(encoding="utf-8")
 VALUES = parsed(SHIPPED)
@@ -49,9 +51,17 @@ def workspace(tmp_path, monkeypatch) -> Path:
     return tmp_path
 
 
-def run(model: str, revision: str | None = None, size: float | None = None, method: str | None = None,
-        preset: str = "balanced", dry_run: bool = False) -> list[str]:  # fmt: skip
-    return configure(model, revision, size, method, preset, dry_run)
+def configure(model: str, **options: str) -> Result:
+    """`tunelock configure --model MODEL`, with each other option by its name."""
+    flags = [word for key, value in options.items() for word in (f"--{key}", value)]
+    return run_tunelock("configure", "--model", model, *flags)
+
+
+def run(model: str, **options: str) -> list[str]:
+    """The lines that it prints."""
+    done = configure(model, **options)
+    assert done.exit_code == 0, done.stderr
+    return done.stdout.splitlines()
 
 
 @pytest.mark.parametrize("name", FAMILIES)
@@ -150,7 +160,9 @@ def test_comments_keep_their_column():
 
 
 def test_a_dry_run_writes_nothing():
-    assert "nothing is written" in "\n".join(run("qwen2-7b", dry_run=True))
+    assert "nothing is written" in "\n".join(
+        run_tunelock("configure", "--model", "qwen2-7b", "--dry-run").stdout.splitlines()
+    )
     assert Path("params.yaml").read_text(encoding="utf-8") == SHIPPED
 
 
@@ -158,8 +170,8 @@ def test_nothing_is_written_if_the_schema_would_be_broken():
     """ewc needs the base's gradients, which a quantised one has not; that is for a person to decide."""
     text = edited(SHIPPED, {"regularization": "ewc"})
     Path("params.yaml").write_text(text, encoding="utf-8")
-    with pytest.raises(Stop, match=r"nothing is written(.|\n)*regularization: ewc"):
-        run("llama-3.1-8b", method="qlora")
+    done = configure("llama-3.1-8b", method="qlora")
+    assert done.exit_code == 1 and re.search(r"nothing is written(.|\n)*regularization: ewc", done.stderr)
     assert Path("params.yaml").read_text(encoding="utf-8") == text
 
 
@@ -181,7 +193,7 @@ def test_lora_options_are_switched_off_for_other_methods():
         ({"model": "org/model", "revision": "main"}, "--revision 'main' is not the commit"),
         ({"model": "org/model", "revision": COMMIT}, "as in --size 7b"),
         ({"model": "llama-3.1-8b", "revision": "main"}, "40 hexadecimal digits"),
-        ({"model": "wheel:a==1/b.gguf", "size": 7e9}, "give --revision, the sha256 of the wheel, 64"),
+        ({"model": "wheel:a==1/b.gguf", "size": "7b"}, "give --revision, the sha256 of the wheel, 64"),
         ({"model": "params.yaml"}, "its size cannot be read"),
         ({"model": "empty"}, "holds no config.json"),
         ({"model": "odd"}, "has no 'num_attention_heads', so its size is unknown"),
@@ -191,16 +203,16 @@ def test_a_model_that_is_not_known_well_enough_stops(arguments, words):
     Path("empty").mkdir()
     Path("odd").mkdir()
     Path("odd/config.json").write_text("{}")
-    with pytest.raises(Stop, match=words):
-        run(**arguments)
+    done = configure(**arguments)
+    assert done.exit_code == 1 and re.search(words, done.stderr.rstrip())
     assert Path("params.yaml").read_text(encoding="utf-8") == SHIPPED
 
 
 def test_another_hub_model_and_a_wheel_take_their_pin_and_size():
-    run("org/model", COMMIT, 70e9, "lora")
+    run("org/model", revision=COMMIT, size="70b", method="lora")
     values = load_yaml("params.yaml")
     assert (values["model_name_or_path"], values["model_revision"], values["lora_r"]) == ("org/model", COMMIT, 64)
-    run("wheel:a==1.0+cpu/b/c.gguf", "0" * 64, parse_size("135M"))
+    run("wheel:a==1.0+cpu/b/c.gguf", revision="0" * 64, size="135M")
     assert load_yaml("params.yaml")["model_revision"] == "0" * 64
 
 
@@ -215,17 +227,16 @@ def test_a_local_folder_gives_its_digest_and_its_size(workspace):
     values = load_yaml("params.yaml")
     assert values["model_name_or_path"] == "a model" and values["model_revision"] == sha256_path("a model")
     assert (values["lora_r"], values["max_length"]) == (32, 256)
-    with pytest.raises(Stop, match="leave --revision out"):
-        run("a model", "0" * 64)
+    assert "leave --revision out" in configure("a model", revision="0" * 64).stderr
 
 
 def test_a_template_of_ones_own_stays_while_the_model_does():
-    run("org/model", COMMIT, 7e9)
+    run("org/model", revision=COMMIT, size="7b")
     own = "templates/mine.jinja"
     Path("params.yaml").write_text(edited(Path("params.yaml").read_text(), {"chat_template": own}))
-    run("org/model", COMMIT, 7e9, preset="aggressive")
+    run("org/model", revision=COMMIT, size="7b", preset="aggressive")
     assert load_yaml("params.yaml")["chat_template"] == own
-    run("org/other", COMMIT, 7e9)
+    run("org/other", revision=COMMIT, size="7b")
     assert load_yaml("params.yaml")["chat_template"] is None
 
 
@@ -261,19 +272,11 @@ def test_a_size_has_a_number_and_a_unit(text):
         parse_size(text)
 
 
-def test_the_command_line(workspace):
-    shutil.copytree(ROOT / "stages", workspace / "stages", ignore=shutil.ignore_patterns("__pycache__"))
-    command = [
-        sys.executable,
-        "-m",
-        "tunelock.commands.configure",
-        "--model",
-        "gemma-2-9b",
-        "--method",
-        "qlora",
-        "--dry-run",
-    ]
-    done = subprocess.run(command, cwd=workspace, capture_output=True, text=True, check=True)
-    assert "+chat_template: templates/gemma-2.jinja" in done.stdout
-    done = subprocess.run([*command, "--size", "big"], cwd=workspace, capture_output=True, text=True, check=False)
-    assert done.returncode == 2 and "--size" in done.stderr
+def test_a_size_without_a_unit_is_a_fault_of_usage():
+    done = configure("gemma-2-9b", size="big")
+    assert done.exit_code == 2 and "such as 7b or 135m" in unwrapped(done.stderr)
+
+
+def test_the_help_names_every_method_and_preset():
+    said = re.findall(r"[\w-]+", run_tunelock("configure", "--help").stdout)
+    assert {*METHODS, *PRESETS} <= set(said)

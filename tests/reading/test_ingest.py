@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from stages import ingest
-from tests.command_line import run_tunelock
+from tests.command_line import run_tunelock, unwrapped
 from tests.conftest import ROOT
 from tunelock.reading.cwe import CANDIDATES, candidates, cwe_rows
 from tunelock.reading.reading import Source, cut, read
@@ -396,7 +396,7 @@ def test_preview_maps_columns_looks_outside_data_raw_and_lists_tokens(project, t
 def test_preview_without_a_tokenizer_shows_messages_and_says_how_to_get_one(project):
     project()
     done = run_tunelock("preview", put("a.jsonl", qa()), "--model", "nowhere")
-    assert '"content": "Because."' in done.stdout and "dvc repro base" in done.stderr
+    assert '"content": "Because."' in done.stdout and "dvc repro base" in unwrapped(done.stderr)
 
 
 def test_preview_gives_a_script_the_same_as_json(project, tiny_model):
@@ -414,9 +414,9 @@ def test_preview_of_what_cannot_be_read_stops_or_says_so(project, tiny_model):
     done = run_tunelock("preview", "data/raw/b.jsonl")
     assert done.exit_code == 1 and done.stderr.startswith("tunelock preview: data/raw/b.jsonl is missing")
     done = run_tunelock("preview", "data/raw/a.jsonl", "--columns", '["{f}"]')
-    assert done.exit_code == 2 and "give a mapping of texts" in done.stderr
+    assert done.exit_code == 2 and "give a mapping of texts" in unwrapped(done.stderr)
     done = run_tunelock("preview", "data/raw/a.jsonl", "--format", "alpca")
-    assert done.exit_code == 2 and "'alpca' is not among alpaca, chatml" in done.stderr
+    assert done.exit_code == 2 and "'alpca' is not among alpaca, chatml" in unwrapped(done.stderr)
 
 
 def converted(path: str, to: str, *more: str) -> tuple[list[dict], str]:
@@ -460,7 +460,7 @@ def test_convert_into_a_pipe_that_closes_ends_quietly():
         ["bash", "-c", command], env=os.environ | {"PYTHONPATH": str(ROOT)}, capture_output=True, text=True, check=True
     )
     assert json.loads(done.stdout)["messages"][1]["content"] == "Because."
-    assert "BrokenPipe" not in done.stderr
+    assert "BrokenPipe" not in unwrapped(done.stderr)
 
 
 def test_convert_of_what_cannot_be_read_stops():

@@ -8,6 +8,7 @@ from typing import Any
 import typer
 from typer.core import TyperGroup
 
+from tunelock.commands.configure import configure
 from tunelock.commands.convert import convert
 from tunelock.commands.preview import preview
 from tunelock.commands.verify import verify
@@ -15,7 +16,7 @@ from tunelock.run.errors import Stop
 
 PANELS = {
     "Look": (preview,),
-    "Before a run": (convert,),
+    "Before a run": (configure, convert),
     "After a run": (verify,),
 }
 

@@ -109,4 +109,4 @@ def _format_experiment(key: str, value: object) -> str:
 def _format_preview(source: dict) -> str:
     """Shows the rows of a source as tokens, with what is learnt marked."""
     revision = f" --revision {source['revision']}" if source.get("revision") else ""
-    return f"python -m stages.ingest preview {shlex.quote(source['path'])}{revision}"
+    return f"tunelock preview {shlex.quote(source['path'])}{revision}"
