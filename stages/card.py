@@ -11,10 +11,9 @@ import math
 import os
 from pathlib import Path
 
-from tqdm import tqdm
-
 from tunelock.records.splits import SPLITS
 from tunelock.rendering.rendering import conversation, load_tokenizer, render
+from tunelock.run.bars import Bar
 from tunelock.run.files import read_json, read_jsonl, write_json, write_text
 from tunelock.run.stage import stage
 
@@ -146,7 +145,7 @@ def main(params, _fingerprint) -> str:
     for name in SPLITS:
         rows = list(itertools.islice(read_jsonl(f"data/split/{name}.jsonl"), MEASURED))
         train = train or rows
-        bar = tqdm(rows, desc=f"measure {name}", unit="row")
+        bar = Bar(rows, desc=f"measure {name}", unit="row")
         messages = (conversation(row, params.system_prompt, params.max_turns) for row in bar)
         lengths[name] = [len(render(tokenizer, said).input_ids) for said in messages]
     figures = length_figures(lengths, params.max_length)

@@ -17,7 +17,6 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from tqdm import tqdm
 
 from tunelock.cleaning.duplicates import NONE, conflicts, duplicates
 from tunelock.cleaning.ledger import Ledger
@@ -26,6 +25,7 @@ from tunelock.records.near import WIDTH, clusters, signatures
 from tunelock.records.ngrams import shingle_tokens
 from tunelock.records.parallel import map_lines
 from tunelock.records.record import fold_text, hash_texts, number_of, question_of, reference_of, whole_text_of
+from tunelock.run.bars import Bar
 from tunelock.run.errors import Stop
 from tunelock.run.files import json_line, read_json, read_jsonl, whole_folder, write_json
 from tunelock.run.stage import stage
@@ -142,7 +142,7 @@ def settle(survivors: Path, hashes: np.ndarray, reasons: list, ledger: Ledger, s
     """Book each record of the file `survivors` as kept, or as left out for the first of `reasons` (see `compare`)."""
     names = {hash_texts(name): name for name in sources}
     ids, sources = hashes[:, 0].tolist(), hashes[:, 4].tolist()
-    for index, record in enumerate(tqdm(read_jsonl(survivors), total=len(ids), unit="row", desc="settle")):
+    for index, record in enumerate(Bar(read_jsonl(survivors), total=len(ids), unit="row", desc="settle")):
         for status, reason, because in reasons:
             cause = because[index]
             if cause != NONE:

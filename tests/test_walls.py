@@ -20,7 +20,7 @@ ONLOOKERS = ("watching",)  # write to no out (test_onlookers.py), so no stage de
 FLOORS = {
     "run": (),
     "schema": ("run",),
-    "records": (),
+    "records": ("run",),
     "metrics": ("records",),
     "diagnosis": (),
     "fetching": ("run",),

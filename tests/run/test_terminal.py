@@ -1,10 +1,8 @@
 """Sentences at the terminal: durations that read well, colours only where they show."""
 
-import io
-import sys
-
 import pytest
 
+from tests.terminal import open_terminal
 from tunelock.run.terminal import announce_end, announce_start, format_duration, paint
 
 DURATIONS = [
@@ -25,21 +23,6 @@ DURATIONS = [
 def test_durations_read_well(seconds, exact, rounded):
     assert format_duration(seconds) == exact
     assert format_duration(seconds, rounded=True) == rounded
-
-
-class Terminal(io.StringIO):
-    """Text that says it is a terminal."""
-
-    def isatty(self) -> bool:
-        return True
-
-
-def open_terminal(monkeypatch) -> Terminal:
-    """A standard error with colours. No fixture: pytest puts its own in its place before the test begins."""
-    monkeypatch.setattr(sys, "stderr", Terminal())
-    monkeypatch.delenv("NO_COLOR", raising=False)
-    monkeypatch.setenv("TERM", "xterm-256color")
-    return sys.stderr
 
 
 def test_a_terminal_gets_colours(monkeypatch):

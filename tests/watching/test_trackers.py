@@ -22,8 +22,7 @@ from tunelock.privacy.redaction import HIDDEN, is_secret_name, redacted
 from tunelock.run.errors import Stop
 from tunelock.run.params import load_yaml
 from tunelock.schema.params_schema import Schema
-from tunelock.watching import progress, recorders, trackers
-from tunelock.watching.progress import Meter, ProgressBar
+from tunelock.watching import recorders, trackers
 from tunelock.watching.recorders import RECORDERS
 from tunelock.watching.trackers import NEEDS, callbacks, numbers
 
@@ -227,35 +226,3 @@ def test_no_param_of_ours_is_hidden(monkeypatch):
     assert not any(is_secret_name(name) for name in ("max_new_tokens", "num_virtual_tokens", "author", "extra_tokens"))
     assert redacted({"a": None, "token": None, "b": True}) == {"a": None, "token": None, "b": True}
     assert redacted(f"http://me:{FORMED}@host {FROM_ENVIRONMENT}!").count(HIDDEN) == 2
-
-
-def test_the_meter_counts_the_tokens_of_training_alone(monkeypatch):
-    clock, seen = [0.0], [0]
-    monkeypatch.setattr(progress.time, "perf_counter", lambda: clock[0])
-    meter = Meter(lambda: seen[0])
-    assert meter.reading()["tokens_per_second"] == 0
-    meter.on_train_begin(None, None, None)
-    for seconds, tokens in ((1.0, 100), (1.0, 300)):
-        clock[0] += seconds
-        seen[0] += tokens
-        meter.on_step_end(None, None, None)
-    assert meter.reading()["tokens_per_second"] == 200
-    clock[0] += 50  # a validation
-    meter.on_evaluate(None, None, None)
-    clock[0] += 2
-    seen[0] += 800
-    meter.on_step_end(None, None, None)
-    assert meter.reading()["tokens_per_second"] == 300
-    assert 0.1 < meter.reading()["memory_gb"] < 200
-
-
-def test_the_bar_shows_loss_rate_memory_and_time_left(capsys):
-    bar, state = ProgressBar(), TrainerState(global_step=2, max_steps=4)
-    bar.on_train_begin(None, state, None)
-    for step in (3, 4):
-        bar.on_step_end(None, state, None)
-        bar.on_log(None, state, None, {**entry(step), "eval_loss": 2.5} if step == 3 else entry(step))
-    bar.on_train_end(None, state, None)
-    bar.on_log(None, state, None, entry(5))  # a validation after training
-    last = capsys.readouterr().err.strip().split("\r")[-1]
-    assert "4/4" in last and "loss=0.750, eval_loss=2.500, lr=1.0e-03, tokens/s=400, GB=3.2" in last

@@ -4,7 +4,6 @@ import itertools
 from typing import NamedTuple
 
 import torch
-from tqdm import tqdm
 from transformers import PretrainedConfig
 
 from tunelock.answering.grouping import batches
@@ -14,6 +13,7 @@ from tunelock.model.losses import logits
 from tunelock.model.sharing import can_share
 from tunelock.model.tuned import plain
 from tunelock.rendering.rendering import IGNORE
+from tunelock.run.bars import Bar
 
 CHUNK = 128  # tokens whose logits exist at a time; some five float32 matrices of 128 x vocabulary (25 MB for 49,152)
 
@@ -74,7 +74,7 @@ def compare(base: Predictions, tuned: Predictions, rows: list[dict]) -> list[Com
     targets = torch.tensor([target for row in rows for target in targets_of(row)])
     chunks = zip(torch.cat(base.states).split(CHUNK), torch.cat(tuned.states).split(CHUNK), targets.split(CHUNK))
     found = []
-    for base_states, tuned_states, target in tqdm(chunks, total=-(-len(targets) // CHUNK), desc="compare"):
+    for base_states, tuned_states, target in Bar(chunks, total=-(-len(targets) // CHUNK), desc="compare", unit="chunk"):
         found.append(token_values(next_tokens(base, base_states), next_tokens(tuned, tuned_states), target))
     sums = [part.double().sum(0).tolist() for part in torch.cat(found).split(counts)]
     return [Compared(tokens, *values) for tokens, values in zip(counts, sums)]

@@ -5,10 +5,10 @@ import time
 from collections.abc import Callable, Iterator
 
 import torch
-from tqdm import tqdm
 
 from tunelock.answering.decoding import Answers, greedy
 from tunelock.model.modeling import device, resolve_dtype
+from tunelock.run.bars import Bar
 
 WINDOW = 2  # batches that are sorted by length together
 
@@ -25,7 +25,7 @@ def generate(
     model.eval()
     answers: list[list[int]] = [[]] * len(prompts)
     alone, started, computed = 0, time.monotonic(), 0
-    with tqdm(total=len(prompts) * max_new_tokens, desc="answer", unit="token", file=sys.stderr) as bar:
+    with Bar(total=len(prompts) * max_new_tokens, desc="answer", unit="token") as bar:
 
         def seen(new: int, spared: int) -> None:
             nonlocal computed

@@ -1,9 +1,8 @@
 """Which rows are computed together: some of similar length, so that little of it is padding."""
 
-import sys
 from collections.abc import Iterator
 
-from tqdm import tqdm
+from tunelock.run.bars import Bar
 
 SIMILAR = 0.8  # of the longest row of a group; where rows vary, half of what is computed would be padding without it
 
@@ -26,7 +25,7 @@ def similar(lengths: list[int], most: int) -> Iterator[range]:
 def batches(lengths: list[int], batch_size: int, label: str) -> Iterator[list[int]]:
     """Yield the indices of rows in batches of similar length, the longest first, behind a progress bar."""
     order = sorted(range(len(lengths)), key=lambda i: (-lengths[i], i))
-    with tqdm(total=len(order), desc=label, unit="row", file=sys.stderr, disable=not order) as bar:
+    with Bar(total=len(order), desc=label, unit="row", disable=not order) as bar:
         for group in similar([lengths[i] for i in order], batch_size):
             yield [order[i] for i in group]
             bar.update(len(group))

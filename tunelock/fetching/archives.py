@@ -12,8 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 from typing import BinaryIO
 
-from tqdm import tqdm
-
+from tunelock.run.bars import Bar
 from tunelock.run.errors import Stop
 
 MAX_MEMBER_BYTES = 64 * 2**30  # the largest published GGUF files stay below this
@@ -162,7 +161,7 @@ def extract_member(path: Path, member: str, folder: Path) -> Path:
     target = folder / PurePosixPath(member).name
     with open_member(path, member) as source, open(target, "wb") as out:
         size = find_member(open_archive(path, path.name), member, path.name).file_size
-        with tqdm(total=size, unit="B", unit_scale=True, desc=f"unpack {target.name}") as bar:
+        with Bar(total=size, unit="B", desc=f"unpack {target.name}") as bar:
             for block in blocks_of(source):
                 out.write(block)
                 bar.update(len(block))

@@ -6,8 +6,7 @@ import socket
 from pathlib import Path
 from urllib.parse import urljoin, urlsplit
 
-from tqdm import tqdm
-
+from tunelock.run.bars import Bar
 from tunelock.run.errors import Stop
 
 MAX_BYTES = 64 * 2**30  # as archives.MAX_MEMBER_BYTES
@@ -24,7 +23,7 @@ def download_url(url: str, folder: Path) -> Path:
     with answer(url) as response, open(folder / "content", "wb") as out:
         length = response.headers.get("Content-Length", "")
         total = int(length) if length.isdecimal() else None
-        with tqdm(total=total, unit="B", unit_scale=True, desc=f"fetch {name.rsplit('/', 1)[-1]}") as bar:
+        with Bar(total=total, unit="B", desc=f"fetch {name.rsplit('/', 1)[-1]}") as bar:
             try:
                 for block in response.raw.stream(2**20, decode_content=False):  # the bytes that sha256sum would see
                     if max(total or 0, out.tell() + len(block)) > MAX_BYTES:

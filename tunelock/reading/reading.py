@@ -7,14 +7,13 @@ from collections import Counter
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from tqdm import tqdm
-
 from tunelock.reading.formats import FORMATS, detect, fill, from_mapping
 from tunelock.reading.local_files import RAW
 from tunelock.reading.readers import Progress, read_rows
 from tunelock.reading.rows import Fault, Row, Unfit, shown
 from tunelock.reading.sources import RawFile, files_of
 from tunelock.records.record import fold_text, hash_texts, make_record, replace_texts
+from tunelock.run.bars import Bar
 from tunelock.run.errors import Stop
 
 UNPACKED = 5  # bytes that a compressed byte becomes, about; only the progress bar believes it
@@ -46,7 +45,7 @@ def read(name: str, source: Source, watched: str = RAW) -> Iterator[dict]:
     A local file outside the folder `watched` needs a revision, for DVC would not see it change.
     """
     files = files_of(source.path, source.revision, watched=watched)
-    with tqdm(total=sum(map(expected, files)), unit="B", unit_scale=True, desc=f"read {name}") as bar:
+    with Bar(total=sum(map(expected, files)), unit="B", desc=f"read {name}") as bar:
         for file in files:
             before = bar.n
             yield from records_of(name, source, file, bar.update)

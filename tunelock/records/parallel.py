@@ -7,7 +7,8 @@ from typing import TypeVar
 
 from joblib import Parallel, delayed
 from joblib.externals.loky import get_reusable_executor
-from tqdm import tqdm
+
+from tunelock.run.bars import Bar
 
 CHUNK = 2**20  # bytes of a task: large against the cost of sending it, small against memory
 Result = TypeVar("Result")
@@ -41,7 +42,7 @@ def map_lines(function: Callable[[list[bytes]], Result], path: Path | str, title
     jobs = min(os.cpu_count() or 1, len(pieces) // 4 or 1)
     run = Parallel(n_jobs=jobs, return_as="generator", pre_dispatch="2*n_jobs")
     results = run(delayed(apply)(function, path, piece) for piece in pieces)
-    with tqdm(total=os.path.getsize(path), unit="B", unit_scale=True, desc=title) as bar:
+    with Bar(total=os.path.getsize(path), unit="B", desc=title) as bar:
         for (start, stop), result in zip(pieces, results):
             bar.update(stop - start)
             yield result

@@ -2,8 +2,9 @@
 
 import atexit
 import gc
-import logging
 import time
+
+from tunelock.run.quiet import silence_known_noise
 
 # Read before any stage code is: `tunelock.run.stage` refuses inputs that are younger than this.
 STARTED = time.time()
@@ -13,5 +14,4 @@ STARTED = time.time()
 gc.set_threshold(100_000)
 atexit.register(gc.freeze)
 
-# bitsandbytes warns, whenever PEFT imports it, of an optional kernel package that is not among our dependencies.
-logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
+silence_known_noise()

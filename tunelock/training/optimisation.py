@@ -14,7 +14,9 @@ OPTIMISATION_PARAMS = (
 )  # fmt: skip
 
 
-def sft_config(output_dir: Path, dtype: str, per_device_train_batch_size: int, **options) -> SFTConfig:
+def sft_config(
+    output_dir: Path, dtype: str, per_device_train_batch_size: int, gradient_checkpointing: bool, **options
+) -> SFTConfig:
     """TRL's settings with what is the same in every run of ours; `options` are more of TRL's.
 
     `min_lr_rate` is where `cosine_with_min_lr` ends; the other schedules have no use for it.
@@ -33,6 +35,7 @@ def sft_config(output_dir: Path, dtype: str, per_device_train_batch_size: int, *
         fp16=dtype == "float16",
         per_device_train_batch_size=per_device_train_batch_size,
         per_device_eval_batch_size=per_device_train_batch_size,
+        activation_checkpointing=gradient_checkpointing,  # transformers' new name of it
         logging_steps=1,  # a longer interval would forget its part of the sum at a resume
         use_cpu=device() == "cpu",
         dataloader_pin_memory=False,

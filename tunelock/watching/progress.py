@@ -7,10 +7,10 @@ from collections import deque
 from collections.abc import Callable
 
 import torch
-from tqdm import tqdm
 from transformers import TrainerCallback
 
 from tunelock.model.modeling import device
+from tunelock.run.bars import Bar
 
 SHOWN = {  # key of the trainer's log: name in the bar, format
     "loss": ("loss", ".3f"),
@@ -64,16 +64,14 @@ class ProgressBar(TrainerCallback):
         self.bar, self.values = None, {}
 
     def on_train_begin(self, args, state, control, **kwargs):
-        live = sys.stderr.isatty()  # a log file gets a line now and then
-        self.bar = tqdm(total=state.max_steps, initial=state.global_step, desc="train", unit="step", file=sys.stderr,
-                        mininterval=0.1 if live else 10, dynamic_ncols=live)  # fmt: skip
+        self.bar = Bar(total=state.max_steps, initial=state.global_step, desc="train", unit="step")
 
     def on_log(self, args, state, control, logs=None, **kwargs):
         if self.bar is None:  # a validation outside of training
             return
         self.values |= {key: logs[key] for key in SHOWN if key in logs}
         shown = {name: format(self.values[key], form) for key, (name, form) in SHOWN.items() if key in self.values}
-        self.bar.set_postfix(shown, refresh=sys.stderr.isatty())
+        self.bar.set_postfix(shown)
 
     def on_step_end(self, args, state, control, **kwargs):
         self.bar.update(1)
