@@ -22,7 +22,7 @@ FLOORS = {
     "schema": ("run",),
     "records": ("run",),
     "metrics": ("records",),
-    "diagnosis": (),
+    "diagnosis": ("records",),
     "fetching": ("run",),
     "privacy": (),
     "reading": ("fetching", "records", "run"),
@@ -41,7 +41,7 @@ FLOORS = {
     "review": ("records", "run"),
     "shipping": ("run",),
     "previewing": ("reading", "rendering", "run"),
-    "report": ("run",),
+    "report": ("records", "run"),
     "pull_request": ("claims", "metrics", "report", "run"),
     "harness": ("metrics", "model", "records", "rendering", "run"),
 }

@@ -15,7 +15,7 @@ from tests.conftest import ROOT
 from tests.made_results import general_rows, made_results, made_rows
 from tunelock.commands import report
 from tunelock.report import views
-from tunelock.report.evidence import NEEDED, evidence, pairs
+from tunelock.report.evidence import NEEDED, read_evidence, read_pairs
 from tunelock.report.extremes import extremes, forgotten, general_tasks
 from tunelock.report.page import chance, minus, number, policy, share, signed
 from tunelock.report.surroundings import commit, field, gpus, versions
@@ -165,7 +165,7 @@ def test_several_missing_pieces_are_counted_and_their_stages_named(results):
     for file in ("metrics/claims.json", "metrics/plots/calibration.json", "metrics/retention.json"):
         (results / file).unlink()
     with pytest.raises(Stop, match=r"claims.json and 2 more .* are missing; run `dvc repro judge retention`"):
-        evidence()
+        read_evidence()
 
 
 def test_every_stage_that_a_stop_names_makes_that_file():
@@ -181,7 +181,7 @@ def test_rows_of_two_models_that_do_not_match_stop(results):
     for changed in (lines[1:], lines[:-1], [*lines, lines[0]]):
         file.write_text("".join(changed))
         with pytest.raises(Stop, match=r"tuned\.jsonl"):
-            list(pairs())
+            list(read_pairs())
 
 
 def row(name: str, before: float, after: float, tokens: int = 2) -> tuple[dict, dict]:

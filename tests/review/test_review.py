@@ -10,9 +10,10 @@ from scipy.stats import binomtest
 from tests.browser import Browser
 from tests.made_results import TASKS, made_results
 from tunelock.commands import report, review
-from tunelock.report.evidence import ROWS, pairs
-from tunelock.review.blinding import blinded, pair_digest, sampled, tuned_side
-from tunelock.review.ticks import CHECKS, FORMAT, MAX_BYTES, MAX_NOTE, counted, read_ticks, review_of
+from tunelock.records.scored_row import RowPair
+from tunelock.report.evidence import ANSWER_FILES, read_pairs
+from tunelock.review.blinding import blind_rows, digest_answers, find_tuned_side, sample_answered
+from tunelock.review.ticks import CHECKS, FORMAT, MAX_BYTES, MAX_NOTE, count_ticks, read_review, read_ticks
 from tunelock.run.errors import Stop
 from tunelock.run.files import read_json
 from tunelock.run.hashing import sha256_file
@@ -25,14 +26,14 @@ def results(tmp_path, monkeypatch) -> Path:
     return tmp_path
 
 
-def answered() -> list[tuple[dict, dict]]:
-    return [pair for pair in pairs() if "answer" in pair[0]]
+def answered() -> list[RowPair]:
+    return [pair for pair in read_pairs() if pair.is_answered]
 
 
 def file_of(rows: dict, **changes: object) -> Path:
     """A review.json."""
     path = Path("review.json")
-    path.write_text(json.dumps({"format": FORMAT, "answers": pair_digest(ROWS), "rows": rows} | changes))
+    path.write_text(json.dumps({"format": FORMAT, "answers": digest_answers(ANSWER_FILES), "rows": rows} | changes))
     return path
 
 
@@ -41,52 +42,52 @@ def ticks(preference: str | None = "a", a: list = (), b: list = (), notes: str =
 
 
 def test_sides_are_even_follow_from_row_and_answers_and_never_change():
-    sides = [tuned_side("digest", f"row-{n}") for n in range(2000)]
+    sides = [find_tuned_side("digest", f"row-{n}") for n in range(2000)]
     assert 900 < sides.count("a") < 1100
-    assert sides == [tuned_side("digest", f"row-{n}") for n in range(2000)]
-    other = [tuned_side("another", f"row-{n}") for n in range(2000)]
+    assert sides == [find_tuned_side("digest", f"row-{n}") for n in range(2000)]
+    other = [find_tuned_side("another", f"row-{n}") for n in range(2000)]
     assert 900 < sum(x == y for x, y in zip(sides, other)) < 1100
 
 
 def test_answers_stand_on_their_sides(results):
-    rows = blinded(answered(), "digest")
+    rows = blind_rows(answered(), "digest")
     whose = {before["id"]: (before, after) for before, after in answered()}
     for row in rows:
         before, after = whose[row["id"]]
-        side = tuned_side("digest", row["id"])
+        side = find_tuned_side("digest", row["id"])
         assert row[side] == after["answer"] and row["b" if side == "a" else "a"] == before["answer"]
     assert len({tuple(row) for row in rows}) == 1  # the order of the fields tells nothing either
     assert set(rows[0]) == {"id", "split", "task", "question", "reference", "a", "b"}
 
 
 def test_the_sample_is_even_over_tasks_golden_first_and_the_same_each_time(results):
-    rows = sampled(pairs(), 20, "digest")
+    rows = sample_answered(read_pairs(), 20, "digest")
     assert Counter(before["task"] for before, _ in rows) == dict.fromkeys(TASKS, 4)
     for task in TASKS:
         splits = [before["split"] for before, _ in rows if before["task"] == task]
         assert splits == ["golden"] * 3 + ["test"]  # 15 golden rows are answered, three a task
-    assert rows == sampled(pairs(), 20, "digest") != sampled(pairs(), 20, "another")
-    assert len(sampled(pairs(), 1000, "digest")) == len(answered()) == 30
+    assert rows == sample_answered(read_pairs(), 20, "digest") != sample_answered(read_pairs(), 20, "another")
+    assert len(sample_answered(read_pairs(), 1000, "digest")) == len(answered()) == 30
 
 
 def test_the_page_says_nowhere_whose_answer_is_whose(results):
     page = review.review(30)
     style = page[page.index("<style>") : page.index("</style>")]  # shared with the report, which names both
     rest = page.replace(style, "").replace("base-uri", "").lower()
-    assert [word for word in ("base", "tuned", "adapter", *map(sha256_file, ROWS)) if word in rest] == []
+    assert [word for word in ("base", "tuned", "adapter", *map(sha256_file, ANSWER_FILES)) if word in rest] == []
 
 
 def test_swapping_the_models_gives_a_page_of_the_same_shape(results):
     """All that differs between a page and that of swapped files are answers and what follows from the digest."""
     rows = answered()
-    swapped = [(b | {"answer": a["answer"]}, a | {"answer": b["answer"]}) for b, a in rows]
-    one, other = blinded(rows, "digest"), blinded(swapped, "digest")
+    swapped = [RowPair(b | {"answer": a["answer"]}, a | {"answer": b["answer"]}) for b, a in rows]
+    one, other = blind_rows(rows, "digest"), blind_rows(swapped, "digest")
     assert [{**r, "a": 0, "b": 0} for r in one] == [{**r, "a": 0, "b": 0} for r in other]
     assert [(r["a"], r["b"]) for r in one] == [(r["b"], r["a"]) for r in other]
 
 
 def test_no_answers_stop(results):
-    for file in ROWS:
+    for file in ANSWER_FILES:
         rows = [json.loads(line) for line in Path(file).read_text().splitlines()]
         Path(file).write_text("".join(json.dumps({k: v for k, v in r.items() if k != "answer"}) + "\n" for r in rows))
     with pytest.raises(Stop, match="max_predict_samples"):
@@ -94,16 +95,16 @@ def test_no_answers_stop(results):
 
 
 def test_missing_answers_stop_with_the_command(results):
-    Path(ROWS[1]).unlink()
+    Path(ANSWER_FILES[1]).unlink()
     with pytest.raises(Stop, match=r"tuned\.jsonl is missing; run `dvc repro"):
         review.review(30)
 
 
 def test_wins_and_ticks_are_counted_for_the_model_that_had_the_side(results):
-    pair, ids = pair_digest(ROWS), [before["id"] for before, _ in answered()]
+    pair, ids = digest_answers(ANSWER_FILES), [before["id"] for before, _ in answered()]
     rows = {}
     for number, row_id in enumerate(ids[:12]):
-        side = tuned_side(pair, row_id)
+        side = find_tuned_side(pair, row_id)
         other = "b" if side == "a" else "a"
         winner = side if number < 8 else other if number < 10 else "tie"
         rows[row_id] = ticks(winner, **{side: ["facts", "tone"], other: ["tone"] if number < 3 else []})
@@ -120,22 +121,22 @@ def test_wins_and_ticks_are_counted_for_the_model_that_had_the_side(results):
 
 
 def test_ties_alone_prove_nothing_and_no_preference_is_no_review():
-    assert counted({"x": ticks("tie")}, "digest")["review_p"] == 1
+    assert count_ticks({"x": ticks("tie")}, "digest")["review_p"] == 1
     with pytest.raises(Stop, match="no row has a preference"):
-        counted({}, "digest")
+        count_ticks({}, "digest")
 
 
 def test_count_writes_the_metrics_and_the_report_takes_them_for_these_answers_alone(results, capsys):
     row_id = answered()[0][0]["id"]
     review.main(["count", str(file_of({row_id: ticks()}))])
     assert "Of 1 rows" in capsys.readouterr().out
-    assert review_of(ROWS) == read_json("metrics/review.json")
+    assert read_review(ANSWER_FILES) == read_json("metrics/review.json")
     report.main(None)
     page = Path("report.html").read_text(encoding="utf-8")
     assert 'id="review"' in page and "of 1 rows the tuned answer was preferred in" in page and CHECKS["facts"] in page
-    with open(ROWS[0], "a") as file:
+    with open(ANSWER_FILES[0], "a") as file:
         file.write("\n")
-    assert review_of(ROWS) is None
+    assert read_review(ANSWER_FILES) is None
 
 
 ID = "cwe-test-00000000"
@@ -227,7 +228,7 @@ def test_a_reviewer_ticks_chooses_leaves_comes_back_and_downloads(results, tmp_p
     finally:
         browser.close()
     found = read_json(tmp_path / "review.json")
-    ids = [before["id"] for before, _ in sampled(pairs(), 6, pair_digest(ROWS))]
+    ids = [before["id"] for before, _ in sample_answered(read_pairs(), 6, digest_answers(ANSWER_FILES))]
     assert list(found["rows"]) == ids[:3]
     first = found["rows"][ids[0]]
     assert (first["preference"], first["a"], first["b"]) == ("b", ["instructions", "facts"], list(CHECKS))

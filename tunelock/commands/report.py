@@ -14,12 +14,12 @@ from pathlib import Path
 from markupsafe import Markup
 
 from tunelock.report import charts, views
-from tunelock.report.evidence import ROWS, evidence, pairs
+from tunelock.report.evidence import ANSWER_FILES, read_evidence, read_pairs
 from tunelock.report.extremes import extremes, forgotten, general_tasks
 from tunelock.report.page import number, render
 from tunelock.report.result_table import table, with_table
 from tunelock.report.surroundings import surroundings
-from tunelock.review.ticks import CHECKS, review_of
+from tunelock.review.ticks import CHECKS, read_review
 from tunelock.run.files import read_json, read_jsonl, write_text
 from tunelock.run.stage import plain_errors
 
@@ -41,7 +41,7 @@ def report(found: dict, around: dict, review: dict | None) -> str:
         around: what `tunelock.report.surroundings.surroundings` returns.
         review: metrics/review.json, or None where nobody reviewed these answers.
     """
-    best, worst = extremes(pairs)
+    best, worst = extremes(read_pairs)
     same = ("claims", "params", "retention", "split", "lengths", "train")
     return render(
         "report.html.jinja", **{key: found[key] for key in same},
@@ -98,8 +98,8 @@ def verdicts(diagnosis: dict) -> list[dict]:
 def main(command: str | None) -> None:
     """Write the page, print the table, or put it into README.md."""
     if command is None:
-        found = evidence()
-        write_text(PAGE, report(found, surroundings(), review_of(ROWS)))
+        found = read_evidence()
+        write_text(PAGE, report(found, surroundings(), read_review(ANSWER_FILES)))
         print(PAGE.resolve().as_uri())
         return
     results = table(read_json("metrics/evaluate.json"), read_json("metrics/claims.json"))

@@ -11,10 +11,10 @@ keeps the ticks in the browser until they are downloaded. Which side is whose is
 import argparse
 from pathlib import Path
 
-from tunelock.report.evidence import ROWS, pairs
+from tunelock.report.evidence import ANSWER_FILES, read_pairs
 from tunelock.report.page import render
-from tunelock.review.blinding import blinded, pair_digest, sampled
-from tunelock.review.ticks import CHECKS, FORMAT, MAX_NOTE, METRICS, counted, read_ticks
+from tunelock.review.blinding import blind_rows, digest_answers, sample_answered
+from tunelock.review.ticks import CHECKS, FORMAT, MAX_NOTE, METRICS, count_ticks, read_ticks
 from tunelock.run.errors import Stop
 from tunelock.run.files import write_json, write_text
 from tunelock.run.stage import plain_errors
@@ -28,20 +28,20 @@ SAID = (
 
 def review(size: int) -> str:
     """The page for `size` rows."""
-    pair = pair_digest(ROWS)
-    rows = blinded(sampled(pairs(), size, pair), pair)
+    digest = digest_answers(ANSWER_FILES)
+    rows = blind_rows(sample_answered(read_pairs(), size, digest), digest)
     if not rows:
         raise Stop("no row has an answer of both models; set max_predict_samples above 0 and run `dvc repro`.")
     return render(
-        "review.html.jinja", "review.js", rows=rows, pair=pair, checks=CHECKS, format=FORMAT, max_note=MAX_NOTE
+        "review.html.jinja", "review.js", rows=rows, pair=digest, checks=CHECKS, format=FORMAT, max_note=MAX_NOTE
     )
 
 
 def count(path: Path) -> dict:
-    """The metrics of a downloaded file (see `tunelock.review.ticks.counted`)."""
-    pair = pair_digest(ROWS)
-    answered = (before["id"] for before, after in pairs() if "answer" in before and "answer" in after)
-    return counted(read_ticks(path, pair, answered), pair)
+    """The metrics of a downloaded file (see `tunelock.review.ticks.count_ticks`)."""
+    digest = digest_answers(ANSWER_FILES)
+    answered = (pair.base["id"] for pair in read_pairs() if pair.is_answered)
+    return count_ticks(read_ticks(path, digest, answered), digest)
 
 
 def main(arguments: list[str] | None = None) -> None:

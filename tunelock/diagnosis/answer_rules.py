@@ -13,6 +13,8 @@ from collections.abc import Callable
 from statistics import mean, stdev
 from typing import NamedTuple
 
+from tunelock.records.scored_row import ScoredRow
+
 MIN_ANSWERS = 10  # fewer say nothing about a share
 EXCESS = 0.3  # more answers with a fault than references: beyond chance with ten, and worth a look with any number
 STRANGE = 0.4  # more words that nobody uses here than references have; a good answer says some things in its own way
@@ -28,8 +30,8 @@ SURE = 3.0  # and that difference in standard errors
 class Answers(NamedTuple):
     """What a rule looks at: the rows that have an answer, those of the base, the lowest validation loss if known."""
 
-    rows: list[dict]
-    base: list[dict]
+    rows: list[ScoredRow]
+    base: list[ScoredRow]
     validation_loss: float | None
 
 
@@ -62,12 +64,12 @@ def _measure_overlap(left: Counter, right: Counter) -> float:
     return 2 * common / (left.total() + right.total()) if common else 0.0
 
 
-def _share_with_fault(rows: list[dict], key: str, has_fault: Callable[[str, str], bool]) -> float:
+def _share_with_fault(rows: list[ScoredRow], key: str, has_fault: Callable[[str, str], bool]) -> float:
     """The share of rows whose text under `key` has the fault."""
     return mean(has_fault(row[key], row["question"]) for row in rows)
 
 
-def _share_unknown_words(rows: list[dict], key: str) -> float:
+def _share_unknown_words(rows: list[ScoredRow], key: str) -> float:
     """The share of words under `key` that no question and no reference of another row has."""
     rows_with = Counter()
     for row in rows:
@@ -119,7 +121,7 @@ def _find_unrelated(answers: Answers) -> str | None:
     return f"answers share {mean(gains):+.3f} (F1) more words with their own references than with others' of the task."
 
 
-def _compare_with_others(rows: list[dict]) -> list[float]:
+def _compare_with_others(rows: list[ScoredRow]) -> list[float]:
     """For each answer its overlap with its own reference less that with the others of its task."""
     gains = []
     for task in sorted({row["task"] for row in rows}):
@@ -160,7 +162,7 @@ def _find_no_gain(answers: Answers) -> str | None:
     return f"the loss on {len(both)} rows is {new:.3f} nats a token, the base's {old:.3f}."
 
 
-def _loss_a_token(rows: list[dict]) -> float:
+def _loss_a_token(rows: list[ScoredRow]) -> float:
     """Nats a token of the references."""
     return sum(row["loss"] for row in rows) / sum(row["tokens"] for row in rows)
 

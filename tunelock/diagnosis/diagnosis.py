@@ -4,13 +4,15 @@ The rules are in `curve_rules` and `answer_rules` beside this, the commands in `
 verdict. Which fault gets which verdict how often, and which faults cannot be seen: `benchmarks/diagnosis.py`.
 """
 
-from typing import NamedTuple, TypedDict
+from collections.abc import Mapping
+from typing import Any, NamedTuple, TypedDict
 
 from tunelock.diagnosis.answer_rules import ANSWER_RULES, MIN_ANSWERS, Answers
 from tunelock.diagnosis.curve_rules import CURVE_RULES
 from tunelock.diagnosis.divergence import Symptom
 from tunelock.diagnosis.levels import CurveRow, Curves, has_settled, split_columns
 from tunelock.diagnosis.remedies import list_remedies
+from tunelock.records.scored_row import ScoredRow
 
 # The params that the remedies need.
 DIAGNOSIS_PARAMS = (
@@ -38,7 +40,10 @@ class VerdictEntry(TypedDict):
 
 
 def diagnose_run(
-    log: list[CurveRow], settings: dict, tuned: list[dict] | None = None, base: list[dict] | None = None
+    log: list[CurveRow],
+    settings: Mapping[str, Any],
+    tuned: list[ScoredRow] | None = None,
+    base: list[ScoredRow] | None = None,
 ) -> list[RunVerdict]:
     """Judge a run, finished or not, by its curve, and by its answers where there are some.
 
@@ -70,7 +75,7 @@ def _judge_curves(curves: Curves, learning_rate: float) -> dict[str, Symptom]:
     return {name: symptom for name, symptom in found.items() if symptom}
 
 
-def _judge_answers(curves: Curves, tuned: list[dict], base: list[dict]) -> dict[str, str]:
+def _judge_answers(curves: Curves, tuned: list[ScoredRow], base: list[ScoredRow]) -> dict[str, str]:
     """What the rules see in the answers, by the name of the verdict; nothing where there are fewer than MIN_ANSWERS."""
     rows = [row for row in tuned if "answer" in row]
     if len(rows) < MIN_ANSWERS:

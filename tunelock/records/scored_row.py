@@ -3,7 +3,7 @@
 The *reference* is the answer that the data holds to be right, the *answer* is what the model wrote.
 """
 
-from typing import NotRequired, TypedDict
+from typing import NamedTuple, NotRequired, TypedDict
 
 HELD_OUT = ("test", "golden")  # the splits of the domain, which claims and tables are about
 GENERAL = "general"  # the questions that have nothing to do with the domain, for what was forgotten
@@ -39,6 +39,18 @@ class ScoredRow(TypedDict):
     stopped: NotRequired[bool]
     new_tokens: NotRequired[int]
     kl: NotRequired[float]
+
+
+class RowPair(NamedTuple):
+    """One record as both models scored it."""
+
+    base: ScoredRow
+    tuned: ScoredRow
+
+    @property
+    def is_answered(self) -> bool:
+        """Whether both models wrote an answer."""
+        return "answer" in self.base and "answer" in self.tuned
 
 
 def is_held_out(row: ScoredRow) -> bool:

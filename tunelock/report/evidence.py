@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from pathlib import Path
 
+from tunelock.records.scored_row import RowPair
 from tunelock.run.errors import Stop
 from tunelock.run.files import read_json, read_jsonl
 from tunelock.run.params import load_yaml
@@ -29,21 +30,21 @@ NEEDED = {  # file: the stage that makes it
     "models/evaluation/general.jsonl": "retention",
     "dvc.lock": "",
 }
-ROWS = tuple(f"models/evaluation/{model}.jsonl" for model in ("base", "tuned"))
+ANSWER_FILES = tuple(f"models/evaluation/{model}.jsonl" for model in ("base", "tuned"))
 
 
-def evidence() -> dict:
+def read_evidence() -> dict:
     """The metrics by file name (`tasks_test` for metrics/plots/tasks_test.json), with params and dvc.lock.
 
     Raises:
         Stop: something is not there yet; it says what, and which command makes it.
     """
-    refuse_gaps()
+    _refuse_gaps()
     found = {Path(file).stem: read_json(file) for file in NEEDED if file.startswith("metrics/")}
     return found | {"params": load_yaml("params.yaml"), "lock": load_yaml("dvc.lock")}
 
 
-def refuse_gaps() -> None:
+def _refuse_gaps() -> None:
     """Stop at files that are not there: half a report would pass for a whole one."""
     gaps = [file for file in NEEDED if not Path(file).exists()]
     if gaps:
@@ -52,18 +53,19 @@ def refuse_gaps() -> None:
         raise Stop(f"{gaps[0]}{others} missing; run `{f'dvc repro {stages}'.strip()}` to make what is.")
 
 
-def pairs() -> Iterator[tuple[dict, dict]]:
+def read_pairs() -> Iterator[RowPair]:
     """Each evaluated row as base and tuned left it, one pair at a time.
 
     Raises:
         Stop: the two files are not of the same rows.
     """
-    base, tuned = (read_jsonl(path) for path in ROWS)
-    for line, before in enumerate(base, 1):
-        after = next(tuned, None)
-        if after is None or before["id"] != after["id"]:
-            other = after and after["id"]
-            raise Stop(f"{ROWS[1]}:{line}: has row {other} where {ROWS[0]} has {before['id']}; run `dvc repro`.")
-        yield before, after
-    if next(tuned, None) is not None:
-        raise Stop(f"{ROWS[1]} has more rows than {ROWS[0]}; run `dvc repro` to score both on the same.")
+    base_file, tuned_file = ANSWER_FILES
+    tuned_rows = read_jsonl(tuned_file)
+    for line, base in enumerate(read_jsonl(base_file), 1):
+        tuned = next(tuned_rows, None)
+        if tuned is None or base["id"] != tuned["id"]:
+            other = tuned and tuned["id"]
+            raise Stop(f"{tuned_file}:{line}: has row {other} where {base_file} has {base['id']}; run `dvc repro`.")
+        yield RowPair(base, tuned)
+    if next(tuned_rows, None) is not None:
+        raise Stop(f"{tuned_file} has more rows than {base_file}; run `dvc repro` to score both on the same.")

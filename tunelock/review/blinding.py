@@ -8,15 +8,29 @@ from collections import defaultdict
 from collections.abc import Iterable
 from itertools import chain, zip_longest
 from pathlib import Path
+from typing import TypedDict
 
 from tunelock.records.record import hash_texts
+from tunelock.records.scored_row import RowPair
 from tunelock.run.errors import Stop
 from tunelock.run.hashing import sha256_file, sha256_value
 
 SIDES = ("a", "b")
 
 
-def pair_digest(files: Iterable[Path | str]) -> str:
+class BlindRow(TypedDict):
+    """What the page may know of a row: `a` and `b` are the answers of the two models, in an order of their own."""
+
+    a: str
+    b: str
+    id: str
+    question: str
+    reference: str
+    split: str
+    task: str
+
+
+def digest_answers(files: Iterable[Path | str]) -> str:
     """One digest of both answer files, in the order base, tuned.
 
     Raises:
@@ -28,36 +42,52 @@ def pair_digest(files: Iterable[Path | str]) -> str:
     return sha256_value([sha256_file(file) for file in files])
 
 
-def tuned_side(pair: str, row_id: str) -> str:
-    """The side, a or b, on which the tuned model's answer stands."""
-    return SIDES[hash_texts(pair, row_id) % 2]
+def find_tuned_side(digest: str, row_id: str) -> str:
+    """The side, a or b, on which the tuned model's answer stands; `digest` is of the answers."""
+    return SIDES[hash_texts(digest, row_id) % 2]
 
 
-def sampled(rows: Iterable[tuple[dict, dict]], size: int, pair: str) -> list[tuple[dict, dict]]:
+def find_other_side(side: str) -> str:
+    return SIDES[1 - SIDES.index(side)]
+
+
+def sample_answered(pairs: Iterable[RowPair], size: int, digest: str) -> list[RowPair]:
     """`size` answered rows, or all there are: task by task in turn, within a task golden ones first, else by hash.
 
     Args:
-        rows: each row as base and tuned left it.
+        pairs: each row as base and tuned left it.
         size: how many, >= 1.
-        pair: what `pair_digest` returns.
+        digest: what `digest_answers` returns.
     """
+
+    def order(pair: RowPair) -> tuple[bool, int]:
+        return pair.base["split"] != "golden", hash_texts("sample", digest, pair.base["id"])
+
     tasks = defaultdict(list)
-    for before, after in rows:
-        if "answer" in before and "answer" in after:
-            tasks[before["task"]].append((before, after))
+    for pair in pairs:
+        if pair.is_answered:
+            tasks[pair.base["task"]].append(pair)
     for members in tasks.values():
-        members.sort(key=lambda row: (row[0]["split"] != "golden", hash_texts("sample", pair, row[0]["id"])))
+        members.sort(key=order)
         del members[size:]
     turns = chain.from_iterable(zip_longest(*(tasks[task] for task in sorted(tasks))))
-    return [row for row in turns if row is not None][:size]
+    return [pair for pair in turns if pair is not None][:size]
 
 
-def blinded(rows: Iterable[tuple[dict, dict]], pair: str) -> list[dict]:
-    """What the page may know of each row: id, split, task, question, reference, and the answers a and b."""
-    shown = []
-    for before, after in rows:
-        row = {key: before[key] for key in ("id", "split", "task", "question", "reference")}
-        side = tuned_side(pair, before["id"])
-        other = SIDES[1 - SIDES.index(side)]
-        shown.append({**row, side: after["answer"], other: before["answer"]})
-    return [{key: row[key] for key in sorted(row)} for row in shown]
+def blind_rows(pairs: Iterable[RowPair], digest: str) -> list[BlindRow]:
+    """What the page may know of each row; the order of the fields says nothing about the models either."""
+    return [_blind_row(pair, find_tuned_side(digest, pair.base["id"])) for pair in pairs]
+
+
+def _blind_row(pair: RowPair, tuned_side: str) -> BlindRow:
+    base, tuned = pair
+    first, second = (tuned, base) if tuned_side == SIDES[0] else (base, tuned)
+    return BlindRow(
+        a=first["answer"],
+        b=second["answer"],
+        id=base["id"],
+        question=base["question"],
+        reference=base["reference"],
+        split=base["split"],
+        task=base["task"],
+    )
