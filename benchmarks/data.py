@@ -31,7 +31,7 @@ import numpy as np
 
 from benchmarks.planted import planted, sentences_of
 from tunelock.records.near import bands, clusters, signatures
-from tunelock.run.files import json_line, read_json, read_jsonl, write_json
+from tunelock.run.files import format_json_line, read_json, read_jsonl, write_json
 
 RECORDS = "data/clean/records.jsonl"
 WORKERS = 2
@@ -48,7 +48,7 @@ def write_rows(folder: Path, count: int) -> list[int]:
     folder.mkdir()
     for part, numbers in enumerate(np.array_split(range(count), WORKERS)):
         with open(folder / f"{part}.jsonl", "wb") as out:
-            out.writelines(json_line({"id": str(i), "text": rows[i][0]}) for i in numbers.tolist())
+            out.writelines(format_json_line({"id": str(i), "text": rows[i][0]}) for i in numbers.tolist())
     return [number for _, number in rows]
 
 
@@ -65,8 +65,8 @@ def dedup_ours(rows: Path, work: Path, threshold: float) -> None:
 
     labels = clusters(signed, threshold, lambda i: row(i)["text"]).tolist()
     with open(work / "kept.jsonl", "wb") as kept, open(work / "labels.jsonl", "wb") as out:
-        kept.writelines(json_line(row(i)) for i, label in enumerate(labels) if label == i)
-        out.writelines(json_line({"id": str(i), "cluster": label}) for i, label in enumerate(labels))
+        kept.writelines(format_json_line(row(i)) for i, label in enumerate(labels) if label == i)
+        out.writelines(format_json_line({"id": str(i), "cluster": label}) for i, label in enumerate(labels))
 
 
 def signatures_of(path: Path) -> np.ndarray:

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tests.conftest import Project
-from tunelock.run.hashing import file_hashes, sha256_file
+from tunelock.run.hashing import hash_files, sha256_file
 from tunelock.training.checkpoints import checkpoints, step_of
 
 TRAIN = ("dvc", "repro", "train")
@@ -44,7 +44,7 @@ def outcome(project: Project) -> dict[str, str]:
     """Digests of the files that must not tell whether a run was interrupted."""
     found = {"dvc.lock": sha256_file(project.folder / "dvc.lock")}
     for folder in ("models/adapter", "models/train", "metrics"):
-        found |= {f"{folder}/{name}": digest for name, digest in file_hashes(project.folder / folder).items()}
+        found |= {f"{folder}/{name}": digest for name, digest in hash_files(project.folder / folder).items()}
     del found["metrics/timings.json"]
     return found
 

@@ -23,7 +23,7 @@ from ruamel.yaml import YAML
 
 from benchmarks.data import watched
 from benchmarks.planted import paraphrase, sentences_of
-from tunelock.run.files import json_line, read_json, read_jsonl
+from tunelock.run.files import format_json_line, read_json, read_jsonl
 
 VARIANT = 100_000  # rows that share sentences
 STAGES = ("ingest", "clean", "split")
@@ -54,7 +54,7 @@ def write_rows(path: Path, count: int) -> int:
             else:
                 chosen = rng.sample(varied, rng.randint(4, 7))
                 parts = [f"What follows from case {number}? {chosen[0]}", " ".join(chosen[1:])]
-            out.write(json_line({"question": parts[0], "answer": parts[1]}))
+            out.write(format_json_line({"question": parts[0], "answer": parts[1]}))
     return copies
 
 

@@ -27,7 +27,7 @@ from tunelock.records.parallel import map_lines
 from tunelock.records.record import fold_text, hash_texts, number_of, question_of, reference_of, whole_text_of
 from tunelock.run.bars import Bar
 from tunelock.run.errors import Stop
-from tunelock.run.files import json_line, read_json, read_jsonl, whole_folder, write_json
+from tunelock.run.files import format_json_line, read_json, read_jsonl, whole_folder, write_json
 from tunelock.run.stage import stage
 
 RULE_PARAMS = (
@@ -54,7 +54,7 @@ def examine(lines: list[bytes], rules: Rules) -> Examined:
     verdicts = [judge(json.loads(line), rules) for line in lines]
     fit = [verdict.record for verdict in verdicts if verdict.status == "kept"]
     hashes = np.array([hashes_of(record) for record in fit], np.uint64).reshape(-1, 5)
-    return Examined(verdicts, [json_line(record) for record in fit], hashes, signatures(map(whole_text_of, fit)))
+    return Examined(verdicts, [format_json_line(record) for record in fit], hashes, signatures(map(whole_text_of, fit)))
 
 
 def hashes_of(record: dict) -> tuple[int, ...]:

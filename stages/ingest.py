@@ -10,7 +10,7 @@ from collections import Counter
 
 from tunelock.reading.reading import Source, read
 from tunelock.run.errors import Stop
-from tunelock.run.files import json_line, whole_folder, write_json
+from tunelock.run.files import format_json_line, whole_folder, write_json
 from tunelock.run.stage import stage
 
 
@@ -36,7 +36,7 @@ def main(params, _fingerprint) -> str:
                 for row in read(name, Source(**spec)):
                     seen["rows"] += 1
                     seen[f"{row['status']}_{row['reason']}" if "status" in row else "records"] += 1
-                    (set_aside if "status" in row else records).write(json_line(row))
+                    (set_aside if "status" in row else records).write(format_json_line(row))
         write_json(folder / "counts.json", counts)
     check_share(counts, params.max_set_aside_share)
     return "; ".join(f"{name}: {seen['records']} records of {seen['rows']} rows" for name, seen in counts.items())

@@ -11,8 +11,8 @@ import tomllib
 from pathlib import Path
 
 from tunelock.model.provenance import check_base
-from tunelock.run.files import json_text, read_json, read_jsonl
-from tunelock.run.hashing import file_hashes, sha256_file, sha256_value
+from tunelock.run.files import format_json, read_json, read_jsonl
+from tunelock.run.hashing import hash_files, sha256_file, sha256_value
 from tunelock.run.params import load_yaml
 from tunelock.run.stage import stage
 from tunelock.shipping.packing import pack_files
@@ -78,7 +78,7 @@ def contents(
         "README.md": readme.encode(),
         "NOTICE": notice.encode(),
         "requirements.txt": "".join(f"{pin}\n" for pin in requirements).encode(),
-        "metadata.json": json_text(metadata).encode(),
+        "metadata.json": format_json(metadata).encode(),
     }
 
 
@@ -86,8 +86,8 @@ def contents(
 def main(_params, _fingerprint) -> str:
     provenance = check_base("models/adapter", "models/base")
     splits = {path.name: sha256_file(path) for path in sorted(Path("data/split").glob("*.jsonl"))}
-    code = sha256_value([file_hashes("stages"), file_hashes("tunelock")])
-    hashes = {"code": code, "data": splits, "base": file_hashes("models/base")}
+    code = sha256_value([hash_files("stages"), hash_files("tunelock")])
+    hashes = {"code": code, "data": splits, "base": hash_files("models/base")}
     metrics = {Path(path).stem: read_json(path) for path in METRICS}
     project = tomllib.loads(Path("pyproject.toml").read_text())["project"]
     files = {file.name: file.read_bytes() for file in sorted(Path("models/adapter").iterdir())}

@@ -17,7 +17,7 @@ from tunelock.records.record import is_learnt, is_text
 from tunelock.rendering.rendering import IGNORE, conversation, end_token_id, fit, load_tokenizer
 from tunelock.run.errors import Stop
 from tunelock.run.files import read_jsonl, write_json, write_text
-from tunelock.run.scratch import checkpoint_root
+from tunelock.run.scratch import locate_checkpoints
 from tunelock.run.stage import stage
 from tunelock.training.optimisation import OPTIMISATION_PARAMS, sft_config
 from tunelock.training.trainer import Extras, ResponseTrainer
@@ -92,7 +92,7 @@ def main(params, fingerprint) -> str:
         return loss, [tokenizer.decode(tokens, skip_special_tokens=True) for tokens in answers]
 
     before, answers_before = look(model)
-    root = checkpoint_root("pilot", fingerprint[:16])
+    root = locate_checkpoints("pilot", fingerprint[:16])
     config = sft_config(
         root, dtype, max_steps=params.pilot_steps, save_strategy="no", **params.select(OPTIMISATION_PARAMS)
     )

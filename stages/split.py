@@ -17,7 +17,7 @@ from tunelock.records.near import clusters
 from tunelock.records.record import hash_texts
 from tunelock.records.splits import GOLDEN, SPLITS, TEST, TRAIN, VAL
 from tunelock.run.errors import Stop
-from tunelock.run.files import json_line, whole_folder, write_json
+from tunelock.run.files import format_json_line, whole_folder, write_json
 from tunelock.run.hashing import sha256_value
 from tunelock.run.stage import stage
 from tunelock.splitting.assignment import by_hash, fractions, joined, lonely_tasks, stratified
@@ -121,7 +121,7 @@ def write(known: Features, choice: Choice, taken: list[np.ndarray], folder: Path
         for row in left_out:
             cause = choice.because[row]
             because = {"because": known.record(cause)["id"]} if cause >= 0 else {}
-            out.write(json_line({**known.record(row), "reason": str(choice.reason[row]), **because}))
+            out.write(format_json_line({**known.record(row), "reason": str(choice.reason[row]), **because}))
     return Counter(choice.reason[left_out].tolist())
 
 

@@ -20,7 +20,7 @@ from tunelock.rendering.rendering import fit, load_tokenizer
 from tunelock.run.errors import Stop
 from tunelock.run.files import read_jsonl, whole_folder, write_json
 from tunelock.run.hashing import sha256_value
-from tunelock.run.scratch import checkpoint_root
+from tunelock.run.scratch import locate_checkpoints
 from tunelock.run.stage import hold_lock, stage
 from tunelock.training.checkpoints import checkpoints, latest_whole
 from tunelock.training.curves import best_step, curve
@@ -102,7 +102,7 @@ def main(params, fingerprint) -> str:
     adapter = peft_config("models/base", **params.select(PEFT_PARAMS))
     # Checkpoints are bound to the hardware too: resuming on another kind would mix two runs.
     key = sha256_value([fingerprint, hardware()])[:16]
-    root = checkpoint_root("train", key)
+    root = locate_checkpoints("train", key)
     config = sft_config(
         root, dtype, num_train_epochs=params.num_train_epochs, eval_strategy="steps", eval_steps=params.eval_steps,
         save_steps=params.eval_steps, save_total_limit=params.save_total_limit, **params.select(OPTIMISATION_PARAMS),

@@ -17,7 +17,7 @@ from tunelock.records import parallel
 from tunelock.records.parallel import chunks
 from tunelock.records.record import make_messages, make_record
 from tunelock.run.errors import Stop
-from tunelock.run.files import json_line
+from tunelock.run.files import format_json_line
 
 PARAMS = {
     "repair_text": True,
@@ -204,8 +204,8 @@ def run(tmp_path, monkeypatch):
     def run(records: list[dict], faults: list[dict] = (), lost: int = 0, **params) -> Result:
         counts = Counter(row["source"] for row in (*records, *faults))
         Path("params.yaml").write_text(json.dumps(PARAMS | params))
-        Path("data/records/records.jsonl").write_bytes(b"".join(map(json_line, records)))
-        Path("data/records/set_aside.jsonl").write_bytes(b"".join(map(json_line, faults)))
+        Path("data/records/records.jsonl").write_bytes(b"".join(map(format_json_line, records)))
+        Path("data/records/set_aside.jsonl").write_bytes(b"".join(map(format_json_line, faults)))
         sizes = {name: {"rows": count + lost} for name, count in counts.items()} or {"mine": {"rows": lost}}
         Path("data/records/counts.json").write_text(json.dumps(sizes))
         module.main()
@@ -376,7 +376,7 @@ def test_the_pieces_of_a_file_hold_each_line_once_and_whole(tmp_path_factory, li
 
 def test_several_processes_keep_the_order_of_the_lines(tmp_path, monkeypatch):
     file = tmp_path / "rows.jsonl"
-    file.write_bytes(b"".join(json_line(chat(f"{number}\u2028\r{number}")) for number in range(40)))
+    file.write_bytes(b"".join(format_json_line(chat(f"{number}\u2028\r{number}")) for number in range(40)))
     lines = file.read_bytes().split(b"\n")[:-1]
     monkeypatch.setattr(parallel, "chunks", lambda path: chunks(path, 300))
     monkeypatch.setattr(parallel.os, "cpu_count", lambda: 2)

@@ -10,7 +10,7 @@ from tunelock.cleaning.duplicates import NONE, conflicts, duplicates
 from tunelock.cleaning.rules import Rules
 from tunelock.records.near import clusters
 from tunelock.records.record import make_messages, make_record, whole_text_of
-from tunelock.run.files import json_line
+from tunelock.run.files import format_json_line
 
 LONG = "A long question about the weather in the mountains, the plains, the valleys and on the coast of the island: "
 RULES = Rules(True, 1, 1000, None, None, [], {}, "")
@@ -22,7 +22,7 @@ def record(question: str, answer: str, line: int = 1) -> dict:
 
 def compared(records: list[dict], threshold: float | None = 0.8, conflicting_answers: str = "set_aside") -> dict:
     """(reason, because) by the id of each record that goes, both as ids."""
-    found = examine(list(map(json_line, records)), RULES)
+    found = examine(list(map(format_json_line, records)), RULES)
     ids = [row["id"] for row in records]
 
     def cluster(left: np.ndarray) -> np.ndarray:

@@ -10,7 +10,7 @@ import pytest
 from tests.conftest import ROOT
 from tunelock.diagnosis.diagnosis import DIAGNOSIS_PARAMS, count_verdicts, describe_verdict, diagnose_run
 from tunelock.diagnosis.remedies import REMEDIES, list_remedies
-from tunelock.run.files import json_line
+from tunelock.run.files import format_json_line
 from tunelock.run.params import load_yaml
 from tunelock.schema.params_problems import find_problems
 
@@ -308,6 +308,6 @@ def test_the_counted_verdicts_are_flat_and_stable():
     found = count_verdicts(verdicts)
     assert found["verdicts"] == 1 and set(found["flat"]) == {"step", "evidence", "remedy"}
     assert "dvc exp run -S learning_rate=0.01" in found["flat"]["remedy"]
-    assert json_line(found) == json_line(count_verdicts(diagnose_run(curve([3.4] * 120), SETTINGS)))
+    assert format_json_line(found) == format_json_line(count_verdicts(diagnose_run(curve([3.4] * 120), SETTINGS)))
     assert count_verdicts([]) == {"verdicts": 0}
     assert describe_verdict(verdicts[0]).splitlines()[1] == "    dvc exp run -S learning_rate=0.01"

@@ -17,7 +17,7 @@ from tunelock.metrics.measures import MAX_LABELS, measures
 from tunelock.records.record import make_messages
 from tunelock.run.errors import Stop
 from tunelock.run.files import read_json, write_json, write_jsonl
-from tunelock.run.params import Params, declared, load_yaml, stage_entry
+from tunelock.run.params import Params, load_yaml, read_declared_params, read_stage_entry
 
 RIGHT = "CWE-79: one two three four"
 MEASURES = measures({"classify": r"CWE-\d+"}, {"explain": "json"})
@@ -197,7 +197,7 @@ def test_side_by_side_shows_the_first_golden_questions_that_were_answered():
 @pytest.fixture
 def project(tmp_path, monkeypatch) -> Path:
     """A folder with all that judge reads: 24 rows of each split, of which tuned is surer by half a nat."""
-    params = Params("judge", declared(stage_entry("judge")))
+    params = Params("judge", read_declared_params(read_stage_entry("judge")))
     monkeypatch.chdir(tmp_path)
     draw = np.random.default_rng(0)
     hard = draw.normal(3, 0.5, 48)

@@ -19,7 +19,7 @@ from tunelock.pull_request.pairing import compare, pair, read_scores
 from tunelock.pull_request.thresholds import Line, check, outcome
 from tunelock.run.errors import Stop
 from tunelock.run.params import load_yaml
-from tunelock.run.revisions import commit_of
+from tunelock.run.revisions import find_commit
 from tunelock.schema.params_problems import find_problems
 
 HOSTILE = "a|b `c` <script>x</script> @everyone #1 [d](http://e.org) \\| \u202egnp"
@@ -376,12 +376,12 @@ def test_a_base_without_scores_is_told_and_so_is_a_commit_without(better, monkey
     monkeypatch.chdir(better.folder)
     better.run("git", "rm", "-q", "--cached", "metrics/scores.csv")
     better.run("git", "-c", "user.name=x", "-c", "user.email=x@example.invalid", "commit", "-qm", "older")
-    found, pairs, why = compared(commit_of("HEAD"), 0.95, 200)
+    found, pairs, why = compared(find_commit("HEAD"), 0.95, 200)
     text = comment(facts(comparisons=found, pairs=pairs, unpaired_because=why))
     assert "### Not compared with `main` row by row; gate" in text and "no `metrics/scores.csv`" in text
     (better.folder / "metrics/scores.csv").unlink()
     with pytest.raises(Stop, match=r"metrics/scores.csv is missing; run `dvc repro`"):
-        compared(commit_of("HEAD"), 0.95, 200)
+        compared(find_commit("HEAD"), 0.95, 200)
 
 
 def test_hand_edited_metrics_and_a_stale_lock_are_found(better, monkeypatch):

@@ -18,7 +18,7 @@ from tunelock.reading import json_rows, reading, rows
 from tunelock.reading.reading import Source, read
 from tunelock.reading.sources import RawFile
 from tunelock.run.errors import Stop
-from tunelock.run.files import json_line
+from tunelock.run.files import format_json_line
 
 GOOD = {"question": "Why?", "answer": "Because."}
 LINE = json.dumps(GOOD).encode()
@@ -457,7 +457,7 @@ def outcome(suffix: str, content: bytes) -> list[dict] | None:
         return None
     assert [row["line"] for row in found] == [row.line for row in expected]
     for row in found:
-        assert json.loads(json_line(row)) == row
+        assert json.loads(format_json_line(row)) == row
         assert ("status" in row) != ("messages" in row)
     return found
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from stages import card as module
 from stages.card import BINS, SHOWN, SPLITS, card, cut, histogram, length_figures, percentile, table
 from tunelock.records.record import make_messages, make_record
-from tunelock.run.files import json_line
+from tunelock.run.files import format_json_line
 
 LENGTHS = st.lists(st.integers(1, 5000), min_size=1, max_size=200)
 
@@ -175,7 +175,7 @@ def run(tmp_path, monkeypatch, tiny_model):
         Path("metrics/data.json").write_text(json.dumps(DATA))
         Path("metrics/split.json").write_text(json.dumps(SPLIT))
         for name in SPLITS:
-            Path(f"data/split/{name}.jsonl").write_bytes(b"".join(map(json_line, ROWS)))
+            Path(f"data/split/{name}.jsonl").write_bytes(b"".join(map(format_json_line, ROWS)))
         module.main()
         measured = (json.loads(Path(f"metrics/{name}.json").read_text()) for name in ("lengths", "length_histogram"))
         return Path("data/README.md").read_bytes(), *measured

@@ -13,7 +13,7 @@ import pytest
 from tunelock.run import files
 from tunelock.run.errors import Stop
 from tunelock.run.files import read_json, read_jsonl, whole_file, whole_folder, write_json, write_jsonl, write_text
-from tunelock.run.hashing import file_hashes, sha256_file, sha256_path, sha256_value
+from tunelock.run.hashing import hash_files, sha256_file, sha256_path, sha256_value
 
 ROOT = Path(__file__).parents[2]
 
@@ -166,7 +166,7 @@ def small_folder() -> Path:
 
 
 def test_file_hashes_are_keyed_by_relative_posix_path():
-    assert file_hashes(small_folder()) == {"a": sha256_file("folder/a"), "deep/b": sha256_file("folder/deep/b")}
+    assert hash_files(small_folder()) == {"a": sha256_file("folder/a"), "deep/b": sha256_file("folder/deep/b")}
 
 
 @pytest.mark.parametrize(

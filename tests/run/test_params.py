@@ -7,7 +7,7 @@ import pytest
 
 from stages import validate
 from tunelock.run.errors import Stop
-from tunelock.run.params import Params, declared, load_yaml, stage_entry
+from tunelock.run.params import Params, load_yaml, read_declared_params, read_stage_entry
 from tunelock.schema.params_problems import find_problems
 from tunelock.schema.params_schema import Schema
 
@@ -278,7 +278,7 @@ def test_a_missing_file_is_named(tmp_path):
 
 def test_a_stage_reads_what_it_declares_and_nothing_else(params_file):
     params_file(lora_r="7")
-    params = Params("train", declared({"params": ["lora_r", "seed"]}))
+    params = Params("train", read_declared_params({"params": ["lora_r", "seed"]}))
     assert params.lora_r == 7
     assert params.select(("seed", "lora_r")) == {"seed": 0, "lora_r": 7}
     with pytest.raises(AttributeError, match=r"'train' reads 'lora_dropout' but dvc\.yaml does not list it"):
@@ -289,18 +289,18 @@ def test_params_are_declared_by_key_by_nested_key_of_another_file_or_as_a_whole(
     params_file()
     Path("other.toml").write_text('[project]\ndependencies = ["torch"]\n')
     entry = {"params": ["lora_r", {"other.toml": ["project.dependencies"]}]}
-    assert declared(entry) == {"lora_r": 16, "other.toml:project.dependencies": ["torch"]}
-    assert declared({"params": [{"params.yaml": None}]}) == load_yaml("params.yaml")
+    assert read_declared_params(entry) == {"lora_r": 16, "other.toml:project.dependencies": ["torch"]}
+    assert read_declared_params({"params": [{"params.yaml": None}]}) == load_yaml("params.yaml")
 
 
 @pytest.mark.parametrize("key", ["lora_rank", "lora_r.deeper"])
 def test_a_declared_key_that_the_file_lacks_stops(params_file, key):
     params_file()
     with pytest.raises(Stop, match=f"params.yaml lacks '{key}'"):
-        declared({"params": [key]})
+        read_declared_params({"params": [key]})
 
 
 def test_a_stage_that_dvc_yaml_lacks_stops(params_file):
     params_file()
     with pytest.raises(Stop, match="no stage 'trian'"):
-        stage_entry("trian")
+        read_stage_entry("trian")

@@ -11,7 +11,7 @@ from tunelock.records.ngrams import ngram_hashes, similarity
 from tunelock.records.record import make_messages, make_record
 from tunelock.records.splits import SPLITS
 from tunelock.run.errors import Stop
-from tunelock.run.files import json_line
+from tunelock.run.files import format_json_line
 from tunelock.splitting.features import features
 from tunelock.splitting.leaks import BOILERPLATE, overlaps
 
@@ -37,7 +37,7 @@ def text(content: str) -> dict:
 def leaks(folder: Path, train: list[dict], held: list[dict], kinds=KINDS, threshold: float = 0.6) -> dict:
     """The places of the rows of `train` that are known from `held`, by kind, with that of the held-out row."""
     file = folder / "rows.jsonl"
-    file.write_bytes(b"".join(map(json_line, train + held)))
+    file.write_bytes(b"".join(map(format_json_line, train + held)))
     known = features(file, folder)
     places = np.arange(len(train)), np.arange(len(train), len(train) + len(held))
     found, _ = overlaps(known, *places, kinds, threshold, None)
@@ -126,7 +126,7 @@ def gate(tmp_path):
     def gate(kinds=KINDS, common=NO_NGRAMS, **splits: list[dict]):
         for name in SPLITS:
             rows = splits.get(name, [row(group=f"group of {name}")])
-            (tmp_path / f"{name}.jsonl").write_bytes(b"".join(map(json_line, rows)))
+            (tmp_path / f"{name}.jsonl").write_bytes(b"".join(map(format_json_line, rows)))
         (tmp_path / "temporary").mkdir(exist_ok=True)
         return check(tmp_path, tmp_path / "temporary", kinds, 0.6, common)
 

@@ -17,7 +17,7 @@ from tests.cleaning.test_clean import PARAMS as CLEAN
 from tunelock.reading.reading import Source, read
 from tunelock.records.record import hash_texts, make_messages, make_record, whole_text_of
 from tunelock.records.splits import SPLITS, TEST, TRAIN, VAL
-from tunelock.run.files import json_line, read_jsonl
+from tunelock.run.files import format_json_line, read_jsonl
 from tunelock.run.params import load_yaml
 from tunelock.splitting.assignment import by_hash, fractions, in_fair_order, joined, lonely_tasks, stratified
 
@@ -225,7 +225,7 @@ def run(tmp_path, monkeypatch):
 
     def run(records: list[dict], **params) -> Result:
         Path("params.yaml").write_text(json.dumps(PARAMS | params))
-        Path("data/clean/records.jsonl").write_bytes(b"".join(map(json_line, records)))
+        Path("data/clean/records.jsonl").write_bytes(b"".join(map(format_json_line, records)))
         module.main()
         return Result()
 
@@ -524,7 +524,7 @@ def pipeline(tmp_path, monkeypatch):
     Path("data/records").mkdir(parents=True)
 
     def pipeline(records: list[dict]) -> dict[str, str]:
-        Path("data/records/records.jsonl").write_bytes(b"".join(map(json_line, records)))
+        Path("data/records/records.jsonl").write_bytes(b"".join(map(format_json_line, records)))
         Path("data/records/set_aside.jsonl").write_bytes(b"")
         Path("data/records/counts.json").write_text(json.dumps({"cwe": {"rows": len(records)}}))
         clean_stage.main()

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tunelock.run.scratch import checkpoint_root
+from tunelock.run.scratch import locate_checkpoints
 from tunelock.training.checkpoints import (
     MANIFEST,
     checkpoints,
@@ -197,7 +197,7 @@ def test_pruning_keeps_what_is_asked_for(keep):
 
 def test_checkpoints_live_apart_by_run_and_in_the_main_clone_of_an_experiment(monkeypatch):
     monkeypatch.delenv("DVC_ROOT", raising=False)
-    assert checkpoint_root("train", "key") == Path(".ckpt/train/key")
-    assert checkpoint_root("train", "key") != checkpoint_root("train", "other")
+    assert locate_checkpoints("train", "key") == Path(".ckpt/train/key")
+    assert locate_checkpoints("train", "key") != locate_checkpoints("train", "other")
     monkeypatch.setenv("DVC_ROOT", "/main")
-    assert checkpoint_root("train", "key") == Path("/main/.ckpt/train/key")
+    assert locate_checkpoints("train", "key") == Path("/main/.ckpt/train/key")

@@ -16,8 +16,8 @@ from tunelock.answering.decoding import Answers
 from tunelock.answering.grouping import similar
 from tunelock.model.modeling import hardware
 from tunelock.run.files import write_json
-from tunelock.run.hashing import file_hashes, sha256_file, sha256_value
-from tunelock.run.scratch import checkpoint_root
+from tunelock.run.hashing import hash_files, sha256_file, sha256_value
+from tunelock.run.scratch import locate_checkpoints
 
 LIMIT = 256 * 2**20  # bytes; above it the entries that were used least recently go
 
@@ -72,10 +72,10 @@ def drop_oldest(folder: Path, limit: int) -> None:
 def kept_answers(folder: Path | str, settings: dict) -> KeptAnswers:
     """Those of the model in `folder` under these settings, by this very code, these versions and this hardware."""
     setting = {
-        "model": file_hashes(folder),
+        "model": hash_files(folder),
         "settings": settings,
         "code": [sha256_file(inspect.getfile(part)) for part in (Answers, similar)],
         "transformers": transformers.__version__,
         "hardware": hardware(),
     }
-    return KeptAnswers(checkpoint_root("generations", ""), setting)
+    return KeptAnswers(locate_checkpoints("generations", ""), setting)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from tunelock.cleaning.rules import Verdict
 from tunelock.run.errors import Stop
-from tunelock.run.files import json_line
+from tunelock.run.files import format_json_line
 
 BOOKS = ("records", "dropped", "set_aside", "repaired", "pii", "ledger")
 
@@ -53,7 +53,7 @@ class Ledger:
         self.write("ledger", {**place(row), "status": status, **more})
 
     def write(self, book: str, row: dict) -> None:
-        self.out[book].write(json_line(row))
+        self.out[book].write(format_json_line(row))
 
     def funnel(self, ingested: dict[str, dict[str, int]]) -> dict:
         """Figures by source and in total: rows, kept, repaired, dropped and set aside by reason, personal data by kind.

@@ -23,7 +23,7 @@ from tunelock.pull_request.thresholds import EXIT, UNDECIDED, outcome
 from tunelock.run.errors import Stop
 from tunelock.run.files import read_json, whole_file, write_text
 from tunelock.run.params import load_yaml
-from tunelock.run.revisions import commit_of, dvc_json, file_at, json_at, this_commit
+from tunelock.run.revisions import find_commit, name_this_commit, read_file_at, read_json_at, run_dvc_json
 from tunelock.run.stage import plain_errors
 
 SCORES, CLAIMS = "metrics/scores.csv", "metrics/claims.json"
@@ -42,7 +42,7 @@ def compared(commit: str, level: float, samples: int) -> tuple[list[Comparison],
     """The tuned models of both commits row by row; or nothing, and why."""
     if not Path(SCORES).exists():
         raise Stop(f"{SCORES} is missing; run `dvc repro` to make it.")
-    before = file_at(commit, SCORES)
+    before = read_file_at(commit, SCORES)
     if before is None:
         return [], None, f"The other commit has no `{SCORES}`, so there are no rows to pair."
     here = read_scores(Path(SCORES).read_text(encoding="utf-8"), SCORES)
@@ -60,7 +60,7 @@ def charts(commit: str, base: str, out: Path) -> dict[str, str]:
 
     def both(name: str) -> tuple[list, list]:
         path = f"metrics/plots/{name}.json"
-        return json_at(commit, path, []), read_json(path) if Path(path).exists() else []
+        return read_json_at(commit, path, []), read_json(path) if Path(path).exists() else []
 
     names, figures = (base, "here"), {}
     if any(evals := both("eval_loss")):
@@ -76,15 +76,15 @@ def charts(commit: str, base: str, out: Path) -> dict[str, str]:
 
 def write_comment(base: str, out: Path, charts_at: str | None) -> None:
     """comment.md and the charts into the folder `out`."""
-    commit, (rules, level, samples) = commit_of(base), settings()
-    metrics = dvc_json("metrics", "diff", "--all", commit)
+    commit, (rules, level, samples) = find_commit(base), settings()
+    metrics = run_dvc_json("metrics", "diff", "--all", commit)
     found, pairs, why = compared(commit, level, samples)
-    claims = json_at(commit, CLAIMS, {}), read_json(CLAIMS) if Path(CLAIMS).exists() else {}
+    claims = read_json_at(commit, CLAIMS, {}), read_json(CLAIMS) if Path(CLAIMS).exists() else {}
     drawn = charts(commit, base, out)
     text = comment(Facts(
-        base=base, base_commit=commit, here=this_commit(), level=level, metrics=metrics,
-        params=dvc_json("params", "diff", commit), comparisons=found, pairs=pairs, unpaired_because=why, claims=claims,
-        gate=gate_lines(rules, metrics, found, level), gate_note=gate_note(rules, commit),
+        base=base, base_commit=commit, here=name_this_commit(), level=level, metrics=metrics,
+        params=run_dvc_json("params", "diff", commit), comparisons=found, pairs=pairs, unpaired_because=why,
+        claims=claims, gate=gate_lines(rules, metrics, found, level), gate_note=gate_note(rules, commit),
         charts=drawn, charts_at=charts_at,
     ))  # fmt: skip
     write_text(out / "comment.md", text)
@@ -94,8 +94,8 @@ def write_comment(base: str, out: Path, charts_at: str | None) -> None:
 
 def run_gate(base: str) -> int:
     """Print a line a check; the exit code."""
-    commit, (rules, level, samples) = commit_of(base), settings()
-    metrics = dvc_json("metrics", "diff", "--all", commit)
+    commit, (rules, level, samples) = find_commit(base), settings()
+    metrics = run_dvc_json("metrics", "diff", "--all", commit)
     found, _, why = compared(commit, level, samples)
     lines = gate_lines(rules, metrics, found, level)
     for line in lines:

@@ -14,7 +14,7 @@ from tunelock.pull_request.lock import stale_entries
 from tunelock.pull_request.markdown import printable
 from tunelock.pull_request.seed_spread import SEED, Run, differences, grouped, runs_of, spread, spread_table
 from tunelock.run.errors import Stop
-from tunelock.run.revisions import dvc_json
+from tunelock.run.revisions import run_dvc_json
 from tunelock.run.stage import plain_errors
 
 METRICS = (
@@ -70,7 +70,7 @@ def main() -> None:
             if stale
             else []
         )
-        shown = dvc_json("exp", "show", *(["--all-commits"] if given.all_commits else []))
+        shown = run_dvc_json("exp", "show", *(["--all-commits"] if given.all_commits else []))
         print(report(runs_of(shown, workspace=not stale), given.metrics, remarks))
 
 

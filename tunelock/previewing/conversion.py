@@ -6,7 +6,7 @@ from typing import BinaryIO
 from tunelock.reading.formats import FORMATS
 from tunelock.reading.reading import Source, read
 from tunelock.reading.rows import Unfit
-from tunelock.run.files import json_line
+from tunelock.run.files import format_json_line
 
 
 def convert_rows(source: Source, to: str, out: BinaryIO) -> Counter[str]:
@@ -16,7 +16,7 @@ def convert_rows(source: Source, to: str, out: BinaryIO) -> Counter[str]:
         try:
             if "status" in row:
                 raise Unfit(row["reason"])
-            out.write(json_line(FORMATS[to].from_messages(row["messages"])))
+            out.write(format_json_line(FORMATS[to].from_messages(row["messages"])))
         except Unfit as unfit:
             left_out[str(unfit)] += 1
     return left_out

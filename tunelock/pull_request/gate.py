@@ -4,7 +4,7 @@ from tunelock.pull_request.lock import LOCK, stale_entries
 from tunelock.pull_request.markdown import code, level_of, number, percent, signed
 from tunelock.pull_request.pairing import Comparison, relative
 from tunelock.pull_request.thresholds import FAILED, PASSED, Line, Metrics, check, finite
-from tunelock.run.revisions import file_at
+from tunelock.run.revisions import read_file_at
 
 SHOWN = 3  # entries of a stale lock
 
@@ -46,5 +46,5 @@ def gate_note(rules: dict, commit: str) -> str:
     """A remark if the gate itself changed."""
     from ruamel.yaml import YAML
 
-    before = YAML(typ="safe", pure=True).load(file_at(commit, "params.yaml") or "{}") or {}
+    before = YAML(typ="safe", pure=True).load(read_file_at(commit, "params.yaml") or "{}") or {}
     return "The rules of the gate are not those of the other commit." if before.get("gate") != rules else ""

@@ -1,7 +1,7 @@
 """Is dvc.lock what the code, the params and the metrics in git come from? Answered without the data."""
 
 from tunelock.run.errors import Stop
-from tunelock.run.revisions import dvc_json, git, ignored_by_git
+from tunelock.run.revisions import find_ignored_paths, run_dvc_json, run_git
 
 LOCK = "dvc.lock"
 NOT_HERE = ("deleted", "not in cache")  # a clone without the data: nothing of it can be compared
@@ -9,7 +9,7 @@ NOT_HERE = ("deleted", "not in cache")  # a clone without the data: nothing of i
 
 def refuse_tracked_cache() -> None:
     """Stop if git tracks a file of DVC's own folder: DVC unpickles `.dvc/tmp`, so it could be made to run anything."""
-    tracked = git("ls-files", "--", ":(icase).dvc/tmp", ":(icase).dvc/cache").split("\n")[0]
+    tracked = run_git("ls-files", "--", ":(icase).dvc/tmp", ":(icase).dvc/cache").split("\n")[0]
     if tracked:
         raise Stop(f"git tracks {tracked}, which DVC would load as code; remove it with `git rm --cached`.")
 
@@ -20,8 +20,8 @@ def stale_entries() -> list[str]:
     A file that is not here counts only if git is to hold it: data and models of another clone are not missed.
     """
     refuse_tracked_cache()
-    found = entries(dvc_json("status"))
-    ignored = ignored_by_git([path for _, path, state in found if state in NOT_HERE])
+    found = entries(run_dvc_json("status"))
+    ignored = find_ignored_paths([path for _, path, state in found if state in NOT_HERE])
     return sorted(
         f"{stage}: {path} {state}".replace("  ", " ")
         for stage, path, state in found

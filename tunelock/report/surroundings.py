@@ -9,7 +9,7 @@ from importlib import metadata
 from pathlib import Path
 
 from tunelock.run.errors import Stop
-from tunelock.run.revisions import git
+from tunelock.run.revisions import run_git
 
 
 def surroundings() -> dict:
@@ -21,8 +21,8 @@ def surroundings() -> dict:
 def commit() -> dict | None:
     """Hash, branch and subject of the commit, and how many files differ from it; None where there is no commit."""
     try:
-        sha, subject = git("log", "-1", "--format=%H%n%s").split("\n", 1)
-        branch, changed = git("branch", "--show-current").strip(), git("status", "--porcelain").splitlines()
+        sha, subject = run_git("log", "-1", "--format=%H%n%s").split("\n", 1)
+        branch, changed = run_git("branch", "--show-current").strip(), run_git("status", "--porcelain").splitlines()
     except Stop:
         return None
     return {"sha": sha, "subject": subject.strip(), "branch": branch, "changed": [line[3:] for line in changed]}

@@ -23,11 +23,11 @@ def read_json(path: Path | str) -> dict:
 
 
 def write_json(path: Path | str, value: object) -> None:
-    """Write `json_text(value)`."""
-    write_text(path, json_text(value))
+    """Write `format_json(value)`."""
+    write_text(path, format_json(value))
 
 
-def json_text(value: object) -> str:
+def format_json(value: object) -> str:
     """Sorted, indented JSON. NaN and infinity raise `ValueError`: they are not JSON."""
     return json.dumps(value, indent=2, sort_keys=True, ensure_ascii=False, allow_nan=False) + "\n"
 
@@ -46,10 +46,10 @@ def write_jsonl(path: Path | str, rows: Iterable[dict]) -> None:
     """Write one object a line, keys sorted."""
     with whole_file(path) as out:
         for row in rows:
-            out.write(json_line(row))
+            out.write(format_json_line(row))
 
 
-def json_line(row: dict) -> bytes:
+def format_json_line(row: dict) -> bytes:
     """One line of a JSON-lines file, keys sorted."""
     line = json.dumps(row, sort_keys=True, ensure_ascii=False, allow_nan=False)
     return line.encode(errors="backslashreplace") + b"\n"

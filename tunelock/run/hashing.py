@@ -16,7 +16,7 @@ def sha256_value(value: object) -> str:
     return hashlib.sha256(json.dumps(value, sort_keys=True, default=str).encode()).hexdigest()
 
 
-def file_hashes(folder: Path | str) -> dict[str, str]:
+def hash_files(folder: Path | str) -> dict[str, str]:
     """Digest of each file below `folder`, keyed by its POSIX path relative to it, in sorted order.
 
     Python's bytecode caches are no content and are passed over.
@@ -29,4 +29,4 @@ def file_hashes(folder: Path | str) -> dict[str, str]:
 def sha256_path(path: Path | str) -> str:
     """Hex digest of a file, or of a folder's names and contents."""
     path = Path(path)
-    return sha256_value(file_hashes(path)) if path.is_dir() else sha256_file(path)
+    return sha256_value(hash_files(path)) if path.is_dir() else sha256_file(path)

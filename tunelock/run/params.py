@@ -53,7 +53,7 @@ def load_yaml(path: Path | str) -> dict:
     return values
 
 
-def stage_entry(stage: str) -> dict:
+def read_stage_entry(stage: str) -> dict:
     """The entry of `stage` in `dvc.yaml`."""
     try:
         return load_yaml("dvc.yaml")["stages"][stage]
@@ -61,19 +61,19 @@ def stage_entry(stage: str) -> dict:
         raise Stop(f"dvc.yaml has no stage '{stage}'; run from the repository's root.") from None
 
 
-def declared(entry: dict) -> dict:
+def read_declared_params(entry: dict) -> dict:
     """The values of the params that a `dvc.yaml` entry declares, `file:key` for other files than params.yaml."""
     values = {}
     for item in entry.get("params", []):
         for file, keys in item.items() if isinstance(item, dict) else [("params.yaml", [item])]:
             content = tomllib.loads(Path(file).read_text()) if file.endswith(".toml") else load_yaml(file)
             for key in content if keys is None else keys:
-                value = content[key] if keys is None else lookup(content, key, file)
+                value = content[key] if keys is None else _look_up(content, key, file)
                 values[key if file == "params.yaml" else f"{file}:{key}"] = value
     return values
 
 
-def lookup(content: dict, dotted: str, file: str):
+def _look_up(content: dict, dotted: str, file: str):
     """Follow `a.b.c` into nested mappings."""
     for part in dotted.split("."):
         if not isinstance(content, dict) or part not in content:

@@ -7,31 +7,31 @@ import sys
 from tunelock.run.errors import Stop
 
 
-def git(*arguments: str) -> str:
+def run_git(*arguments: str) -> str:
     """The output of one git command; `Stop` with git's own last line if it fails."""
-    return output_of(["git", *arguments])
+    return _run_to_output(["git", *arguments])
 
 
-def dvc_json(*arguments: str) -> dict:
+def run_dvc_json(*arguments: str) -> dict:
     """What `dvc … --json` prints; `Stop` with DVC's own last line if it fails."""
-    return json.loads(output_of([sys.executable, "-m", "dvc", *arguments, "--json"]) or "{}")
+    return json.loads(_run_to_output([sys.executable, "-m", "dvc", *arguments, "--json"]) or "{}")
 
 
-def ignored_by_git(paths: list[str]) -> set[str]:
+def find_ignored_paths(paths: list[str]) -> set[str]:
     """Those of the paths that git is told to ignore, for DVC holds them."""
-    return set(finished(["git", "check-ignore", "-z", "--stdin"], "\0".join(paths)).stdout.split("\0"))
+    return set(_run_command(["git", "check-ignore", "-z", "--stdin"], "\0".join(paths)).stdout.split("\0"))
 
 
-def output_of(command: list[str]) -> str:
+def _run_to_output(command: list[str]) -> str:
     """The standard output of a command that must succeed."""
-    done = finished(command)
+    done = _run_command(command)
     if done.returncode:
         said = (done.stderr.strip() or done.stdout.strip() or "no message").splitlines()[-1]
         raise Stop(f"`{' '.join(command[-4:])}` failed: {said}")
     return done.stdout
 
 
-def finished(command: list[str], given: str = "") -> subprocess.CompletedProcess:
+def _run_command(command: list[str], given: str = "") -> subprocess.CompletedProcess:
     """Run a command, without a shell, with `given` on its standard input."""
     try:
         return subprocess.run(
@@ -41,7 +41,7 @@ def finished(command: list[str], given: str = "") -> subprocess.CompletedProcess
         raise Stop(f"`{command[0]}` is not installed; install it.") from None
 
 
-def commit_of(revision: str) -> str:
+def find_commit(revision: str) -> str:
     """The 40 digits of a revision, or of `origin/REVISION` where only the remote has it, as in a CI checkout.
 
     Raises:
@@ -49,31 +49,31 @@ def commit_of(revision: str) -> str:
     """
     for name in (revision, f"origin/{revision}"):
         try:
-            return git("rev-parse", "--verify", "--quiet", "--end-of-options", f"{name}^{{commit}}").strip()
+            return run_git("rev-parse", "--verify", "--quiet", "--end-of-options", f"{name}^{{commit}}").strip()
         except Stop:
             continue
-    if git("rev-parse", "--is-shallow-repository").strip() == "true":
+    if run_git("rev-parse", "--is-shallow-repository").strip() == "true":
         raise Stop(f"git has no revision '{revision}' in this shallow clone; run `git fetch --unshallow origin`.")
     raise Stop(f"git has no revision '{revision}'; name a branch, tag or commit, or run `git fetch origin`.")
 
 
-def file_at(commit: str, path: str) -> str | None:
+def read_file_at(commit: str, path: str) -> str | None:
     """The text of a file below the current folder as a commit has it, None if it has none."""
-    if not git("ls-tree", "--name-only", commit, "--", path).strip():
+    if not run_git("ls-tree", "--name-only", commit, "--", path).strip():
         return None
-    return git("show", f"{commit}:./{path}")
+    return run_git("show", f"{commit}:./{path}")
 
 
-def json_at(commit: str, path: str, missing: object) -> object:
+def read_json_at(commit: str, path: str, missing: object) -> object:
     """The content of a JSON file of a commit, or `missing`."""
-    text = file_at(commit, path)
+    text = read_file_at(commit, path)
     try:
         return missing if text is None else json.loads(text)
     except json.JSONDecodeError as error:
         raise Stop(f"{path}:{error.lineno} of commit {commit[:7]}: not JSON ({error.msg}); mend it there.") from None
 
 
-def this_commit() -> str:
+def name_this_commit() -> str:
     """The short name of HEAD, and whether the working tree, which is what is read, differs from it."""
-    changed = git("status", "--porcelain", "--untracked-files=no").strip()
-    return git("rev-parse", "--short", "HEAD").strip() + (" with uncommitted changes" if changed else "")
+    changed = run_git("status", "--porcelain", "--untracked-files=no").strip()
+    return run_git("rev-parse", "--short", "HEAD").strip() + (" with uncommitted changes" if changed else "")

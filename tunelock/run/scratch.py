@@ -4,7 +4,7 @@ import os
 from pathlib import Path
 
 
-def checkpoint_root(stage: str, key: str) -> Path:
+def locate_checkpoints(stage: str, key: str) -> Path:
     """Where the checkpoints of the run with this key live.
 
     Outside the stage's outs, which DVC deletes before a run, and in the main clone even when an experiment

@@ -14,7 +14,7 @@ import tunelock.run
 from tunelock.run.errors import Stop
 from tunelock.run.files import read_json, write_json
 from tunelock.run.hashing import sha256_path, sha256_value
-from tunelock.run.params import Params, declared, stage_entry
+from tunelock.run.params import Params, read_declared_params, read_stage_entry
 from tunelock.run.terminal import announce_end, announce_start
 
 TIMINGS = Path("metrics/timings.json")
@@ -33,12 +33,12 @@ def stage(name: str):
         @functools.wraps(main)
         def run() -> None:
             with plain_errors(name), hold_lock(name):
-                entry = stage_entry(name)
+                entry = read_stage_entry(name)
                 announce_start(name, entry.get("desc", entry["cmd"]), _last_seconds(name))
                 before = _hash_inputs(entry)
                 _refuse_young_code(entry)
-                outcome = main(Params(name, declared(entry)), sha256_value(before))
-                _refuse_changes(before, _hash_inputs(stage_entry(name)))
+                outcome = main(Params(name, read_declared_params(entry)), sha256_value(before))
+                _refuse_changes(before, _hash_inputs(read_stage_entry(name)))
                 seconds = time.time() - tunelock.run.STARTED
                 _record_timing(name, seconds)
                 announce_end(name, outcome, seconds)
@@ -90,7 +90,7 @@ def _hash_inputs(entry: dict) -> dict[str, str]:
     if missing:
         raise Stop(f"{missing[0]} is missing; run `dvc repro` to make it.")
     hashes = {path: sha256_path(path) for path in entry.get("deps", [])}
-    hashes |= {f"param {key}": sha256_value(value) for key, value in declared(entry).items()}
+    hashes |= {f"param {key}": sha256_value(value) for key, value in read_declared_params(entry).items()}
     return hashes | {"cmd": sha256_value(entry["cmd"])}
 
 

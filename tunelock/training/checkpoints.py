@@ -11,7 +11,7 @@ from safetensors import SafetensorError
 
 from tunelock.run.errors import Stop
 from tunelock.run.files import read_json, whole_folder, write_json
-from tunelock.run.hashing import file_hashes
+from tunelock.run.hashing import hash_files
 
 MANIFEST = "manifest.json"
 
@@ -26,7 +26,7 @@ def new_checkpoint(root: Path, step: int, needs: Iterable[int] = ()):
     path = root / f"checkpoint-{step}"
     with whole_folder(path) as folder:
         yield folder
-        write_json(folder / MANIFEST, manifest(path, needs, file_hashes(folder)))
+        write_json(folder / MANIFEST, manifest(path, needs, hash_files(folder)))
 
 
 @contextmanager
@@ -60,7 +60,7 @@ def is_whole(checkpoint: Path) -> bool:
     except Stop:
         return False
     needs = said.get("needs") if isinstance(said, dict) else None
-    found = file_hashes(checkpoint)
+    found = hash_files(checkpoint)
     found.pop(MANIFEST)
     return (
         isinstance(needs, list)
