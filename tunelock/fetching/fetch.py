@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from tunelock.fetching.web import download_url, redact
+from tunelock.run.bars import Bar
 from tunelock.run.errors import Stop
 from tunelock.run.hashing import sha256_file
 
@@ -87,9 +88,11 @@ def is_page(file: Path) -> bool:
 
 
 def download(requirement: str, folder: Path) -> Path:
-    """Have pip put the wheel of `requirement`, without its dependencies, into `folder`."""
-    pip = [sys.executable, "-m", "pip", "download", "--no-deps", "--only-binary=:all:", "--disable-pip-version-check"]
-    result = subprocess.run([*pip, "--dest", str(folder), requirement], stdout=sys.stderr, check=False)
+    """Have pip put the wheel of `requirement`, without its dependencies, into `folder`; pip shows errors alone."""
+    print(f"fetch {requirement} from the package index", file=sys.stderr, flush=True)
+    options = ["-qq", "--disable-pip-version-check", "--no-deps", "--only-binary=:all:", "--dest", str(folder)]
+    pip = [sys.executable, "-m", "pip", "download", *options, requirement]
+    result = subprocess.run(pip, stdout=sys.stderr, check=False)
     wheels = list(folder.glob("*.whl"))
     if result.returncode or len(wheels) != 1:
         raise Stop(f"pip could not download {requirement} (exit {result.returncode}); see its message above.")
@@ -103,8 +106,9 @@ def fetch_hub_dataset(repo_id: str, revision: str, patterns: list[str]) -> Path:
     import huggingface_hub.errors as hub
     from huggingface_hub import snapshot_download
 
+    wanted = {"repo_type": "dataset", "revision": revision, "allow_patterns": patterns}
     try:
-        return Path(snapshot_download(repo_id, repo_type="dataset", revision=revision, allow_patterns=patterns))
+        return Path(snapshot_download(repo_id, **wanted, tqdm_class=Bar))
     except hub.GatedRepoError:
         raise Stop(f"dataset '{repo_id}' is gated: accept its terms on the hub and run `hf auth login`.") from None
     except hub.RepositoryNotFoundError:

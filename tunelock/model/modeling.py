@@ -4,7 +4,6 @@ import ctypes
 import functools
 import os
 import platform
-import sys
 from pathlib import Path
 
 import torch
@@ -109,7 +108,7 @@ def unquantize(model: PreTrainedModel) -> PreTrainedModel:
 
 @functools.cache
 def resolve_dtype(name: str) -> str:
-    """torch's name of the dtype that `dtype` in params.yaml means on this machine; on stderr where it had to choose.
+    """torch's name of the dtype that `dtype` in params.yaml means on this machine.
 
     `auto` is bfloat16 where the hardware computes in it, float16 on an older GPU, else float32.
 
@@ -120,10 +119,15 @@ def resolve_dtype(name: str) -> str:
         raise Stop("dtype: float16 needs a GPU, on a CPU it is slow and overflows; set auto, bfloat16 or float32.")
     if name != "auto":
         return name
-    found = "bfloat16" if has_bfloat16() else "float16" if device() == "cuda" else "float32"
-    why = "computes in bfloat16" if has_bfloat16() else "has no bfloat16 instructions"
-    print(f"dtype: auto is {found} here, for the {device()} {why}", file=sys.stderr)
-    return found
+    return "bfloat16" if has_bfloat16() else "float16" if device() == "cuda" else "float32"
+
+
+def explain_dtype(name: str) -> str:
+    """The dtype that `dtype` in params.yaml means here, for people: with the reason where `auto` had to choose."""
+    found = resolve_dtype(name)
+    if name != "auto":
+        return found
+    return f"{found} (auto, as the {device()} {'computes in' if found == 'bfloat16' else 'has no'} bfloat16)"
 
 
 def has_bfloat16() -> bool:

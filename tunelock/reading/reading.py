@@ -49,6 +49,8 @@ def read(name: str, source: Source, watched: str = RAW) -> Iterator[dict]:
         for file in files:
             before = bar.n
             yield from records_of(name, source, file, bar.update)
+            if bar.n == before:  # Parquet and XML are read as a whole
+                bar.update(expected(file))
             bar.total += bar.n - before - expected(file)
             bar.refresh()
 

@@ -58,7 +58,8 @@ class Bar(tqdm):
 
 def describe_progress(facts: Mapping) -> str:
     """The state of a bar in words, from tqdm's `format_dict`: `train: 4 of 5 steps (80 %), 11 s a step, 11 s left`."""
-    done, total, unit, seconds = facts["n"], facts["total"], facts["unit"], facts["elapsed"]
+    done, total, seconds = facts["n"], facts["total"], facts["elapsed"]
+    unit = "item" if facts["unit"] == "it" else facts["unit"]  # what tqdm says where nobody names one
     rate = facts["rate"] or (done - facts["initial"]) / seconds if seconds else 0
     name = f"{facts['prefix'].removesuffix(': ')}: " if facts["prefix"] else ""
     if total:
