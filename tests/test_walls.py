@@ -31,7 +31,7 @@ FLOORS = {
     "rendering": ("records", "run"),
     "model": ("rendering", "run"),
     "model/methods": ("run",),
-    "planning": ("run", "schema"),
+    "planning": ("rendering", "run", "schema"),
     "watching": ("diagnosis", "model", "planning", "privacy", "run"),
     "training/kernels": ("model",),
     "training/penalties": ("model", "rendering", "run"),

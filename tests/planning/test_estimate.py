@@ -1,6 +1,7 @@
 """Counts are exact, the model of the activations agrees with what autograd keeps, and shortage is answered."""
 
 import json
+import re
 import subprocess
 import sys
 import weakref
@@ -9,12 +10,15 @@ from types import SimpleNamespace
 
 import pytest
 
+from tests.command_line import run_tunelock
 from tests.conftest import ROOT
-from tunelock.commands.estimate import GPUS, given_settings, gpu_line, own_line, report, rows_of
+from tunelock.planning.forecast import Machine, change_settings, forecast_gpu, forecast_machine, forecast_training
+from tunelock.planning.forecast_text import describe_forecast, format_place
 from tunelock.planning.guides import GUIDES, ONE_ROW, guide_lines
 from tunelock.planning.known_models import FAMILIES
 from tunelock.planning.memory import MEMORY_PARAMS, Batch, activations, base_weights, disk, flops, memory
 from tunelock.planning.shape import Architecture, architecture, parameters, trainable
+from tunelock.planning.training_rows import RowLength, TrainingRows, summarise_lengths
 from tunelock.run.errors import Stop
 from tunelock.run.params import load_yaml
 from tunelock.watching.shortage import foresee, is_shortage, out_of_memory, remedies
@@ -205,40 +209,81 @@ def test_the_guides_numbers_for_full_tuning_are_the_float32_weights_alone():
     assert guide_lines(settings())[2].startswith("| 7B | 28 / ")
 
 
+def lengths(*pairs: tuple[int, int]) -> list[RowLength]:
+    return [RowLength(*pair) for pair in pairs]
+
+
 def test_the_largest_batch_is_made_of_the_longest_rows():
-    rows = rows_of([(10, 5), (30, 20), (20, 10), (25, 1)], 8, settings(per_device_train_batch_size=2), "here")
+    given = settings(per_device_train_batch_size=2)
+    rows = summarise_lengths(lengths((10, 5), (30, 20), (20, 10), (25, 1)), 8, given, "here")
     assert rows.batch == Batch(2, 30, 21)
     assert rows.tokens == 170
-    assert rows_of([(10, 5)], 1, settings(packing=True), "here").batch == Batch(8, 384, 8 * 384 // 2)
+    packed = summarise_lengths(lengths((10, 5)), 1, settings(packing=True), "here")
+    assert packed.batch == Batch(8, 384, 8 * 384 // 2)
 
 
 def test_a_gpu_fits_or_says_what_is_missing():
-    line = gpu_line("t4", GPUS["t4"], 10e9, 65e12 * 3600 * 0.4, settings(dtype="bfloat16"), 2.0)
-    assert "fits, with dtype=float16 | 60 min | $2.00" in line
-    assert "5.0 GB short" in gpu_line("l4", GPUS["l4"], 29e9, 1e15, settings(), 1.0)
+    line = format_place(forecast_gpu("t4", 10e9, 65e12 * 3600 * 0.4, settings(dtype="bfloat16"), 2.0))
+    assert "| t4 | 15 | 10.0 | fits, with dtype=float16 | 60 min | $2.00 | $2.00 |" in line
+    assert "| 5.0 GB short | - | - | $1.00 |" in format_place(forecast_gpu("l4", 29e9, 1e15, settings(), 1.0))
 
 
-def test_this_machine_is_told_in_the_dtype_it_would_train_in(monkeypatch):
-    rates = {"float32": 50e9, "bfloat16": 200e9}
-    monkeypatch.setattr("tunelock.watching.progress.matmul_rate", rates.get)
-    monkeypatch.setattr("tunelock.model.modeling.resolve_dtype", lambda name: "float32")
-    line = own_line(TINY, settings(dtype="auto"), BATCH, 1e12)
-    assert "50 GFLOP/s measured in float32" in line
+def test_this_machine_is_forecast_in_the_dtype_it_would_train_in():
+    rows = TrainingRows(1, 64, 1, BATCH, "here")
+    place = forecast_machine(TINY, settings(dtype="auto"), rows, 1e12, Machine("float32", 4e9, 50e9))
+    assert format_place(place).startswith("| here, CPU | 4.0 | ")
+    assert place.seconds == 40 and "50 GFLOP/s measured in float32" in place.source
     big = FAMILIES["smollm2-135m"].architecture
     needed = memory(big, settings(dtype="float32"), BATCH).peak
-    assert f"| {needed / 1e9:.1f} |" in own_line(big, settings(dtype="auto"), BATCH, 1e12)
+    place = forecast_machine(big, settings(dtype="auto"), rows, 1e12, Machine("float32", 0.5e9, 50e9))
+    assert place.needed_gb == needed / 1e9 and not place.fits and place.seconds is None
     assert needed > 1.5 * memory(big, settings(dtype="bfloat16"), BATCH).peak
 
 
-def test_report_covers_every_method_and_params_can_be_changed(monkeypatch):
+def test_a_forecast_covers_every_method_and_params_can_be_changed(monkeypatch):
     monkeypatch.chdir(ROOT)
     for method in ("lora", "qlora", "int8", "full", "prefix", "prompt", "ptuning"):
-        given = given_settings([f"method={method}"])
-        lines = report("tiny", TINY, given, rows_of([(60, 30)], 10, given, "here"), ["l4"], None)
-        assert any(line.startswith("| l4 | 24 ") and "fits" in line for line in lines), method
+        given = change_settings([f"method={method}"])
+        rows = summarise_lengths(lengths((60, 30)), 10, given, "here")
+        found = forecast_training("tiny", TINY, given, rows, {"l4": None}, Machine("bfloat16", 1e9, 1e11))
+        assert any(line.startswith("| l4 | 24 | ") and "fits" in line for line in describe_forecast(found)), method
+        assert found.memory_at_peak <= sum(found.memory.values())
     with pytest.raises(Stop, match="lora_r"):
-        given_settings(["lora_r=0"])
+        change_settings(["lora_r=0"])
     assert disk(TINY, settings(), 2).checkpoints == 3 * 12 * trainable(TINY, settings())
+
+
+def test_the_command_prints_a_table_or_json(monkeypatch):
+    monkeypatch.chdir(ROOT)
+    monkeypatch.setattr("tunelock.watching.progress.matmul_rate", lambda dtype: 1e11)
+    words = (
+        "estimate",
+        "--model",
+        "llama-3.1-8b",
+        "--gpu",
+        "l4",
+        "--gpu",
+        "h100",
+        "-S",
+        "method=qlora",
+        "--price",
+        "2",
+    )
+    printed = run_tunelock(*words).stdout
+    assert re.findall(r"^\| (l4|h100|t4) .*\| \$2\.00 \|", printed, re.MULTILINE) == ["l4", "h100"]
+    found = json.loads(run_tunelock(*words, "--json").stdout)
+    assert (found["model"], found["method"]) == ("llama-3.1-8b", "qlora")
+    assert [place["name"] for place in found["places"]] == ["l4", "h100", "here, CPU"]
+    assert f"at the peak {found['memory_at_peak']:.2f}" in printed
+
+
+def test_what_is_not_known_ends_in_a_sentence(monkeypatch, tmp_path):
+    assert run_tunelock("estimate", "--gpu", "t5").exit_code == 2
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "params.yaml").write_text((ROOT / "params.yaml").read_text())
+    done = run_tunelock("estimate")
+    assert (done.exit_code, done.stdout) == (1, "")
+    assert done.stderr.startswith("tunelock estimate: models/base is not there; run `dvc repro base`")
 
 
 def test_settings_that_are_read_are_named():

@@ -10,13 +10,14 @@ from typer.core import TyperGroup
 
 from tunelock.commands.configure import configure
 from tunelock.commands.convert import convert
+from tunelock.commands.estimate import estimate
 from tunelock.commands.preview import preview
 from tunelock.commands.verify import verify
 from tunelock.run.errors import Stop
 
 PANELS = {
     "Look": (preview,),
-    "Before a run": (configure, convert),
+    "Before a run": (configure, estimate, convert),
     "After a run": (verify,),
 }
 

@@ -78,7 +78,7 @@ def remedies(settings, cuda: bool) -> list[str]:
         (cuda and settings.optim == "adamw_torch", "an 8-bit optimiser", f"{run} optim=paged_adamw_8bit"),
         (lora and rank >= 4, "a lower rank", f"{run} lora_r={rank}"),
         (settings.method != "qlora", "a base in 4 bits", f"{run} method=qlora"),
-        (True, "a smaller model", "python -m tunelock.commands.configure --model NAME"),
+        (True, "a smaller model", "tunelock configure --model NAME"),
     ]  # fmt: skip
     return [f"{what}: `{command}`" for worth, what, command in tries if worth]
 
