@@ -22,9 +22,10 @@ repro: $(VENV)/done ## rebuild what changed, all of it the first time, and print
 test: $(VENV)/dev lint chromium ## lint and the whole test suite
 	python -m pytest
 
-lint: $(VENV)/dev ## ruff: rules and format
+lint: $(VENV)/dev ## rules and format (ruff), types (mypy)
 	ruff check .
 	ruff format --check .
+	mypy
 
 bench: $(VENV)/done ## compare training speed with plain SFTTrainer (about 5 minutes; needs a quiet machine)
 	python -m benchmarks.training

@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Mapping
+from typing import Any
 
 from tqdm import tqdm
 
@@ -17,10 +18,12 @@ class Bar(tqdm):
     It takes what tqdm takes. `unit` is a word in the singular, or `B` for bytes.
     """
 
-    def __init__(self, *args, **options):
-        self.live, self.shown_at, self.shown = sys.stderr.isatty(), None, None
+    def __init__(self, *args: Any, **options: Any) -> None:
+        self.live = sys.stderr.isatty()
+        self.shown_at: float | None = None
+        self.shown: tuple[int, str] | None = None
         if self.live:
-            pace = {"delay": DELAY, "dynamic_ncols": True}
+            pace: dict[str, Any] = {"delay": DELAY, "dynamic_ncols": True}
         else:
             pace = {"delay": LOG_INTERVAL, "mininterval": LOG_INTERVAL, "position": 0}
         super().__init__(*args, **options | pace | {"file": sys.stderr, "unit_scale": options.get("unit") == "B"})
@@ -33,7 +36,7 @@ class Bar(tqdm):
             return True
         self.shown_at = now
         if self.live:
-            return super().display(msg, pos)
+            return bool(super().display(msg, pos))
         self._write_line()
         return True
 
@@ -41,22 +44,22 @@ class Bar(tqdm):
         """Show how the work ended, if it was ever shown."""
         if self.disable or self.shown_at is None:
             self.sp = None  # without it tqdm shows nothing
-            return super().close()
-        if self.live:
+            super().close()
+        elif self.live:
             self.last_print_t = self._time()  # tqdm ends the line only if it believes that it showed one
-            return super().close()
-        self.sp = None
-        super().close()
-        if self.shown != (self.n, self.postfix):
-            self._write_line()
-        return None
+            super().close()
+        else:
+            self.sp = None
+            super().close()
+            if self.shown != (self.n, self.postfix):
+                self._write_line()
 
     def _write_line(self) -> None:
         self.shown = self.n, self.postfix
         print(describe_progress(self.format_dict), file=sys.stderr, flush=True)
 
 
-def describe_progress(facts: Mapping) -> str:
+def describe_progress(facts: Mapping[str, Any]) -> str:
     """The state of a bar in words, from tqdm's `format_dict`: `train: 4 of 5 steps (80 %), 11 s a step, 11 s left`."""
     done, total, seconds = facts["n"], facts["total"], facts["elapsed"]
     unit = "item" if facts["unit"] == "it" else facts["unit"]  # what tqdm says where nobody names one

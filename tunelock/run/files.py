@@ -3,15 +3,16 @@
 import json
 import os
 import shutil
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from typing import IO, Any
 
 from tunelock.run.errors import Stop
 
 
-def read_json(path: Path | str) -> dict:
-    """Parse one JSON object; `Stop` if the file is missing or is not JSON."""
+def read_json(path: Path | str) -> Any:
+    """Parse one JSON value; `Stop` if the file is missing or is not JSON."""
     try:
         return json.loads(Path(path).read_text(encoding="utf-8"))
     except FileNotFoundError:
@@ -32,7 +33,7 @@ def format_json(value: object) -> str:
     return json.dumps(value, indent=2, sort_keys=True, ensure_ascii=False, allow_nan=False) + "\n"
 
 
-def read_jsonl(path: Path | str) -> Iterator[dict]:
+def read_jsonl(path: Path | str) -> Iterator[dict[str, Any]]:
     """Yield the objects of a JSON-lines file that a stage of ours wrote."""
     with open(path, encoding="utf-8", newline="\n") as lines:
         for number, line in enumerate(lines, 1):
@@ -42,14 +43,14 @@ def read_jsonl(path: Path | str) -> Iterator[dict]:
                 raise Stop(f"{path}:{number}: not JSON ({error.msg}); restore it with `dvc checkout`.") from None
 
 
-def write_jsonl(path: Path | str, rows: Iterable[dict]) -> None:
+def write_jsonl(path: Path | str, rows: Iterable[Mapping[str, Any]]) -> None:
     """Write one object a line, keys sorted."""
     with whole_file(path) as out:
         for row in rows:
             out.write(format_json_line(row))
 
 
-def format_json_line(row: dict) -> bytes:
+def format_json_line(row: Mapping[str, Any]) -> bytes:
     """One line of a JSON-lines file, keys sorted."""
     line = json.dumps(row, sort_keys=True, ensure_ascii=False, allow_nan=False)
     return line.encode(errors="backslashreplace") + b"\n"
@@ -62,7 +63,7 @@ def write_text(path: Path | str, text: str) -> None:
 
 
 @contextmanager
-def whole_file(path: Path | str):
+def whole_file(path: Path | str) -> Iterator[IO[bytes]]:
     """Open `path` for writing bytes so that it appears whole or not at all."""
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -78,7 +79,7 @@ def whole_file(path: Path | str):
 
 
 @contextmanager
-def whole_folder(path: Path | str):
+def whole_folder(path: Path | str) -> Iterator[Path]:
     """Yield an empty folder beside `path` that takes its name only when the block succeeds."""
     path = Path(path)
     partial = path.with_name(path.name + ".partial")

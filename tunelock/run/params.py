@@ -2,6 +2,7 @@
 
 import tomllib
 from pathlib import Path
+from typing import Any
 
 from ruamel.yaml import YAML
 from ruamel.yaml.constructor import DuplicateKeyError
@@ -17,20 +18,20 @@ class Params:
     re-run the stage when that key changes.
     """
 
-    def __init__(self, stage: str, values: dict):
+    def __init__(self, stage: str, values: dict[str, Any]):
         self._stage, self._values = stage, values
 
-    def __getattr__(self, key: str):
+    def __getattr__(self, key: str) -> Any:
         if key in self._values:
             return self._values[key]
         raise AttributeError(f"stage '{self._stage}' reads '{key}' but dvc.yaml does not list it under its params")
 
-    def select(self, keys: tuple[str, ...]) -> dict:
+    def select(self, keys: tuple[str, ...]) -> dict[str, Any]:
         """Several declared params at once, as keyword arguments."""
         return {key: getattr(self, key) for key in keys}
 
 
-def load_yaml(path: Path | str) -> dict:
+def load_yaml(path: Path | str) -> dict[str, Any]:
     """Parse a YAML 1.2 file as DVC does (`2e-4` is a float).
 
     Raises:
@@ -53,15 +54,16 @@ def load_yaml(path: Path | str) -> dict:
     return values
 
 
-def read_stage_entry(stage: str) -> dict:
+def read_stage_entry(stage: str) -> dict[str, Any]:
     """The entry of `stage` in `dvc.yaml`."""
     try:
-        return load_yaml("dvc.yaml")["stages"][stage]
+        entry: dict[str, Any] = load_yaml("dvc.yaml")["stages"][stage]
     except KeyError:
         raise Stop(f"dvc.yaml has no stage '{stage}'; run from the repository's root.") from None
+    return entry
 
 
-def read_declared_params(entry: dict) -> dict:
+def read_declared_params(entry: dict[str, Any]) -> dict[str, Any]:
     """The values of the params that a `dvc.yaml` entry declares, `file:key` for other files than params.yaml."""
     values = {}
     for item in entry.get("params", []):
@@ -73,7 +75,7 @@ def read_declared_params(entry: dict) -> dict:
     return values
 
 
-def _look_up(content: dict, dotted: str, file: str):
+def _look_up(content: dict[str, Any], dotted: str, file: str) -> Any:
     """Follow `a.b.c` into nested mappings."""
     for part in dotted.split("."):
         if not isinstance(content, dict) or part not in content:

@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from typing import Any
 
 from tunelock.run.errors import Stop
 
@@ -12,7 +13,7 @@ def run_git(*arguments: str) -> str:
     return _run_to_output(["git", *arguments])
 
 
-def run_dvc_json(*arguments: str) -> dict:
+def run_dvc_json(*arguments: str) -> Any:
     """What `dvc … --json` prints; `Stop` with DVC's own last line if it fails."""
     return json.loads(_run_to_output([sys.executable, "-m", "dvc", *arguments, "--json"]) or "{}")
 
@@ -31,11 +32,11 @@ def _run_to_output(command: list[str]) -> str:
     return done.stdout
 
 
-def _run_command(command: list[str], given: str = "") -> subprocess.CompletedProcess:
-    """Run a command, without a shell, with `given` on its standard input."""
+def _run_command(command: list[str], stdin: str = "") -> subprocess.CompletedProcess[str]:
+    """Run a command, without a shell, with `stdin` on its standard input."""
     try:
         return subprocess.run(
-            command, input=given, capture_output=True, text=True, encoding="utf-8", errors="replace", check=False
+            command, input=stdin, capture_output=True, text=True, encoding="utf-8", errors="replace", check=False
         )
     except FileNotFoundError:
         raise Stop(f"`{command[0]}` is not installed; install it.") from None

@@ -7,8 +7,10 @@ import os
 import resource
 import sys
 import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import tunelock.run
 from tunelock.run.errors import Stop
@@ -17,11 +19,12 @@ from tunelock.run.hashing import sha256_path, sha256_value
 from tunelock.run.params import Params, read_declared_params, read_stage_entry
 from tunelock.run.terminal import announce_end, announce_start
 
+StageMain = Callable[[Any, str], str]  # from its params and its fingerprint to what came out, in one sentence
 TIMINGS = Path("metrics/timings.json")
 _FULL_OR_READ_ONLY = {errno.EACCES, errno.ENOSPC, errno.EROFS, errno.EDQUOT}
 
 
-def stage(name: str):
+def stage(name: str) -> Callable[[StageMain], Callable[[], None]]:
     """Make `main(params, fingerprint)`, which returns what came out in one sentence, the body of a stage of `dvc.yaml`.
 
     `fingerprint` is the digest of the command, the declared params and the content of every
@@ -29,7 +32,7 @@ def stage(name: str):
     after the command: an edit made meanwhile would be locked with the old result.
     """
 
-    def decorate(main):
+    def decorate(main: StageMain) -> Callable[[], None]:
         @functools.wraps(main)
         def run() -> None:
             with plain_errors(name), hold_lock(name):
@@ -49,7 +52,7 @@ def stage(name: str):
 
 
 @contextmanager
-def plain_errors(name: str):
+def plain_errors(name: str) -> Iterator[None]:
     """Turn `Stop` into one line on stderr and exit code 1."""
     try:
         yield
@@ -65,7 +68,7 @@ def plain_errors(name: str):
 
 
 @contextmanager
-def hold_lock(name: str, folder: Path | str = ".ckpt"):
+def hold_lock(name: str, folder: Path | str = ".ckpt") -> Iterator[None]:
     """Hold an exclusive lock for `name` in `folder`: `kill -9` of DVC alone leaves the stage's process running."""
     path = Path(folder) / f"{name}.lock"
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -84,7 +87,7 @@ def hold_lock(name: str, folder: Path | str = ".ckpt"):
         yield
 
 
-def _hash_inputs(entry: dict) -> dict[str, str]:
+def _hash_inputs(entry: dict[str, Any]) -> dict[str, str]:
     """Digest of each thing that a `dvc.yaml` entry says its result depends on."""
     missing = [path for path in entry.get("deps", []) if not Path(path).exists()]
     if missing:
@@ -94,7 +97,7 @@ def _hash_inputs(entry: dict) -> dict[str, str]:
     return hashes | {"cmd": sha256_value(entry["cmd"])}
 
 
-def _refuse_young_code(entry: dict) -> None:
+def _refuse_young_code(entry: dict[str, Any]) -> None:
     """Stop if code changed between the start of Python and the first fingerprint."""
     deps = [Path(path) for path in entry.get("deps", [])]
     for path in [file for dep in deps for file in ([dep] if dep.is_file() else dep.rglob("*.py"))]:
