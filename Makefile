@@ -17,7 +17,7 @@ help: ## this list
 
 repro: $(VENV)/done ## rebuild what changed, all of it the first time, and print the result table
 	dvc repro
-	@python -m tunelock.commands.report table
+	@python -m tunelock report --table
 
 test: $(VENV)/dev lint chromium ## lint and the whole test suite
 	python -m pytest

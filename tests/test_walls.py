@@ -38,7 +38,7 @@ FLOORS = {
     "training": ("model", "rendering", "run", "training/kernels", "watching"),
     "answering": ("model", "records", "rendering", "run"),
     "claims": ("diagnosis", "metrics", "records", "run"),
-    "review": ("records", "run"),
+    "review": ("records", "report", "run"),
     "shipping": ("run",),
     "previewing": ("reading", "rendering", "run"),
     "report": ("records", "run"),

@@ -2,7 +2,7 @@
 
 import contextlib
 import json
-import os
+import re
 import subprocess
 import sys
 from html.parser import HTMLParser
@@ -11,13 +11,15 @@ from pathlib import Path
 import pytest
 
 from tests.browser import Browser
+from tests.command_line import run_tunelock
 from tests.conftest import ROOT
 from tests.made_results import general_rows, made_results, made_rows
-from tunelock.commands import report
 from tunelock.report import views
 from tunelock.report.evidence import NEEDED, read_evidence, read_pairs
 from tunelock.report.extremes import extremes, forgotten, general_tasks
 from tunelock.report.page import chance, minus, number, policy, share, signed
+from tunelock.report.report_page import SECTIONS
+from tunelock.report.result_table import MARKS
 from tunelock.report.surroundings import commit, field, gpus, versions
 from tunelock.report.text import clipped, visible
 from tunelock.run.errors import Stop
@@ -38,14 +40,14 @@ def results(tmp_path, monkeypatch) -> Path:
 def page(tmp_path_factory) -> str:
     """The report of made results."""
     with contextlib.chdir(made_results(tmp_path_factory.mktemp("made"))):
-        report.main(None)
+        assert run_tunelock("report").exit_code == 0
         return Path("report.html").read_text(encoding="utf-8")
 
 
-def written(capsys) -> str:
+def written() -> str:
     """The report of the working directory."""
-    report.main(None)
-    assert capsys.readouterr().out.strip() == Path("report.html").resolve().as_uri()
+    done = run_tunelock("report")
+    assert (done.exit_code, done.stdout.strip()) == (0, Path("report.html").resolve().as_uri())
     return Path("report.html").read_text(encoding="utf-8")
 
 
@@ -110,9 +112,9 @@ def hostile(folder: Path) -> None:
         file.write_text(json.dumps([row | {"task": row["task"] + HOSTILE} for row in rows]))
 
 
-def test_hostile_text_is_only_text(results, capsys):
+def test_hostile_text_is_only_text(results):
     hostile(results)
-    page = written(capsys)
+    page = written()
     tags = Texts(page).tags
     assert not {"script", "img"} & {tag for tag, _ in tags}
     assert "&lt;script&gt;" in page
@@ -120,9 +122,9 @@ def test_hostile_text_is_only_text(results, capsys):
     assert "␇" in page and "⟨U+202E⟩" in page and "⟨U+D800⟩" in page
 
 
-def test_the_page_opens_in_a_browser_without_an_error_or_a_request(results, capsys, tmp_path):
+def test_the_page_opens_in_a_browser_without_an_error_or_a_request(results, tmp_path):
     hostile(results)
-    written(capsys)
+    written()
     browser = Browser(tmp_path / "profile")
     try:
         browser.open(results / "report.html")
@@ -131,7 +133,7 @@ def test_the_page_opens_in_a_browser_without_an_error_or_a_request(results, caps
         assert browser.do("document.title") == "tunelock: gain"
         assert browser.do("document.compatMode") == "CSS1Compat"
         assert browser.do("[...document.querySelectorAll('section')].map(s => s.id)") == [
-            key for key in report.SECTIONS if key != "review"
+            key for key in SECTIONS if key != "review"
         ]
         assert browser.do("document.querySelectorAll('figure svg').length") == 5
         assert browser.do("document.querySelectorAll('#rows details').length") == 20
@@ -145,19 +147,20 @@ def test_the_page_opens_in_a_browser_without_an_error_or_a_request(results, caps
         browser.close()
 
 
-def test_the_page_stays_small_for_many_and_long_rows(results, capsys):
+def test_the_page_stays_small_for_many_and_long_rows(results):
     rows = made_rows(count=300, answered=300)
     for name, answers in rows.items():
         lines = (json.dumps(row | {"answer": row["answer"] * 300, "question": "<&>" * 9000}) + "\n" for row in answers)
         (results / f"models/evaluation/{name}.jsonl").write_text("".join(lines))
-    assert len(written(capsys)) < 2_000_000
+    assert len(written()) < 2_000_000
 
 
 @pytest.mark.parametrize("file", list(NEEDED))
 def test_a_missing_piece_stops_and_names_the_command(results, file):
     (results / file).unlink()
-    with pytest.raises(Stop, match=rf"{file} is missing; run `dvc repro ?{NEEDED[file]}`"):
-        report.main(None)
+    done = run_tunelock("report")
+    assert done.exit_code == 1
+    assert re.match(rf"tunelock report: {file} is missing; run `dvc repro ?{NEEDED[file]}`", done.stderr)
     assert not (results / "report.html").exists()
 
 
@@ -251,13 +254,13 @@ def test_results_have_every_metric_with_the_verdict_on_the_tuned_model():
     assert rows[0]["cells"] == [(1.0, "undecided"), (1.0, "better"), (None, "undecided"), (None, "undecided")]
 
 
-def test_a_retention_without_interval_is_said_to_have_none(results, capsys):
+def test_a_retention_without_interval_is_said_to_have_none(results):
     found = json.loads(Path("metrics/retention.json").read_text())
     Path("metrics/retention.json").write_text(
         json.dumps({key: value for key, value in found.items() if key in ("retention", "general_rows", "general_kl")
                     or "perplexity" in key})
     )  # fmt: skip
-    assert "too few groups for an interval" in written(capsys)
+    assert "too few groups for an interval" in written()
 
 
 def test_numbers_are_written_as_a_reader_expects():
@@ -316,14 +319,20 @@ def test_versions_and_hardware(tmp_path, monkeypatch):
     assert field(tmp_path / "none", "x") is None
 
 
-def test_a_command_that_it_does_not_know_is_refused(results):
-    root = Path(__file__).parents[2]
-    done = subprocess.run(
-        [sys.executable, "-m", "tunelock.commands.report", "page"],
-        cwd=root,
-        env=os.environ,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 1 and "usage" in done.stderr
+def test_the_table_is_printed_given_to_a_script_and_put_into_the_readme(results):
+    readme = results / "README.md"
+    readme.write_text(f"# Title\n\n{MARKS[0]}old\n{MARKS[1]}after\n")
+    printed = run_tunelock("report", "--table").stdout
+    assert printed.startswith("| | test base | test tuned |") and "old" in readme.read_text()
+    assert run_tunelock("report", "--readme").exit_code == 0
+    assert readme.read_text() == f"# Title\n\n{MARKS[0]}{printed.rstrip()}\n{MARKS[1]}after\n"
+    found = json.loads(run_tunelock("report", "--table", "--json").stdout)
+    figures = read_json("metrics/evaluate.json")
+    assert found["rows"]["perplexity"]["golden_tuned"] == figures["golden_perplexity_tuned"]
+    assert found["claim_sentence"] in " ".join(printed.split())
+    assert not (results / "report.html").exists()
+
+
+def test_a_word_that_it_does_not_know_is_a_fault_of_usage(results):
+    assert run_tunelock("report", "page").exit_code == 2
+    assert run_tunelock("report", "--json").exit_code == 2

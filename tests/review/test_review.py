@@ -8,11 +8,12 @@ import pytest
 from scipy.stats import binomtest
 
 from tests.browser import Browser
+from tests.command_line import run_tunelock
 from tests.made_results import TASKS, made_results
-from tunelock.commands import report, review
 from tunelock.records.scored_row import RowPair
 from tunelock.report.evidence import ANSWER_FILES, read_pairs
 from tunelock.review.blinding import blind_rows, digest_answers, find_tuned_side, sample_answered
+from tunelock.review.review_page import build_review, count_review
 from tunelock.review.ticks import CHECKS, FORMAT, MAX_BYTES, MAX_NOTE, count_ticks, read_review, read_ticks
 from tunelock.run.errors import Stop
 from tunelock.run.files import read_json
@@ -71,7 +72,7 @@ def test_the_sample_is_even_over_tasks_golden_first_and_the_same_each_time(resul
 
 
 def test_the_page_says_nowhere_whose_answer_is_whose(results):
-    page = review.review(30)
+    page = build_review(30)
     style = page[page.index("<style>") : page.index("</style>")]  # shared with the report, which names both
     rest = page.replace(style, "").replace("base-uri", "").lower()
     assert [word for word in ("base", "tuned", "adapter", *map(sha256_file, ANSWER_FILES)) if word in rest] == []
@@ -91,13 +92,13 @@ def test_no_answers_stop(results):
         rows = [json.loads(line) for line in Path(file).read_text().splitlines()]
         Path(file).write_text("".join(json.dumps({k: v for k, v in r.items() if k != "answer"}) + "\n" for r in rows))
     with pytest.raises(Stop, match="max_predict_samples"):
-        review.review(30)
+        build_review(30)
 
 
 def test_missing_answers_stop_with_the_command(results):
     Path(ANSWER_FILES[1]).unlink()
     with pytest.raises(Stop, match=r"tuned\.jsonl is missing; run `dvc repro"):
-        review.review(30)
+        build_review(30)
 
 
 def test_wins_and_ticks_are_counted_for_the_model_that_had_the_side(results):
@@ -109,7 +110,7 @@ def test_wins_and_ticks_are_counted_for_the_model_that_had_the_side(results):
         winner = side if number < 8 else other if number < 10 else "tie"
         rows[row_id] = ticks(winner, **{side: ["facts", "tone"], other: ["tone"] if number < 3 else []})
     rows[ids[20]] = ticks(None, a=["facts"])  # ticked, not judged
-    found = review.count(file_of(rows))
+    found = count_review(file_of(rows))
     assert {key: found[f"review_{key}"] for key in ("rows", "wins_tuned", "wins_base", "ties")} == {
         "rows": 12, "wins_tuned": 8, "wins_base": 2, "ties": 2
     }  # fmt: skip
@@ -126,12 +127,11 @@ def test_ties_alone_prove_nothing_and_no_preference_is_no_review():
         count_ticks({}, "digest")
 
 
-def test_count_writes_the_metrics_and_the_report_takes_them_for_these_answers_alone(results, capsys):
+def test_count_writes_the_metrics_and_the_report_takes_them_for_these_answers_alone(results):
     row_id = answered()[0][0]["id"]
-    review.main(["count", str(file_of({row_id: ticks()}))])
-    assert "Of 1 rows" in capsys.readouterr().out
+    assert "Of 1 rows" in run_tunelock("review", "count", file_of({row_id: ticks()})).stdout
     assert read_review(ANSWER_FILES) == read_json("metrics/review.json")
-    report.main(None)
+    assert run_tunelock("report").exit_code == 0
     page = Path("report.html").read_text(encoding="utf-8")
     assert 'id="review"' in page and "of 1 rows the tuned answer was preferred in" in page and CHECKS["facts"] in page
     with open(ANSWER_FILES[0], "a") as file:
@@ -164,7 +164,7 @@ BAD = {
 def test_a_file_that_the_page_did_not_write_is_refused(results, case):
     rows, changes, said = BAD[case]
     with pytest.raises(Stop, match=said):
-        review.count(file_of(rows, **changes))
+        count_review(file_of(rows, **changes))
     assert not Path("metrics/review.json").exists()
 
 
@@ -191,7 +191,7 @@ NOTE = """(() => {
 
 def test_a_reviewer_ticks_chooses_leaves_comes_back_and_downloads(results, tmp_path):
     """In a browser, by mouse and keys; what is downloaded is counted."""
-    review.main(["--rows", "6"])
+    assert run_tunelock("review", "--rows", 6).stdout.strip() == (results / "review.html").as_uri()
     browser = Browser(tmp_path / "profile")
     try:
         page = results / "review.html"
@@ -235,4 +235,14 @@ def test_a_reviewer_ticks_chooses_leaves_comes_back_and_downloads(results, tmp_p
     assert first["notes"].startswith("n </script>")
     assert [found["rows"][row_id]["preference"] for row_id in ids[:3]] == ["b", "tie", "a"]
     assert found["rows"][ids[2]]["b"] == ["length"]
-    assert review.count(tmp_path / "review.json")["review_rows"] == 3
+    assert count_review(tmp_path / "review.json")["review_rows"] == 3
+
+
+def test_count_gives_a_script_the_metrics_and_refuses_what_is_no_review(results):
+    file = file_of({answered()[0][0]["id"]: ticks("tie")})
+    done = run_tunelock("review", "count", file, "--json")
+    assert (done.exit_code, json.loads(done.stdout)) == (0, read_json("metrics/review.json"))
+    file.write_text("{}")
+    done = run_tunelock("review", "count", file)
+    assert (done.exit_code, done.stdout) == (1, "") and "is not a file of the review page's button" in done.stderr
+    assert run_tunelock("review", "--rows", 0).exit_code == 2

@@ -12,11 +12,13 @@ from tunelock.commands.configure import configure
 from tunelock.commands.convert import convert
 from tunelock.commands.estimate import estimate
 from tunelock.commands.preview import preview
+from tunelock.commands.report import report
+from tunelock.commands.review import review
 from tunelock.commands.verify import verify
 from tunelock.run.errors import Stop
 
 PANELS = {
-    "Look": (preview,),
+    "Look": (preview, report, review),
     "Before a run": (configure, estimate, convert),
     "After a run": (verify,),
 }

@@ -15,7 +15,7 @@ TABLE = {  # row of the table: key in metrics/evaluate.json, digits
     "match_accuracy": 3,
     "stop_rate": 3,
 }
-MARKS = ("<!-- results: made by `python -m tunelock.commands.report readme` -->\n", "<!-- end of results -->\n")
+MARKS = ("<!-- results: made by `tunelock report --readme` -->\n", "<!-- end of results -->\n")
 
 
 def table(metrics: dict[str, float], claims: dict) -> str:

@@ -52,7 +52,7 @@ def read_ticks(path: Path | str, digest: str, ids: Iterable[str]) -> dict[str, T
     if found["answers"] != digest:
         raise Stop(
             f"{path} is about answers {str(found['answers'])[:12]!r}, models/evaluation holds {digest[:12]!r}; check "
-            "out the commit that was reviewed, or review these with `python -m tunelock.commands.review`."
+            "out the commit that was reviewed, or review these with `tunelock review`."
         )
     if not isinstance(found["rows"], dict):
         raise Stop(f"{path}: `rows` is not an object; download it from the page again.")
