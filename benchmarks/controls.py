@@ -25,7 +25,8 @@ from tunelock.claims.claims import claim, claims
 from tunelock.claims.comparison import compared
 from tunelock.claims.fresh_eyes import RUN, examine
 from tunelock.metrics.measures import measures
-from tunelock.model.methods.adapter import PEFT_PARAMS, peft_config
+from tunelock.model.methods.all_methods import METHODS
+from tunelock.model.methods.method_settings import MethodSettings
 from tunelock.model.modeling import load_model, resolve_dtype, settle
 from tunelock.records.ngrams import words
 from tunelock.records.record import make_messages, question_of, reference_of
@@ -117,7 +118,7 @@ def tuned(base: Path, tokenizer, records: list[dict], params: dict, epochs: int)
         config = sft_config(
             Path(folder), params["dtype"], 8, eval_strategy="no", num_train_epochs=epochs, **FIXED, **chosen
         )
-        adapter = peft_config(base, **{key: params[key] for key in PEFT_PARAMS})
+        adapter = METHODS[params["method"]].peft_config(base, MethodSettings.from_params(params))
         model, rows = load_model(base, params["dtype"]), fit(tokenizer, records, None, MAX_LENGTH)[0]
         trainer = ResponseTrainer(model, tokenizer, config, adapter, rows, [])
         trainer.train()

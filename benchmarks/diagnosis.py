@@ -21,7 +21,8 @@ from stages.evaluate import add_answers, scored
 from tunelock.answering.generation import generate
 from tunelock.diagnosis.diagnosis import diagnose_run
 from tunelock.diagnosis.remedies import REMEDIES
-from tunelock.model.methods.adapter import PEFT_PARAMS, peft_config
+from tunelock.model.methods.all_methods import METHODS
+from tunelock.model.methods.method_settings import MethodSettings
 from tunelock.model.modeling import load_model, settle
 from tunelock.records.record import question_of, reference_of
 from tunelock.rendering.rendering import IGNORE, end_token_id, fit, load_tokenizer
@@ -113,7 +114,7 @@ def run(setup: Setup, base: Path, seed: int, folder: Path) -> tuple[list[dict], 
         [setup.spoil(row) for row in fit(tokenizer, records, None, FIXED["max_length"])[0]]
         for records in (setup.train, setup.val)
     ]
-    adapter = peft_config(base, **{key: s[key] for key in PEFT_PARAMS})
+    adapter = METHODS[s["method"]].peft_config(base, MethodSettings.from_params(s))
     if setup.rehearsed:
         trainer = ResponseTrainer(model, tokenizer, config, adapter, *rows)
         trainer.train()

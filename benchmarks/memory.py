@@ -27,10 +27,12 @@ from types import SimpleNamespace
 import torch
 from transformers import AutoModelForCausalLM, LlamaConfig
 
-from tunelock.model.methods.adapter import PEFT_PARAMS, QUANTIZATION, peft_config
+from tunelock.model.methods.all_methods import METHODS
+from tunelock.model.methods.architecture import read_architecture
+from tunelock.model.methods.method_settings import MethodSettings
 from tunelock.model.modeling import load_model, resolve_dtype, settle
-from tunelock.planning.memory import Batch, memory
-from tunelock.planning.shape import architecture
+from tunelock.planning.memory import Batch, estimate_memory
+from tunelock.planning.memory_settings import MemorySettings
 from tunelock.rendering.rendering import IGNORE, fit, load_tokenizer
 from tunelock.run.files import read_json, read_jsonl
 from tunelock.run.params import load_yaml
@@ -38,7 +40,6 @@ from tunelock.training.freezing import freeze
 from tunelock.training.optimisation import OPTIMISATION_PARAMS, sft_config
 from tunelock.training.trainer import Extras, ResponseTrainer
 
-METHODS = ("lora", "qlora", "int8", "full", "prefix", "prompt", "ptuning")
 STEPS = 2  # the optimiser's states come with the first
 LLAMA_8B = {
     "vocab_size": 128256, "hidden_size": 4096, "intermediate_size": 14336, "num_hidden_layers": 32,
@@ -98,10 +99,11 @@ def trainer_of(base: Path | str, params, rows: list[dict]) -> ResponseTrainer:
     """The trainer of `stages.train` on the model in `base`."""
     options = {key: getattr(params, key) for key in OPTIMISATION_PARAMS}
     config = sft_config(Path(".ckpt/benchmark"), params.dtype, max_steps=STEPS, save_strategy="no", **options)
-    adapter = peft_config(base, **{key: getattr(params, key) for key in PEFT_PARAMS})
-    kept_in = "float32" if params.method == "full" else params.dtype
-    model = load_model(base, kept_in, QUANTIZATION.get(params.method), params.bnb_4bit_use_double_quant)
-    frozen = freeze(model, params.freeze_embeddings, 0, None) if params.method == "full" else None
+    method, settings = METHODS[params.method], MethodSettings.from_params(vars(params))
+    adapter = method.peft_config(base, settings)
+    quantization = method.quantization(params.dtype, settings.bnb_4bit_use_double_quant)
+    model = load_model(base, method.weights_dtype(params.dtype), quantization)
+    frozen = freeze(model, params.freeze_embeddings, 0, None) if method.trains_whole_model else None
     extras = Extras(unfreezing=frozen)
     return ResponseTrainer(model, load_tokenizer("models/base"), config, adapter, rows, [], extras)
 
@@ -127,10 +129,12 @@ def measure(method: str, gpu_shape: bool, as_run: bool, size: int | None) -> dic
             Path("/proc/self/clear_refs").write_text("5")  # VmHWM starts anew
         trainer.train()
         peak = torch.cuda.max_memory_allocated() if gpu_shape else resident("VmHWM")
-        shape = architecture(read_json(Path(base, "config.json")))
+        shape = read_architecture(read_json(Path(base, "config.json")))
     last = rows[-size:]
     labelled = sum(label != IGNORE for row in last for label in row["labels"])
-    estimate = memory(shape, params, Batch(size, len(rows[-1]["input_ids"]), labelled))
+    estimate = estimate_memory(
+        shape, MemorySettings.from_params(vars(params)), Batch(size, len(rows[-1]["input_ids"]), labelled)
+    )
     return {"measured": peak - before, "estimated": estimate.peak, **estimate._asdict()}
 
 

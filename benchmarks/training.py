@@ -29,7 +29,8 @@ from peft import LoraConfig, PeftModel
 from trl import SFTConfig, SFTTrainer
 
 from tunelock.answering.scoring import score
-from tunelock.model.methods.adapter import lora_config
+from tunelock.model.methods.all_methods import METHODS
+from tunelock.model.methods.method_settings import MethodSettings
 from tunelock.model.modeling import has_bfloat16, load_model, resolve_dtype, settle
 from tunelock.rendering.rendering import fit, load_tokenizer
 from tunelock.run.files import read_json, read_jsonl, write_json
@@ -77,7 +78,8 @@ def our_trainer(rows: list[dict]) -> ResponseTrainer:
     settle(0, 2)
     dtype = resolve_dtype("auto")
     config = sft_config(Path(".ckpt/benchmark"), dtype, gradient_checkpointing=False, **COMMON)
-    lora = lora_config("models/base", 16, 32, 0.0, "all-linear")
+    settings = MethodSettings(lora_r=16, lora_alpha=32, lora_dropout=0.0, lora_target_modules="all-linear")
+    lora = METHODS["lora"].peft_config("models/base", settings)
     model, tokenizer = load_model("models/base", dtype), load_tokenizer("models/base")
     return ResponseTrainer(model, tokenizer, config, lora, rows, [])
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import torch
 from peft import PeftModel, get_peft_model_state_dict
 
-from tunelock.model.methods.adapter import QUANTIZATION
+from tunelock.model.methods.all_methods import METHODS
 from tunelock.model.modeling import load_model, resolve_dtype, settle, unquantize
 from tunelock.model.provenance import check_base, shapes
 from tunelock.model.tuned import has_soft_prompt, load_tuned, save_soft_prompt
@@ -50,9 +50,10 @@ def trained_base(base: Path | str, method: str, dtype: str = "bfloat16", double_
     errors themselves. So the NF4 or int8 weights are de-quantised to the `dtype` they were multiplied in, and the
     adapter goes on top of them.
     """
-    if method not in QUANTIZATION:
+    quantization = METHODS[method].quantization(dtype, double_quant)
+    if quantization is None:
         return load_model(base, "float32").cpu()
-    model = load_model(base, dtype, QUANTIZATION[method], double_quant)
+    model = load_model(base, dtype, quantization)
     return unquantize(model.dequantize(getattr(torch, dtype))).float().cpu()
 
 
@@ -125,7 +126,7 @@ def merge(base: Path, adapter: Path, folder: Path, rows: list[dict], dtype: str,
     how = {key: trained[key] for key in ("dtype", "double_quant") if key in trained}
     model = trained_base(base, trained["method"], **how)
     base_logits = logits_of(model, rows)
-    tuned = whole_model(adapter, base) if trained["method"] == "full" else add_adapter(model, adapter)
+    tuned = whole_model(adapter, base) if METHODS[trained["method"]].trains_whole_model else add_adapter(model, adapter)
     tuned_logits = logits_of(tuned, rows)
     write_merged(tuned, folder, dtype, adapter, base)
     load_tokenizer(base).save_pretrained(folder)

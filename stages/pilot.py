@@ -11,7 +11,8 @@ import shutil
 
 from tunelock.answering.generation import generate
 from tunelock.answering.scoring import score
-from tunelock.model.methods.adapter import PEFT_PARAMS, QUANTIZATION, peft_config
+from tunelock.model.methods.all_methods import METHODS
+from tunelock.model.methods.method_settings import METHOD_PARAMS, MethodSettings
 from tunelock.model.modeling import load_model, resolve_dtype, settle
 from tunelock.records.record import is_learnt, is_text
 from tunelock.rendering.rendering import IGNORE, conversation, end_token_id, fit, load_tokenizer
@@ -79,9 +80,10 @@ def main(params, fingerprint) -> str:
     rows, _ = fit(tokenizer, golden, *how)
     if not rows or not train_rows:
         raise Stop(f"no-go: every row is longer than max_length {params.max_length}; raise it.")
-    adapter = peft_config("models/base", **params.select(PEFT_PARAMS))
-    kept_in = "float32" if params.method == "full" else dtype
-    model = load_model("models/base", kept_in, QUANTIZATION.get(params.method), params.bnb_4bit_use_double_quant)
+    method, settings = METHODS[params.method], MethodSettings(**params.select(METHOD_PARAMS))
+    adapter = method.peft_config("models/base", settings)
+    quantization = method.quantization(dtype, settings.bnb_4bit_use_double_quant)
+    model = load_model("models/base", method.weights_dtype(dtype), quantization)
     asked = [row for row in rows[: params.pilot_samples] if row["prompt_length"]]  # a raw text asks nothing
     prompts = [row["input_ids"][: row["prompt_length"]] for row in asked]
 

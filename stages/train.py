@@ -9,13 +9,14 @@ checkpoint with the lowest validation loss), models/train/log.json (the curves) 
 import functools
 import shutil
 from pathlib import Path
-from types import SimpleNamespace
 
 from transformers import TrainerState
 
-from tunelock.model.methods.adapter import PEFT_PARAMS, QUANTIZATION, peft_config
+from tunelock.model.methods.all_methods import METHODS
+from tunelock.model.methods.method_settings import METHOD_PARAMS, MethodSettings
 from tunelock.model.modeling import hardware, load_model, resolve_dtype, settle
 from tunelock.model.provenance import keep_weights, record_base
+from tunelock.planning.memory_settings import MEMORY_PARAMS, MemorySettings
 from tunelock.rendering.rendering import fit, load_tokenizer
 from tunelock.run.errors import Stop
 from tunelock.run.files import read_jsonl, whole_folder, write_json
@@ -30,11 +31,10 @@ from tunelock.training.penalties.regularization import penalty
 from tunelock.training.trainer import Extras, ResponseTrainer
 from tunelock.watching.doctor import Doctor
 from tunelock.watching.progress import announce_cost
-from tunelock.watching.shortage import NEEDS, within_memory
+from tunelock.watching.shortage import within_memory
 from tunelock.watching.trackers import callbacks, runs_folder
 
 FREEZING_PARAMS = ("freeze_embeddings", "freeze_layers", "unfreeze_schedule")
-BATCH_PARAMS = ("per_device_train_batch_size", "max_length", "packing")
 PENALTY_PARAMS = ("regularization", "regularization_weight")
 
 
@@ -76,6 +76,7 @@ def train(trainer: ResponseTrainer, root: Path) -> tuple[Path, list[dict]]:
 
 def extras(params, model, rows: list[dict], trackers: list) -> Extras:
     """What the run has beside the loss over its rows, as the params say."""
+    method = METHODS[params.method]
     replay = {name for name, source in params.sources.items() if source.get("role") == "replay"}
     return Extras(
         packing=params.packing,
@@ -84,7 +85,7 @@ def extras(params, model, rows: list[dict], trackers: list) -> Extras:
             penalty, **params.select(PENALTY_PARAMS), rows=[row for row in rows if row["source"] in replay],
             batch_size=params.per_device_train_batch_size, seed=params.seed,
         ),
-        unfreezing=freeze(model, **params.select(FREEZING_PARAMS)) if params.method == "full" else None,
+        unfreezing=freeze(model, **params.select(FREEZING_PARAMS)) if method.trains_whole_model else None,
         callbacks=[*trackers, Doctor()],
     )  # fmt: skip
 
@@ -99,7 +100,7 @@ def main(params, fingerprint) -> str:
         rows[split], too_long[split] = load_rows(
             tokenizer, records, split, params.system_prompt, params.max_length, params.max_turns
         )
-    adapter = peft_config("models/base", **params.select(PEFT_PARAMS))
+    adapter = METHODS[params.method].peft_config("models/base", MethodSettings(**params.select(METHOD_PARAMS)))
     # Checkpoints are bound to the hardware too: resuming on another kind would mix two runs.
     key = sha256_value([fingerprint, hardware()])[:16]
     root = locate_checkpoints("train", key)
@@ -107,14 +108,12 @@ def main(params, fingerprint) -> str:
         root, dtype, num_train_epochs=params.num_train_epochs, eval_strategy="steps", eval_steps=params.eval_steps,
         save_steps=params.eval_steps, save_total_limit=params.save_total_limit, **params.select(OPTIMISATION_PARAMS),
     )  # fmt: skip
-    settings = params.select(PEFT_PARAMS) | params.select(OPTIMISATION_PARAMS)
+    settings = {"method": params.method} | params.select(METHOD_PARAMS) | params.select(OPTIMISATION_PARAMS)
     trackers = callbacks(params.report_to, runs_folder(), key, settings)
-    memory_settings = SimpleNamespace(**params.select(NEEDS) | params.select(BATCH_PARAMS) | {"dtype": dtype})
+    memory_settings = MemorySettings(**params.select(MEMORY_PARAMS) | {"dtype": dtype})
     with hold_lock("train", root), within_memory("models/base", rows["train"], memory_settings):
-        # Full tuning changes the weights by less than bfloat16 can tell apart, so they are kept in float32.
-        kept_in = "float32" if params.method == "full" else dtype
-        double_quant = params.bnb_4bit_use_double_quant
-        model = load_model("models/base", kept_in, QUANTIZATION.get(params.method), double_quant)
+        method, double_quant = METHODS[params.method], params.bnb_4bit_use_double_quant
+        model = load_model("models/base", method.weights_dtype(dtype), method.quantization(dtype, double_quant))
         announce_cost(rows["train"], params.num_train_epochs, model.num_parameters(), dtype)
         beside = extras(params, model, rows["train"], trackers)
         weighed = weigh(rows["train"], params.task_loss_weights)

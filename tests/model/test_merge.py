@@ -6,21 +6,22 @@ from peft import get_peft_model
 from safetensors.torch import load_file, save_file
 
 from stages.merge import add_adapter, difference, logits_of, merge, prove, trained_base, whole_model
-from tunelock.model.methods.adapter import lora_config
+from tunelock.model.methods.all_methods import METHODS
+from tunelock.model.methods.method_settings import MethodSettings
 from tunelock.model.modeling import load_model
 from tunelock.model.provenance import shapes
 from tunelock.rendering.rendering import fit
 from tunelock.run.errors import Stop
 from tunelock.run.files import write_json
 
-LORA = {"lora_r": 4, "lora_alpha": None, "lora_dropout": 0.0, "lora_target_modules": "all-linear"}
+LORA = MethodSettings(lora_r=4, lora_alpha=None, lora_dropout=0.0, lora_target_modules="all-linear")
 
 
 @pytest.fixture
 def adapter(tiny_model, tmp_path):
     """An adapter that changes its base."""
     torch.manual_seed(0)
-    model = get_peft_model(load_model(tiny_model, "float32"), lora_config(tiny_model, **LORA))
+    model = get_peft_model(load_model(tiny_model, "float32"), METHODS["lora"].peft_config(tiny_model, LORA))
     for name, parameter in model.named_parameters():
         if "lora_B" in name:
             torch.nn.init.normal_(parameter, std=0.1)
@@ -63,10 +64,10 @@ def test_proof_passes_for_the_merged_model_and_not_for_others(tiny_model, adapte
         prove(base_logits, tuned_logits, torch.full_like(merged_logits, torch.nan), 1e-4)
 
 
-@pytest.mark.parametrize(("method", "kind"), [("qlora", "nf4"), ("int8", "int8")])
+@pytest.mark.parametrize("method", ["qlora", "int8"])
 @pytest.mark.parametrize("double_quant", [True, False])
-def test_an_adapter_goes_onto_the_dequantised_weights_it_was_trained_on(method, kind, double_quant, tiny_model):
-    quantised = load_model(tiny_model, "bfloat16", kind, double_quant).train()
+def test_an_adapter_goes_onto_the_dequantised_weights_it_was_trained_on(method, double_quant, tiny_model):
+    quantised = load_model(tiny_model, "bfloat16", METHODS[method].quantization("bfloat16", double_quant)).train()
     dequantised = trained_base(tiny_model, method, "bfloat16", double_quant)
     original = load_model(tiny_model, "float32").state_dict()
     checked = 0

@@ -13,10 +13,12 @@ from tunelock.answering.generation import generate
 from tunelock.answering.scoring import score
 from tunelock.commands.chat import stream
 from tunelock.model import tuned
-from tunelock.model.methods.adapter import ADDED_TOKENS, PEFT_PARAMS, QUANTIZATION, peft_config
+from tunelock.model.methods.added_tokens import ADDED_TOKENS
+from tunelock.model.methods.all_methods import METHODS
+from tunelock.model.methods.method_settings import METHOD_PARAMS, MethodSettings
 from tunelock.model.modeling import explain_dtype, load_model, resolve_dtype, settle
 from tunelock.model.provenance import keep_weights, record_base
-from tunelock.planning.presets import PRESETS, preset_params
+from tunelock.planning.presets import PRESETS, choose_preset_params
 from tunelock.rendering.rendering import end_token_id, fit, load_tokenizer
 from tunelock.run.errors import Stop
 from tunelock.training.optimisation import sft_config
@@ -27,6 +29,7 @@ PARAMS = {
     "use_rslora": False, "use_dora": False, "num_virtual_tokens": 5,
 }  # fmt: skip
 SOFT = ("prefix", "prompt", "ptuning")
+QUANTISED = ("qlora", "int8")
 
 
 @pytest.fixture(scope="session")
@@ -51,9 +54,9 @@ def with_tokens(base, folder, ids):
 def train(base, method, rows, folder, learning_rate, **change):
     """Three steps with everything that `stages.train` uses; the trainer, and the base's weights before."""
     settle(0, 1)
-    dtype = "float32" if method == "full" else "bfloat16"
-    config = peft_config(base, method, **PARAMS | change)
-    model = load_model(base, dtype, QUANTIZATION.get(method))
+    chosen = METHODS[method]
+    config = adapter_config(base, method, **change)
+    model = load_model(base, chosen.weights_dtype("bfloat16"), chosen.quantization("bfloat16", True))
     before = {name: value.clone() for name, value in model.named_parameters()}
     options = {"learning_rate": learning_rate, "max_steps": 3, "save_strategy": "no", "max_length": 256, "seed": 0}
     options |= {"lr_scheduler_type": "constant", "gradient_checkpointing": False, "eval_strategy": "no"}
@@ -113,8 +116,8 @@ def test_a_method_from_training_to_answers(case, tiny_model, tokenizer, records,
 @pytest.mark.parametrize("method", ["lora", "qlora", "full", "prompt"])
 @pytest.mark.parametrize("preset", PRESETS)
 def test_a_preset_trains_with_its_own_rate(preset, method, tiny_model, tokenizer, records, tmp_path):
-    values = preset_params(preset, method, parameters=135e6, layers=2, context=256)
-    own = {key: values[key] for key in PEFT_PARAMS if key in values and key != "method"}
+    values = choose_preset_params(preset, method, parameters=135e6, layers=2, context=256)
+    own = {key: values[key] for key in METHOD_PARAMS if key in values}
     rank = {"lora_r": min(values["lora_r"], 16)} if "lora_r" in own else {}  # the tiny model is no wider
     rows, _ = fit(tokenizer, records[:4], None, values["max_length"])
     train(tiny_model, method, rows, tmp_path / "run", values["learning_rate"], **own | rank)
@@ -169,7 +172,9 @@ def test_new_tokens_learn_their_embeddings_and_no_other_row_changes(
 
 def test_rank_stabilised_scale_and_dora_are_those_of_their_papers(tiny_model):
     """alpha / sqrt(r) (Kalajdzievski 2023); magnitude times unit direction (Liu et al. 2024), computed without PEFT."""
-    model = get_peft_model(load_model(tiny_model, "float32"), lora(tiny_model, use_rslora=True, use_dora=True))
+    model = get_peft_model(
+        load_model(tiny_model, "float32"), adapter_config(tiny_model, use_rslora=True, use_dora=True)
+    )
     layer = model.get_base_model().model.layers[0].self_attn.q_proj
     torch.nn.init.normal_(layer.lora_B["default"].weight, std=0.1)
     torch.nn.init.uniform_(layer.lora_magnitude_vector["default"].weight, 0.5, 2.0)
@@ -180,13 +185,15 @@ def test_rank_stabilised_scale_and_dora_are_those_of_their_papers(tiny_model):
     torch.testing.assert_close(merged, wanted)
 
 
-def lora(folder, method="lora", **change):
-    return peft_config(folder, method, **PARAMS | change)
+def adapter_config(folder, method="lora", **change):
+    return METHODS[method].peft_config(folder, MethodSettings(**PARAMS | change))
 
 
 def test_target_sets_name_the_attention_of_any_family(tiny_model, tmp_path):
     def targets(folder, which):
-        model = get_peft_model(AutoModelForCausalLM.from_pretrained(folder), lora(folder, lora_target_modules=which))
+        model = get_peft_model(
+            AutoModelForCausalLM.from_pretrained(folder), adapter_config(folder, lora_target_modules=which)
+        )
         found = {name.rpartition(".lora_A")[0] for name, _ in model.named_modules() if name.endswith("lora_A.default")}
         return {".".join(name.split(".")[-2:]) for name in found}
 
@@ -198,7 +205,7 @@ def test_target_sets_name_the_attention_of_any_family(tiny_model, tmp_path):
     assert targets(tmp_path / "gpt2", "attention") == {"attn.c_attn", "attn.c_proj"}
     MambaConfig(vocab_size=64, hidden_size=16, num_hidden_layers=1).save_pretrained(tmp_path / "mamba")
     with pytest.raises(Stop, match=r"names attention-qv, .* has \['dt_proj', 'in_proj', 'out_proj', 'x_proj'\]"):
-        lora(tmp_path / "mamba", lora_target_modules="attention-qv")
+        adapter_config(tmp_path / "mamba", lora_target_modules="attention-qv")
 
 
 @pytest.mark.parametrize(
@@ -213,21 +220,21 @@ def test_target_sets_name_the_attention_of_any_family(tiny_model, tmp_path):
 def test_what_does_not_fit_the_model_stops(method, change, message, tiny_model, tmp_path):
     base = with_tokens(tiny_model, tmp_path / "base", [5]) if method == "prompt" else tiny_model
     with pytest.raises(Stop, match=message):
-        peft_config(base, method, **PARAMS | change)
+        adapter_config(base, method, **change)
 
 
 def test_the_params_are_the_arguments(tiny_model):
-    assert set(PEFT_PARAMS) == {"method", *PARAMS}
+    assert set(METHOD_PARAMS) == {*PARAMS, "bnb_4bit_use_double_quant"}
 
 
 # ---- quantised bases ------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("kind", ["nf4", "int8"])
-def test_a_validation_changes_neither_quantised_weights_nor_gradients(kind, tiny_model):
-    method = {value: key for key, value in QUANTIZATION.items()}[kind]
+@pytest.mark.parametrize("method", QUANTISED)
+def test_a_validation_changes_neither_quantised_weights_nor_gradients(method, tiny_model):
     torch.manual_seed(0)
-    model = get_peft_model(load_model(tiny_model, "bfloat16", kind), lora(tiny_model, method))
+    model = load_model(tiny_model, "bfloat16", METHODS[method].quantization("bfloat16", True))
+    model = get_peft_model(model, adapter_config(tiny_model, method))
     ids = torch.arange(24).view(2, 12)
 
     def gradient():
@@ -244,8 +251,9 @@ def test_a_validation_changes_neither_quantised_weights_nor_gradients(kind, tiny
 
 
 def test_the_head_and_the_embeddings_stay_in_the_compute_dtype(tiny_model):
-    for kind in ("nf4", "int8"):
-        assert load_model(tiny_model, "bfloat16", kind).get_output_embeddings().weight.dtype == torch.bfloat16
+    for method in QUANTISED:
+        model = load_model(tiny_model, "bfloat16", METHODS[method].quantization("bfloat16", True))
+        assert model.get_output_embeddings().weight.dtype == torch.bfloat16
 
 
 # ---- soft prompts ---------------------------------------------------------------------------------------------------
@@ -254,7 +262,7 @@ def test_the_head_and_the_embeddings_stay_in_the_compute_dtype(tiny_model):
 @pytest.mark.parametrize("method", SOFT)
 def test_hidden_states_are_those_of_pefts_forward_and_differentiable(method, tiny_model):
     torch.manual_seed(0)
-    model = get_peft_model(load_model(tiny_model, "float32"), peft_config(tiny_model, method, **PARAMS))
+    model = get_peft_model(load_model(tiny_model, "float32"), adapter_config(tiny_model, method))
     ids = torch.arange(24).view(2, 12)
     hidden = tuned.hidden_states(model, ids)
     logits = model(input_ids=ids).logits[:, -12:]
@@ -269,7 +277,7 @@ def test_hidden_states_of_a_plain_model_and_of_lora_are_the_decoders_own(tiny_mo
     model, ids = load_model(tiny_model, "bfloat16"), torch.arange(24).view(2, 12)
     wanted = model.get_decoder()(input_ids=ids, use_cache=False).last_hidden_state
     assert torch.equal(tuned.hidden_states(model, ids), wanted)
-    assert torch.equal(tuned.hidden_states(get_peft_model(model, lora(tiny_model)), ids), wanted)
+    assert torch.equal(tuned.hidden_states(get_peft_model(model, adapter_config(tiny_model)), ids), wanted)
     packed = tuned.hidden_states(model, ids, position_ids=torch.tensor([[*range(7), *range(5)]] * 2))
     alone = tuned.hidden_states(model, ids[:, 7:])
     torch.testing.assert_close(packed[:, 7:], alone, rtol=0.02, atol=0.02)
@@ -278,7 +286,7 @@ def test_hidden_states_of_a_plain_model_and_of_lora_are_the_decoders_own(tiny_mo
 def test_p_tuning_goes_on_from_a_checkpoint_with_its_network(tiny_model, tmp_path):
     def fresh(seed):
         torch.manual_seed(seed)
-        return get_peft_model(load_model(tiny_model, "float32"), peft_config(tiny_model, "ptuning", **PARAMS))
+        return get_peft_model(load_model(tiny_model, "float32"), adapter_config(tiny_model, "ptuning"))
 
     model, other, ids = fresh(0), fresh(1), torch.arange(12).view(1, 12)
     model.save_pretrained(tmp_path)
@@ -291,7 +299,7 @@ def test_p_tuning_goes_on_from_a_checkpoint_with_its_network(tiny_model, tmp_pat
 
 def test_a_merged_soft_prompt_is_not_loaded_without_its_prompt(tiny_model, tmp_path):
     (tmp_path / "merged").mkdir()
-    model = get_peft_model(load_model(tiny_model, "float32"), peft_config(tiny_model, "prefix", **PARAMS))
+    model = get_peft_model(load_model(tiny_model, "float32"), adapter_config(tiny_model, "prefix"))
     model.save_pretrained(tmp_path / "adapter")
     record_base(tmp_path / "adapter", tiny_model, "wheel:x==1/y.gguf", "prefix")
     tuned.save_soft_prompt(tmp_path / "adapter", tiny_model, tmp_path / "merged")

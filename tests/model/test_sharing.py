@@ -6,7 +6,8 @@ from peft import LoraConfig, get_peft_model
 from transformers import AutoConfig, AutoModelForCausalLM
 
 from tests.training.test_fused import SHAPE
-from tunelock.model.methods.adapter import lora_config
+from tunelock.model.methods.all_methods import METHODS
+from tunelock.model.methods.method_settings import MethodSettings
 from tunelock.model.modeling import load_model
 from tunelock.model.sharing import Apart, Together, has_dropout, joint_inputs, joint_states, layout
 from tunelock.model.tuned import hidden_states, plain
@@ -116,7 +117,8 @@ def test_states_and_gradients_are_those_of_rows_side_by_side(kind, quick, checkp
 
 def trainer(tiny_model, tokenizer, records, folder, extras=PLAIN, dropout=0.0, attention=None) -> ResponseTrainer:
     config = sft_config(folder, "float32", 4, max_steps=1, max_length=256, gradient_checkpointing=False, seed=0)
-    lora = lora_config(tiny_model, 4, 8, dropout, "all-linear")
+    settings = MethodSettings(lora_r=4, lora_alpha=8, lora_dropout=dropout, lora_target_modules="all-linear")
+    lora = METHODS["lora"].peft_config(tiny_model, settings)
     model = load_model(tiny_model, "float32")
     if attention:
         model.set_attn_implementation(attention)

@@ -10,10 +10,9 @@ import pytest
 from click.testing import Result
 
 from tests.command_line import run_tunelock, unwrapped
-from tunelock.planning.known_models import FAMILIES, find
+from tunelock.planning.known_models import FAMILIES, find_family
 from tunelock.planning.model_lookup import parse_size
-from tunelock.planning.presets import PRESETS, SIZES, preset_params
-from tunelock.planning.shape import parameters
+from tunelock.planning.presets import PRESETS, SIZES, choose_preset_params
 from tunelock.planning.yaml_edit import edited, parsed, yaml_text
 from tunelock.run.errors import Stop
 from tunelock.run.hashing import sha256_path
@@ -96,7 +95,7 @@ def test_each_family_is_whole():
         assert re.fullmatch(r"[0-9a-f]{40}", family.revision)
         assert family.chat_template is None or (ROOT / family.chat_template).exists()
         assert family.architecture.heads % family.architecture.kv_heads == 0
-        assert find(family.hub_id.upper()) is family
+        assert find_family(family.hub_id.upper()) is family
 
 
 @pytest.mark.parametrize("name", FAMILIES)
@@ -105,36 +104,40 @@ def test_each_family_is_whole():
 def test_every_family_method_and_preset_passes_the_schema(name, method, preset):
     family = FAMILIES[name]
     written = {**VALUES, "model_name_or_path": family.hub_id, "model_revision": family.revision}
-    written |= preset_params(preset, method, family.parameters, family.architecture.layers, family.context)
+    written |= choose_preset_params(preset, method, family.parameters, family.architecture.layers, family.context)
     assert find_problems(written) == []
     assert written.keys() == VALUES.keys()
 
 
 def test_bolder_presets_learn_faster_and_larger_models_slower():
     for method in METHODS:
-        rates = [preset_params(name, method, 7e9, 32, 4096)["learning_rate"] for name in PRESETS]
+        rates = [choose_preset_params(name, method, 7e9, 32, 4096)["learning_rate"] for name in PRESETS]
         assert rates == sorted(rates) and len(set(rates)) == 3
-    rates = [preset_params("balanced", "lora", size.below - 1, None, None)["learning_rate"] for size in SIZES[:-1]]
+    rates = [
+        choose_preset_params("balanced", "lora", size.below - 1, None, None)["learning_rate"] for size in SIZES[:-1]
+    ]
     assert rates == sorted(rates, reverse=True)
-    full, lora = (preset_params("balanced", method, 7e9, 32, 4096)["learning_rate"] for method in ("full", "lora"))
+    full, lora = (
+        choose_preset_params("balanced", method, 7e9, 32, 4096)["learning_rate"] for method in ("full", "lora")
+    )
     assert (full, lora) == (2e-5, 2e-4)
 
 
 @pytest.mark.parametrize(("below", "rate", "rank", "dropout"), [(13e9, 2e-4, 32, 0.1), (65e9, 1e-4, 64, 0.05)])
 def test_qlora_is_what_its_authors_found(below, rate, rank, dropout):
     """Dettmers et al. 2023, table 9: the rates by size, 16 rows a step, the dropout of the most careful preset."""
-    values = preset_params("balanced", "qlora", below, None, None)
+    values = choose_preset_params("balanced", "qlora", below, None, None)
     assert (values["learning_rate"], values["lora_r"]) == (rate, rank)
     assert values["per_device_train_batch_size"] * values["gradient_accumulation_steps"] == 16
     assert (values["max_grad_norm"], values["optim"]) == (0.3, "paged_adamw_32bit")
-    assert preset_params("conservative", "qlora", below, None, None)["lora_dropout"] == dropout
+    assert choose_preset_params("conservative", "qlora", below, None, None)["lora_dropout"] == dropout
 
 
 def test_what_is_written_is_the_preset_and_every_other_line_stays():
     printed = run("llama-3.1-8b", method="qlora", preset="aggressive")
     text = Path("params.yaml").read_text(encoding="utf-8")
     family, values = FAMILIES["llama-3.1-8b"], load_yaml("params.yaml")
-    preset = preset_params("aggressive", "qlora", family.parameters, 32, family.context)
+    preset = choose_preset_params("aggressive", "qlora", family.parameters, 32, family.context)
     given = {"model_name_or_path": family.hub_id, "model_revision": family.revision, "chat_template": None}
     assert values == {**VALUES, **given, **preset}
     old, new = SHIPPED.splitlines(), text.splitlines()
@@ -222,7 +225,7 @@ def test_a_local_folder_gives_its_digest_and_its_size(workspace):
               "vocab_size": 32000, "tie_word_embeddings": False, "max_position_embeddings": 256}  # fmt: skip
     (workspace / "a model").mkdir()
     (workspace / "a model" / "config.json").write_text(json.dumps(config))
-    assert parameters(shape) == PUBLISHED["llama-2-13b"]
+    assert shape.parameters == PUBLISHED["llama-2-13b"]
     assert any(f"{PUBLISHED['llama-2-13b'] / 1e9:.3g} billion" in line for line in run("a model"))
     values = load_yaml("params.yaml")
     assert values["model_name_or_path"] == "a model" and values["model_revision"] == sha256_path("a model")

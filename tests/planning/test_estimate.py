@@ -6,22 +6,31 @@ import subprocess
 import sys
 import weakref
 from contextlib import nullcontext
-from types import SimpleNamespace
+from dataclasses import asdict, fields
 
 import pytest
 
 from tests.command_line import run_tunelock
 from tests.conftest import ROOT
+from tunelock.model.methods.all_methods import METHODS
+from tunelock.model.methods.architecture import Architecture, read_architecture
+from tunelock.planning.arithmetic import count_flops, estimate_disk
 from tunelock.planning.forecast import Machine, change_settings, forecast_gpu, forecast_machine, forecast_training
 from tunelock.planning.forecast_text import describe_forecast, format_place
-from tunelock.planning.guides import GUIDES, ONE_ROW, guide_lines
+from tunelock.planning.guides import GUIDED, ONE_ROW, SIZES_OF_GUIDES, compare_with_guides
 from tunelock.planning.known_models import FAMILIES
-from tunelock.planning.memory import MEMORY_PARAMS, Batch, activations, base_weights, disk, flops, memory
-from tunelock.planning.shape import Architecture, architecture, parameters, trainable
+from tunelock.planning.memory import Batch, count_activations, estimate_memory
+from tunelock.planning.memory_settings import MEMORY_PARAMS, MemorySettings
 from tunelock.planning.training_rows import RowLength, TrainingRows, summarise_lengths
 from tunelock.run.errors import Stop
 from tunelock.run.params import load_yaml
 from tunelock.watching.shortage import foresee, is_shortage, out_of_memory, remedies
+
+
+def count_trained(shape: Architecture, given: MemorySettings) -> int:
+    """What the chosen method trains."""
+    return METHODS[given.method].count_trained(shape, given)
+
 
 TINY = Architecture(2, 64, 128, 4, 2, 16, 512, True)
 BATCH = Batch(4, 64, 100)
@@ -39,9 +48,9 @@ CONFIGS = {
 }
 
 
-def settings(**changes) -> SimpleNamespace:
+def settings(**changes) -> MemorySettings:
     """The shipped params with changes."""
-    return SimpleNamespace(**{**load_yaml(ROOT / "params.yaml"), **changes})
+    return MemorySettings.from_params(load_yaml(ROOT / "params.yaml") | changes)
 
 
 def tiny_llama(layers: int = 2):
@@ -64,12 +73,12 @@ def test_parameters_are_those_of_the_real_modules(kind):
     config = getattr(transformers, kind)(**CONFIGS[kind])
     with torch.device("meta"):
         model = transformers.AutoModelForCausalLM.from_config(config)
-    assert parameters(architecture(config.to_dict())) == model.num_parameters()
+    assert read_architecture(config.to_dict()).parameters == model.num_parameters()
 
 
 def test_a_model_of_another_build_has_no_known_shape():
     with pytest.raises(KeyError):  # `tunelock.watching.shortage` then leaves memory alone
-        architecture({"model_type": "gpt2", "n_layer": 12, "n_embd": 768, "vocab_size": 50257})
+        read_architecture({"model_type": "gpt2", "n_layer": 12, "n_embd": 768, "vocab_size": 50257})
 
 
 @pytest.mark.parametrize("changes", [
@@ -85,7 +94,7 @@ def test_lora_trains_as_many_parameters_as_peft_does(changes):
         given.lora_target_modules, "all-linear")  # fmt: skip
     config = LoraConfig(r=given.lora_r, target_modules=targets, use_dora=given.use_dora, task_type="CAUSAL_LM")
     model = get_peft_model(tiny_llama(), config)
-    assert trainable(TINY, given) == model.get_nb_trainable_parameters()[0]
+    assert count_trained(TINY, given) == model.get_nb_trainable_parameters()[0]
 
 
 def test_soft_prompts_train_as_many_parameters_as_peft_does():
@@ -95,16 +104,16 @@ def test_soft_prompts_train_as_many_parameters_as_peft_does():
     for method, kind in kinds.items():
         model = get_peft_model(tiny_llama(), kind(num_virtual_tokens=7, task_type="CAUSAL_LM"))
         given = settings(method=method, num_virtual_tokens=7)
-        assert trainable(TINY, given) == model.get_nb_trainable_parameters()[0], method
+        assert count_trained(TINY, given) == model.get_nb_trainable_parameters()[0], method
 
 
 def test_full_tuning_leaves_out_what_is_frozen():
-    everything = trainable(TINY, settings(method="full", freeze_embeddings=False))
-    without_embeddings = trainable(TINY, settings(method="full", freeze_embeddings=True))
-    without_a_layer = trainable(TINY, settings(method="full", freeze_embeddings=False, freeze_layers=1))
-    assert everything == parameters(TINY)
+    everything = count_trained(TINY, settings(method="full", freeze_embeddings=False))
+    without_embeddings = count_trained(TINY, settings(method="full", freeze_embeddings=True))
+    without_a_layer = count_trained(TINY, settings(method="full", freeze_embeddings=False, freeze_layers=1))
+    assert everything == TINY.parameters
     assert everything - without_embeddings == 512 * 64
-    assert everything - without_a_layer == (parameters(TINY) - 512 * 64 - 64) / 2
+    assert everything - without_a_layer == (TINY.parameters - 512 * 64 - 64) / 2
 
 
 def bytes_kept(model, rows: int, length: int) -> int:
@@ -162,51 +171,54 @@ def test_a_layer_keeps_what_autograd_keeps(changes):
     given, rows, length = settings(**changes), 4, 128
     measured = bytes_kept(adapted_llama(given, 4), rows, length) - bytes_kept(adapted_llama(given, 2), rows, length)
     batch = Batch(rows, length, 0)
-    expected = activations(TINY._replace(layers=4), given, batch) - activations(TINY, given, batch)
+    expected = count_activations(TINY._replace(layers=4), given, batch) - count_activations(TINY, given, batch)
     if given.method in ("lora", "full"):  # the copies in bfloat16 that autocast makes of what is trained
-        expected += 2 * trainable(TINY, given)
+        expected += 2 * count_trained(TINY, given)
     assert expected == pytest.approx(measured, rel=0.03)
 
 
 def test_more_of_anything_takes_more():
-    start = memory(TINY, settings(), BATCH).peak
-    assert memory(TINY, settings(), Batch(4, 128, 100)).peak > start
-    assert memory(TINY, settings(), Batch(8, 64, 100)).peak > start
-    assert memory(TINY, settings(lora_r=64), BATCH).peak > start
-    assert memory(TINY._replace(layers=4), settings(), BATCH).peak > start
-    assert memory(TINY._replace(vocab=1024), settings(), BATCH).peak > start
-    assert memory(TINY, settings(dtype="float32"), BATCH).peak > start
-    assert memory(TINY, settings(method="full"), BATCH).peak > start
-    assert flops(TINY, settings(), 128, 1) > flops(TINY, settings(), 64, 1)
-    assert flops(LLAMA_7B, settings(method="full"), 64, 1) > flops(LLAMA_7B, settings(), 64, 1)
+    start = estimate_memory(TINY, settings(), BATCH).peak
+    assert estimate_memory(TINY, settings(), Batch(4, 128, 100)).peak > start
+    assert estimate_memory(TINY, settings(), Batch(8, 64, 100)).peak > start
+    assert estimate_memory(TINY, settings(lora_r=64), BATCH).peak > start
+    assert estimate_memory(TINY._replace(layers=4), settings(), BATCH).peak > start
+    assert estimate_memory(TINY._replace(vocab=1024), settings(), BATCH).peak > start
+    assert estimate_memory(TINY, settings(dtype="float32"), BATCH).peak > start
+    assert estimate_memory(TINY, settings(method="full"), BATCH).peak > start
+    assert count_flops(TINY, settings(), 128, 1) > count_flops(TINY, settings(), 64, 1)
+    assert count_flops(LLAMA_7B, settings(method="full"), 64, 1) > count_flops(LLAMA_7B, settings(), 64, 1)
 
 
 def test_savings_save():
     big, batch = LLAMA_7B, Batch(4, 1024, 4096)
-    base = memory(big, settings(), batch)
-    assert memory(big, settings(gradient_checkpointing=True), batch).activations < base.activations / 5
-    assert memory(big, settings(method="qlora"), batch).weights < base.weights / 3
-    assert base.weights / 3 < memory(big, settings(method="int8"), batch).weights < base.weights / 1.8
+    base = estimate_memory(big, settings(), batch)
+    assert estimate_memory(big, settings(gradient_checkpointing=True), batch).activations < base.activations / 5
+    assert estimate_memory(big, settings(method="qlora"), batch).weights < base.weights / 3
+    assert base.weights / 3 < estimate_memory(big, settings(method="int8"), batch).weights < base.weights / 1.8
     full, frugal = settings(method="full"), settings(method="full", optim="adamw_8bit")
-    assert memory(big, frugal, batch).optimiser < memory(big, full, batch).optimiser / 3.5
-    assert activations(big, settings(method="prompt"), batch) < activations(big, settings(lora_dropout=0.1), batch)
-    assert base.activations < 0.7 * activations(big, settings(lora_dropout=0.1), batch)  # the MLP as one
-    single = settings(method="qlora", bnb_4bit_use_double_quant=False)
-    saved = base_weights(big, single)[1] - base_weights(big, settings(method="qlora"))[1]
+    assert estimate_memory(big, frugal, batch).optimiser < estimate_memory(big, full, batch).optimiser / 3.5
+    assert count_activations(big, settings(method="prompt"), batch) < count_activations(
+        big, settings(lora_dropout=0.1), batch
+    )
+    assert base.activations < 0.7 * count_activations(big, settings(lora_dropout=0.1), batch)  # the MLP as one
+    single = estimate_memory(big, settings(method="qlora", bnb_4bit_use_double_quant=False), batch)
+    saved = single.constants - estimate_memory(big, settings(method="qlora"), batch).constants
     assert saved * 8 / 6.48e9 == pytest.approx(0.373, abs=0.005)  # bits a weight, as the QLoRA paper says
 
 
 def test_the_guides_numbers_for_full_tuning_are_the_float32_weights_alone():
-    for size, (full, lora, qlora) in GUIDES.items():
+    for place, size in enumerate(SIZES_OF_GUIDES):
+        full, lora, qlora = (GUIDED[method].gigabytes[place] for method in ("full", "lora", "qlora"))
         shape = FAMILIES[f"llama-2-{size}"].architecture
-        assert parameters(shape) * 4 / 1e9 == pytest.approx(full, rel=0.05), size
+        assert shape.parameters * 4 / 1e9 == pytest.approx(full, rel=0.05), size
         given = [settings(method=method, freeze_embeddings=False) for method in ("full", "lora", "qlora")]
-        ours = [memory(shape, each, ONE_ROW).peak / 1e9 for each in given]
+        ours = [estimate_memory(shape, each, ONE_ROW).peak / 1e9 for each in given]
         assert ours[0] > 3.5 * full, size  # gradients and the optimiser's states come on top of them
         assert ours[2] == pytest.approx(qlora, rel=0.25), size
         if size != "70b":  # 80 GB are fewer than its bfloat16 weights
             assert ours[1] == pytest.approx(lora, rel=0.15), size
-    assert guide_lines(settings())[2].startswith("| 7B | 28 / ")
+    assert compare_with_guides(settings())[2].startswith("| 7B | 28 / ")
 
 
 def lengths(*pairs: tuple[int, int]) -> list[RowLength]:
@@ -234,10 +246,10 @@ def test_this_machine_is_forecast_in_the_dtype_it_would_train_in():
     assert format_place(place).startswith("| here, CPU | 4.0 | ")
     assert place.seconds == 40 and "50 GFLOP/s measured in float32" in place.source
     big = FAMILIES["smollm2-135m"].architecture
-    needed = memory(big, settings(dtype="float32"), BATCH).peak
+    needed = estimate_memory(big, settings(dtype="float32"), BATCH).peak
     place = forecast_machine(big, settings(dtype="auto"), rows, 1e12, Machine("float32", 0.5e9, 50e9))
     assert place.needed_gb == needed / 1e9 and not place.fits and place.seconds is None
-    assert needed > 1.5 * memory(big, settings(dtype="bfloat16"), BATCH).peak
+    assert needed > 1.5 * estimate_memory(big, settings(dtype="bfloat16"), BATCH).peak
 
 
 def test_a_forecast_covers_every_method_and_params_can_be_changed(monkeypatch):
@@ -250,7 +262,7 @@ def test_a_forecast_covers_every_method_and_params_can_be_changed(monkeypatch):
         assert found.memory_at_peak <= sum(found.memory.values())
     with pytest.raises(Stop, match="lora_r"):
         change_settings(["lora_r=0"])
-    assert disk(TINY, settings(), 2).checkpoints == 3 * 12 * trainable(TINY, settings())
+    assert estimate_disk(TINY, settings(), 2).checkpoints == 3 * 12 * count_trained(TINY, settings())
 
 
 def test_the_command_prints_a_table_or_json(monkeypatch):
@@ -287,8 +299,9 @@ def test_what_is_not_known_ends_in_a_sentence(monkeypatch, tmp_path):
 
 
 def test_settings_that_are_read_are_named():
-    few = SimpleNamespace(**{key: value for key, value in vars(settings()).items() if key in MEMORY_PARAMS})
-    assert memory(TINY, few, BATCH).peak == memory(TINY, settings(), BATCH).peak
+    assert set(MEMORY_PARAMS) == {field.name for field in fields(MemorySettings)}
+    with pytest.raises(KeyError, match="lora_r"):
+        MemorySettings.from_params({key: 1 for key in MEMORY_PARAMS if key != "lora_r"})
 
 
 def test_remedies_come_in_order_and_leave_out_what_is_in_force():
@@ -323,9 +336,9 @@ def test_a_run_that_cannot_fit_is_stopped_and_a_close_one_is_warned_of(capsys):
 
 LIMITED = """
 import json, resource, sys
-from types import SimpleNamespace
 import torch
 from transformers import AutoModelForCausalLM
+from tunelock.planning.memory_settings import MemorySettings
 from tunelock.watching.shortage import available, is_shortage, out_of_memory
 torch.set_num_threads(1)
 model = AutoModelForCausalLM.from_pretrained(sys.argv[1])
@@ -337,14 +350,14 @@ try:
     model(input_ids=torch.zeros(64, 512, dtype=torch.long)).logits.sum().backward()
 except Exception as error:
     assert is_shortage(error), error
-    print(out_of_memory(6.4e9, before, SimpleNamespace(**json.loads(sys.argv[2])), cuda=False))
+    print(out_of_memory(6.4e9, before, MemorySettings(**json.loads(sys.argv[2])), cuda=False))
 """
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="limits of the address space are Linux's")
 def test_memory_that_runs_out_is_recognised_and_answered(tiny_model):
     done = subprocess.run(
-        [sys.executable, "-c", LIMITED, str(tiny_model), json.dumps(vars(settings()))],
+        [sys.executable, "-c", LIMITED, str(tiny_model), json.dumps(asdict(settings()))],
         capture_output=True, text=True, check=False, cwd=ROOT,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr

@@ -6,7 +6,8 @@ import pytest
 import torch
 from tokenizers.processors import TemplateProcessing
 
-from tunelock.model.methods.adapter import lora_config
+from tunelock.model.methods.all_methods import METHODS
+from tunelock.model.methods.method_settings import MethodSettings
 from tunelock.model.modeling import load_model, settle
 from tunelock.records.record import make_messages, reference_of
 from tunelock.rendering.rendering import IGNORE, conversation, end_token_id, fit, render, render_prompt
@@ -148,7 +149,8 @@ def without_template(tokenizer):
 def trainer_on(tiny_model, tokenizer, rows, folder) -> ResponseTrainer:
     settle(0, 1)
     options = {"learning_rate": 1e-2, "max_steps": 12, "max_length": 256, "seed": 0, "save_strategy": "no"}
-    lora = lora_config(tiny_model, lora_r=4, lora_alpha=None, lora_dropout=0.0, lora_target_modules="all-linear")
+    settings = MethodSettings(lora_r=4, lora_alpha=None, lora_dropout=0.0, lora_target_modules="all-linear")
+    lora = METHODS["lora"].peft_config(tiny_model, settings)
     config = sft_config(folder, "bfloat16", 4, gradient_checkpointing=False, **options)
     return ResponseTrainer(load_model(tiny_model, "bfloat16"), tokenizer, config, lora, rows, [])
 

@@ -9,6 +9,7 @@ from peft import LoraConfig, get_peft_model
 from peft.tuners.lora import Linear as LoraLayer
 from transformers import AutoConfig, AutoModelForCausalLM, LlamaConfig, LlamaForCausalLM
 
+from tunelock.model.methods.all_methods import METHODS
 from tunelock.model.modeling import load_model, settle
 from tunelock.model.sharing import CPU_ATTENTION
 from tunelock.rendering.rendering import fit
@@ -185,9 +186,9 @@ def test_layers_whose_base_is_trained_are_left_alone_and_the_others_are_not():
     assert all(p.grad is not None for name, p in model.named_parameters() if name.endswith("v_proj.base_layer.bias"))
 
 
-@pytest.mark.parametrize("kind", ["nf4", "int8"])
-def test_layers_with_a_quantised_base_are_left_alone(kind, tiny_model):
-    model = load_model(tiny_model, "bfloat16", kind)
+@pytest.mark.parametrize("method", ["qlora", "int8"])
+def test_layers_with_a_quantised_base_are_left_alone(method, tiny_model):
+    model = load_model(tiny_model, "bfloat16", METHODS[method].quantization("bfloat16", True))
     model = get_peft_model(model, LoraConfig(r=4, target_modules="all-linear", task_type="CAUSAL_LM"))
     assert fuse(model) == 0
 

@@ -13,7 +13,8 @@ import torch
 from transformers import TrainerCallback, TrainerControl, TrainerState
 
 from stages.train import train, weigh
-from tunelock.model.methods.adapter import lora_config
+from tunelock.model.methods.all_methods import METHODS
+from tunelock.model.methods.method_settings import MethodSettings
 from tunelock.model.modeling import load_model, settle
 from tunelock.model.provenance import check_base, record_base
 from tunelock.rendering.rendering import fit
@@ -53,7 +54,7 @@ def make_trainer(
     settle(0, 1)
     rows, _ = fit(tokenizer, records, None, 256)
     weighed = [row | {"weight": weight_of(row)} for row in rows] if weight_of else rows
-    model = load_model(tiny_model, "float32" if method == "full" else dtype, "nf4" if method == "qlora" else None)
+    model = load_model(tiny_model, METHODS[method].weights_dtype(dtype), METHODS[method].quantization(dtype, True))
     extras = extras(model) if method == "full" else extras
     options = {
         "learning_rate": 1e-2,
@@ -64,7 +65,7 @@ def make_trainer(
     } | options
     options = {"gradient_checkpointing": False, "max_length": 256, "seed": 0} | options
     config = sft_config(folder, dtype, batch, **options)
-    lora = None if method == "full" else lora_config(tiny_model, **LORA | {"lora_dropout": dropout})
+    lora = METHODS[method].peft_config(tiny_model, MethodSettings(**LORA | {"lora_dropout": dropout}))
     return kind(model, tokenizer, config, lora, weighed, rows[:3], extras)
 
 
@@ -201,11 +202,11 @@ def test_best_checkpoint_is_the_earliest_of_the_lowest():
 )
 def test_lora_settings_that_do_not_fit_the_model_stop(tiny_model, change, message):
     with pytest.raises(Stop, match=message):
-        lora_config(tiny_model, **{**LORA, **change})
+        METHODS["lora"].peft_config(tiny_model, MethodSettings(**LORA | change))
 
 
 def test_null_alpha_is_twice_the_rank(tiny_model):
-    assert lora_config(tiny_model, **LORA).lora_alpha == 8
+    assert METHODS["lora"].peft_config(tiny_model, MethodSettings(**LORA)).lora_alpha == 8
 
 
 def test_an_adapter_is_bound_to_its_base(tiny_model, tmp_path):

@@ -1,17 +1,11 @@
 """`tunelock configure`."""
 
-import typing
 from typing import Annotated
 
 import typer
 
 from tunelock.commands.options import choose_among, resolve_source
-
-
-def _read_methods() -> list[str]:
-    from tunelock.schema.params_schema import Schema
-
-    return list(typing.get_args(Schema.model_fields["method"].annotation))
+from tunelock.model.methods.all_methods import METHODS  # imports neither torch nor PEFT
 
 
 def _read_presets() -> list[str]:
@@ -55,8 +49,8 @@ def configure(
     method: Annotated[
         str | None,
         typer.Option(
-            **choose_among(_read_methods),
-            help="lora, qlora, int8, full, prefix, prompt or ptuning; that of params.yaml if not given.",
+            **choose_among(lambda: METHODS),
+            help=f"{', '.join(METHODS)}; that of params.yaml if not given.",
         ),
     ] = None,
     preset: Annotated[

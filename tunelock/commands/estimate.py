@@ -45,7 +45,8 @@ def estimate(
 
     from tunelock.planning.forecast import change_settings, find_shape, forecast_training
     from tunelock.planning.forecast_text import describe_forecast
-    from tunelock.planning.guides import guide_lines
+    from tunelock.planning.guides import compare_with_guides
+    from tunelock.planning.memory_settings import MemorySettings
     from tunelock.planning.training_rows import measure_rows
 
     settings, shape = change_settings(change or []), find_shape(model)
@@ -55,7 +56,8 @@ def estimate(
     if as_json:
         print_json(asdict(found))
     else:
-        typer.echo("\n".join([*describe_forecast(found), "", *guide_lines(settings)]))
+        guides = compare_with_guides(MemorySettings.from_params(vars(settings)))
+        typer.echo("\n".join([*describe_forecast(found), "", *guides]))
 
 
 def _measure_machine(dtype: str):

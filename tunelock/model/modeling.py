@@ -38,16 +38,13 @@ def keep_pages() -> None:
         libc.mallopt(option, value)
 
 
-def load_model(
-    folder: Path | str, dtype: str, quantize: str | None = None, double_quant: bool = True
-) -> PreTrainedModel:
+def load_model(folder: Path | str, dtype: str, quantization: BitsAndBytesConfig | None = None) -> PreTrainedModel:
     """Load a causal language model from a folder on disk, on the accelerator if there is one.
 
     Args:
         dtype: torch's name of the dtype of weights and arithmetic, such as `bfloat16`, or `auto`.
-        quantize: keep the linear weights but the head in 4 bits (`nf4`, Dettmers et al. 2023,
-            https://arxiv.org/abs/2305.14314) or in 8 (`int8`, Dettmers et al. 2022, https://arxiv.org/abs/2208.07339).
-        double_quant: nf4: keep the scales of its blocks in 8 bits too.
+        quantization: how to keep the linear weights but the head in fewer bits, as a method of
+            `tunelock.model.methods` says.
 
     Raises:
         Stop: the embeddings are fewer than the vocabulary of the tokenizer beside the weights.
@@ -56,9 +53,9 @@ def load_model(
     model = AutoModelForCausalLM.from_pretrained(
         folder,
         dtype=getattr(torch, dtype),
-        quantization_config=quantization(quantize, dtype, double_quant) if quantize else None,
+        quantization_config=quantization,
         attn_implementation=None,  # SDPA where the model has it, else eager (Gemma 2)
-        device_map={"": device()} if quantize else None,
+        device_map={"": device()} if quantization else None,
         local_files_only=True,
         trust_remote_code=False,
         use_safetensors=True,
@@ -70,19 +67,7 @@ def load_model(
             module.support_avx512bf16_for_cpu = False
     if Path(folder, "tokenizer_config.json").exists():
         check_vocabulary(model, folder)
-    return model if quantize else model.to(device())
-
-
-def quantization(kind: str, dtype: str, double_quant: bool) -> BitsAndBytesConfig:
-    """bitsandbytes' settings for `nf4` or `int8`."""
-    if kind == "int8":
-        return BitsAndBytesConfig(load_in_8bit=True)
-    return BitsAndBytesConfig(
-        load_in_4bit=True,
-        bnb_4bit_quant_type="nf4",
-        bnb_4bit_use_double_quant=double_quant,
-        bnb_4bit_compute_dtype=getattr(torch, dtype),
-    )
+    return model if quantization else model.to(device())
 
 
 def check_vocabulary(model: PreTrainedModel, folder: Path | str) -> None:

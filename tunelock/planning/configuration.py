@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tunelock.planning.model_lookup import ModelFacts
-from tunelock.planning.presets import preset_params
+from tunelock.planning.presets import choose_preset_params
 from tunelock.planning.yaml_edit import edited, parsed
 from tunelock.run.errors import Stop
 from tunelock.run.files import write_text
@@ -55,7 +55,7 @@ def _choose_values(model: ModelFacts, method: str, preset: str, old: dict) -> di
         values["chat_template"] = model.family.chat_template
     elif old.get("model_name_or_path") != model.name:
         values["chat_template"] = None
-    return values | preset_params(preset, method, model.parameters, model.layers, model.context)
+    return values | choose_preset_params(preset, method, model.parameters, model.layers, model.context)
 
 
 def describe_model(model: ModelFacts) -> list[str]:

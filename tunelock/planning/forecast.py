@@ -1,16 +1,18 @@
 """What a training would take before anything is started: memory, time, disk and money on named GPUs and here."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import NamedTuple
 
 from ruamel.yaml import YAML
 
-from tunelock.planning.gpus import CPU_UTILISATION, DENSE_UTILISATION, GPUS, UTILISATION
+from tunelock.model.methods.architecture import Architecture, read_architecture
+from tunelock.planning.arithmetic import count_flops, estimate_disk
+from tunelock.planning.gpus import CPU_UTILISATION, GPUS
 from tunelock.planning.known_models import FAMILIES
-from tunelock.planning.memory import GB, Memory, disk, flops, memory
-from tunelock.planning.shape import Architecture, architecture, parameters, trainable
+from tunelock.planning.memory import GB, Memory, estimate_memory
+from tunelock.planning.memory_settings import MemorySettings
 from tunelock.planning.training_rows import TrainingRows
 from tunelock.run.errors import Stop
 from tunelock.run.files import read_json
@@ -87,7 +89,7 @@ def find_shape(family: str | None) -> Architecture:
     if not Path("models/base/config.json").exists():
         raise Stop("models/base is not there; run `dvc repro base`, or name a model: `--model llama-3.1-8b`.")
     try:
-        return architecture(read_json("models/base/config.json"))
+        return read_architecture(read_json("models/base/config.json"))
     except KeyError:
         raise Stop(
             "models/base is not built like Llama, so its memory is not known; name one that is: `--model`."
@@ -98,17 +100,18 @@ def forecast_training(
     model: str, shape: Architecture, settings, rows: TrainingRows, prices: dict[str, float | None], machine: Machine
 ) -> Forecast:
     """The forecast for the GPUs in `prices` (dollars an hour, None for the list price) and for this machine."""
-    taken = memory(shape, settings, rows.batch)
+    needs = MemorySettings.from_params(vars(settings))
+    taken = estimate_memory(shape, needs, rows.batch)
     tokens = rows.tokens * settings.num_train_epochs
-    work = tokens * flops(shape, settings, rows.tokens / rows.count, rows.labelled_share)
-    places = [forecast_gpu(name, taken.peak, work, settings, price) for name, price in prices.items()]
-    places.append(forecast_machine(shape, settings, rows, work, machine))
+    work = tokens * count_flops(shape, needs, rows.tokens / rows.count, rows.labelled_share)
+    places = [forecast_gpu(name, taken.peak, work, needs, price) for name, price in prices.items()]
+    places.append(forecast_machine(shape, needs, rows, work, machine))
     return Forecast(
         model=model,
         method=settings.method,
         dtype=settings.dtype,
-        parameters=parameters(shape),
-        trained_parameters=trainable(shape, settings),
+        parameters=shape.parameters,
+        trained_parameters=needs.entry.count_trained(shape, needs),
         rows=rows.count,
         rows_from=rows.source,
         epochs=settings.num_train_epochs,
@@ -117,17 +120,17 @@ def forecast_training(
         batch_tokens=rows.batch.length,
         memory=_split_memory(taken),
         memory_at_peak=taken.peak / GB,
-        disk=_in_gb(disk(shape, settings, settings.save_total_limit)._asdict()),
+        disk=_in_gb(estimate_disk(shape, needs, settings.save_total_limit)._asdict()),
         places=places,
     )
 
 
-def forecast_gpu(name: str, needed: float, work: float, settings, price: float | None = None) -> Place:
+def forecast_gpu(name: str, needed: float, work: float, settings: MemorySettings, price: float | None = None) -> Place:
     """A training on a GPU: `needed` in bytes, `work` in FLOPs, `price` in dollars an hour."""
     gpu = GPUS[name]
     price = price or gpu.price
     fits = needed <= gpu.memory * GB
-    seconds = work / (UTILISATION.get(settings.method, DENSE_UTILISATION) * gpu.tflops * 1e12)
+    seconds = work / (settings.entry.utilisation * gpu.tflops * 1e12)
     return Place(
         name=name,
         memory_gb=gpu.memory,
@@ -141,9 +144,11 @@ def forecast_gpu(name: str, needed: float, work: float, settings, price: float |
     )
 
 
-def forecast_machine(shape: Architecture, settings, rows: TrainingRows, work: float, machine: Machine) -> Place:
+def forecast_machine(
+    shape: Architecture, settings: MemorySettings, rows: TrainingRows, work: float, machine: Machine
+) -> Place:
     """A training on this machine, in the dtype that `settings.dtype` means here; `work` in FLOPs."""
-    needed = memory(shape, SimpleNamespace(**vars(settings) | {"dtype": machine.dtype}), rows.batch).peak
+    needed = estimate_memory(shape, replace(settings, dtype=machine.dtype), rows.batch).peak
     fits = needed <= machine.memory
     return Place(
         name="here, CPU",

@@ -2,10 +2,7 @@
 
 from typing import NamedTuple
 
-# Model FLOPs that a GPU does, as a share of its peak: 38 to 43 % is what Llama 3 was trained at (Grattafiori et al.
-# 2024, https://arxiv.org/abs/2407.21783, table 4). Unpacking 4 and 8 bits costs; how much is an assumption.
-UTILISATION = {"qlora": 0.3, "int8": 0.3}
-DENSE_UTILISATION = 0.4
+# What a GPU reaches of its peak is `utilisation` of the method.
 CPU_UTILISATION = 0.5  # of the measured rate of products; the default job reached 0.45 in bfloat16, 0.6 in float32
 
 

@@ -1,27 +1,37 @@
 """The memory that the fine-tuning guides name for each size of model, beside ours, and why they differ."""
 
-from types import SimpleNamespace
+from dataclasses import replace
 
+from tunelock.model.methods.all_methods import METHODS
 from tunelock.planning.known_models import FAMILIES
-from tunelock.planning.memory import GB, Batch, memory
+from tunelock.planning.memory import GB, Batch, estimate_memory
+from tunelock.planning.memory_settings import MemorySettings
 
-GUIDES = {"7b": (28, 16, 6), "13b": (52, 28, 12), "70b": (280, 80, 48)}  # GB for full, LoRA and QLoRA
+SIZES_OF_GUIDES = ("7b", "13b", "70b")  # as `Guide.gigabytes` has them
 ONE_ROW = Batch(1, 512, 512)
-WHY = {
-    "full": "the guides count 4 bytes a parameter, the float32 weights alone; training with AdamW takes 16: weights, "
-    "gradients, two moments (Rajbhandari et al. 2020, https://arxiv.org/abs/1910.02054)",
-    "lora": "alike but for 70B, whose frozen base alone is 138 GB at 2 bytes a parameter; 80 GB would be method=int8",
-    "qlora": "alike: half a byte a weight, embeddings and head 2 bytes, 16 bytes for each trained parameter",
-}
+GUIDED = {name: method.guide for name, method in METHODS.items() if method.guide}
+GUIDED = dict(sorted(GUIDED.items(), key=lambda item: -item[1].gigabytes[0]))  # the most first
 
 
-def guide_lines(settings) -> list[str]:
+def compare_with_guides(settings: MemorySettings) -> list[str]:
     """The guides' table beside ours for one short row; the settings that are not the methods' own stay as they are."""
-    given = {**vars(settings), "gradient_accumulation_steps": 1, "dtype": "bfloat16", "optim": "adamw_torch"}
-    given |= {"freeze_embeddings": False, "freeze_layers": 0}
-    lines = [f"| GB, the guides' / ours | {' | '.join(WHY)} |", "|---|---|---|---|"]
-    for size, numbers in GUIDES.items():
-        shape = FAMILIES[f"llama-2-{size}"].architecture
-        ours = (memory(shape, SimpleNamespace(**{**given, "method": key}), ONE_ROW).peak / GB for key in WHY)
-        lines.append(f"| {size.upper()} | {' | '.join(f'{a} / {b:.0f}' for a, b in zip(numbers, ours))} |")
-    return [*lines, *(f"{method}: {why}" for method, why in WHY.items())]
+    plain = replace(
+        settings,
+        gradient_accumulation_steps=1,
+        dtype="bfloat16",
+        optim="adamw_torch",
+        freeze_embeddings=False,
+        freeze_layers=0,
+    )
+    lines = [f"| GB, the guides' / ours | {' | '.join(GUIDED)} |", "|---|" + "---|" * len(GUIDED)]
+    lines += [_compare_size(place, size, plain) for place, size in enumerate(SIZES_OF_GUIDES)]
+    return [*lines, *(f"{name}: {guide.why}" for name, guide in GUIDED.items())]
+
+
+def _compare_size(place: int, size: str, settings: MemorySettings) -> str:
+    """A row of the table: what the guides say of the size, and what we count."""
+    shape, cells = FAMILIES[f"llama-2-{size}"].architecture, []
+    for name, guide in GUIDED.items():
+        ours = estimate_memory(shape, replace(settings, method=name), ONE_ROW).peak / GB
+        cells.append(f"{guide.gigabytes[place]} / {ours:.0f}")
+    return f"| {size.upper()} | {' | '.join(cells)} |"

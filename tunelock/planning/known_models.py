@@ -7,10 +7,10 @@ weights (tests/planning/test_configure.py). A revision is a commit of the hub as
 
 from dataclasses import dataclass
 
-from tunelock.planning.shape import Architecture, parameters
+from tunelock.model.methods.architecture import Architecture
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Family:
     """One model: the facts that configuring and estimating need without its files.
 
@@ -30,7 +30,7 @@ class Family:
     @property
     def parameters(self) -> int:
         """Weights of the model, a head that is tied to the embeddings counted once."""
-        return parameters(self.architecture)
+        return self.architecture.parameters
 
 
 LLAMA_2 = {
@@ -131,7 +131,7 @@ FAMILIES = {
 }
 
 
-def find(name: str) -> Family | None:
+def find_family(name: str) -> Family | None:
     """The family of that name, or with that hub id, whatever the case of its letters."""
     wanted = name.casefold()
     by_hub_id = {family.hub_id.casefold(): family for family in FAMILIES.values()}

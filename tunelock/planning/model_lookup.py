@@ -5,8 +5,8 @@ import re
 from pathlib import Path
 from typing import NamedTuple
 
-from tunelock.planning.known_models import FAMILIES, Family, find
-from tunelock.planning.shape import architecture, parameters
+from tunelock.model.methods.architecture import read_architecture
+from tunelock.planning.known_models import FAMILIES, Family, find_family
 from tunelock.run.errors import Stop
 from tunelock.run.files import read_json
 from tunelock.run.hashing import sha256_path
@@ -27,7 +27,7 @@ class ModelFacts(NamedTuple):
 
 def look_up_model(name: str, revision: str | None, size: float | None) -> ModelFacts:
     """The model that `--model` names; `Stop` says which of `--revision` and `--size` it lacks."""
-    family = find(name)
+    family = find_family(name)
     if family:
         shape = family.architecture
         pin = _check_revision(name, revision or family.revision, 40)
@@ -52,12 +52,12 @@ def _look_up_local(name: str, revision: str | None, size: float | None) -> Model
         return ModelFacts(name, found, _check_size(name, size))
     config = read_json(Path(name) / "config.json")
     try:
-        shape = architecture(config)
+        shape = read_architecture(config)
     except KeyError as key:
         if not size:
             raise Stop(f"{name}/config.json has no {key}, so its size is unknown; add it, as in --size 7b.") from None
         return ModelFacts(name, found, size)
-    return ModelFacts(name, found, size or parameters(shape), shape.layers, config.get("max_position_embeddings"))
+    return ModelFacts(name, found, size or shape.parameters, shape.layers, config.get("max_position_embeddings"))
 
 
 def _check_revision(name: str, revision: str | None, digits: int) -> str:
@@ -66,7 +66,7 @@ def _check_revision(name: str, revision: str | None, digits: int) -> str:
         return revision
     kind = "the commit of the hub" if digits == 40 else "the sha256 of the wheel"
     said = f"--revision '{revision}' is not" if revision else "give --revision,"
-    close = "" if digits == 64 or find(name) else f" Or else, {_suggest_name(name)}"
+    close = "" if digits == 64 or find_family(name) else f" Or else, {_suggest_name(name)}"
     raise Stop(f"{name}: {said} {kind}, {digits} hexadecimal digits.{close}")
 
 

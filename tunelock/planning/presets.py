@@ -4,9 +4,10 @@
 the data hard. They are places to start: the validation loss decides.
 """
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
-LORA = ("lora", "qlora", "int8")
+from tunelock.model.methods.all_methods import METHODS
+from tunelock.model.methods.method import Method
 
 
 class Size(NamedTuple):
@@ -61,71 +62,64 @@ PRESETS = {
     "balanced": Preset(1, 2, 1.0, 1, 0.05, 2, "all-linear", 0.01, 0.05, 20, 0.0, True),
     "aggressive": Preset(2, 2, 1.5, 1, 0.0, 3, "all-linear", 0.0, 0.03, 100, 0.0, False),
 }
-SOFT_RATES = {
-    "prefix": 1e-2,
-    "prompt": 3e-2,
-    "ptuning": 1e-3,
-}  # PEFT's examples of each; they start from random numbers
-SOFT_EPOCHS = 3  # times the epochs: a prompt of a few vectors learns slowly
-FULL_RATE = 0.1  # times LoRA's rate (LoRA Without Regret); 2e-5 at 7B is also Llama 2's (arXiv:2307.09288, 3.1)
 
 
-def preset_params(name: str, method: str, parameters: float, layers: int | None, context: int | None) -> dict:
+def choose_preset_params(
+    name: str, method: str, parameters: float, layers: int | None, context: int | None
+) -> dict[str, Any]:
     """The params that depend on preset, method and model, ready for `params.yaml`.
 
     Args:
         parameters: weights of the model. layers, context: None where they are not known; then no layer is frozen and
             `max_length` is that of the size.
     """
-    preset, size = PRESETS[name], next(size for size in SIZES if parameters < size.below)
-    soft, large = method in SOFT_RATES, parameters >= ON_GPU
-    whole = method == "full" and large  # 16 bytes a weight leave room for one row
+    preset, size, chosen = PRESETS[name], _find_size(parameters), METHODS[method]
+    own, large = chosen.preset, parameters >= ON_GPU
+    crowded = chosen.trains_whole_model and large  # 16 bytes a weight leave room for one row
     values = {
         "dtype": "bfloat16",  # QLoRA's authors saw one run in five fail in float16 (README of artidoro/qlora)
         "max_length": min(size.max_length, context or size.max_length),
         "method": method,
         "use_rslora": False,  # the alphas here are meant for alpha / r
-        "freeze_layers": int(preset.frozen * (layers or 0)) if method == "full" else 0,
+        "freeze_layers": int(preset.frozen * (layers or 0)) if chosen.trains_whole_model else 0,
         "unfreeze_schedule": None,
-        "num_train_epochs": preset.epochs * (SOFT_EPOCHS if soft else 1),
-        "per_device_train_batch_size": 1 if whole else size.batch,
-        "gradient_accumulation_steps": size.accumulation * preset.accumulation * (size.batch if whole else 1),
-        "gradient_checkpointing": large and method != "prefix",  # which would be put before each layer twice
-        "optim": optimiser(method) if large else "adamw_torch",
-        "learning_rate": learning_rate(method, preset, size),
+        "num_train_epochs": preset.epochs * own.epochs,
+        "per_device_train_batch_size": 1 if crowded else size.batch,
+        "gradient_accumulation_steps": size.accumulation * preset.accumulation * (size.batch if crowded else 1),
+        "gradient_checkpointing": large and chosen.allows_checkpointing,
+        "optim": own.optim_of_large_models if large else "adamw_torch",
+        "learning_rate": _choose_learning_rate(chosen, preset, size),
         "warmup_steps": preset.warmup,
         "weight_decay": preset.weight_decay,
-        "max_grad_norm": 0.3 if method == "qlora" else 1.0,  # QLoRA, appendix B.2
+        "max_grad_norm": own.max_grad_norm,
     }
-    return values | (lora_params(preset, size, method) if method in LORA else other_params(preset, method))
+    options = _choose_options(preset, size)
+    return values | {key: options[key] for key in own.params}
 
 
-def learning_rate(method: str, preset: Preset, size: Size) -> float:
-    """To two digits."""
-    rate = SOFT_RATES.get(method) or size.learning_rate * (FULL_RATE if method == "full" else 1)
+def _find_size(parameters: float) -> Size:
+    """The first of the sizes that such a model is below."""
+    return next(size for size in SIZES if parameters < size.below)
+
+
+def _choose_learning_rate(method: Method, preset: Preset, size: Size) -> float:
+    """The rate of the method or of the size, changed by the preset; to two digits."""
+    rate = method.preset.learning_rate or size.learning_rate * method.preset.share_of_rate
     return float(f"{rate * preset.rate:.1e}")
 
 
-def optimiser(method: str) -> str:
-    """For a model that fills the card: QLoRA pages its states; states of every weight are kept in 8 bits."""
-    return {"qlora": "paged_adamw_32bit", "full": "paged_adamw_8bit"}.get(method, "adamw_torch")
-
-
-def lora_params(preset: Preset, size: Size, method: str) -> dict:
-    """LoRA's own params; above 13B half of the dropout, as QLoRA has it."""
+def _choose_options(preset: Preset, size: Size) -> dict[str, Any]:
+    """The params of which each method names its own, LoRA's options switched off for the others."""
     rank = int(size.lora_r * preset.rank)
-    values = {
+    return {
         "lora_r": rank,
         "lora_alpha": rank * preset.scale,
-        "lora_dropout": preset.dropout if size.below < float("inf") else preset.dropout / 2,
+        "lora_dropout": preset.dropout if size.below < float("inf") else preset.dropout / 2,  # half above 13B, as QLoRA
         "lora_target_modules": preset.targets,
+        "bnb_4bit_use_double_quant": True,
+        "use_dora": False,
+        "bias": "none",
+        "freeze_embeddings": preset.freeze_embeddings,
+        "num_virtual_tokens": preset.virtual_tokens,
+        "packing": False,
     }
-    return values | ({"bnb_4bit_use_double_quant": True} if method == "qlora" else {})
-
-
-def other_params(preset: Preset, method: str) -> dict:
-    """What full tuning and soft prompts need, and LoRA's options switched off."""
-    own = {"freeze_embeddings": preset.freeze_embeddings}
-    if method in SOFT_RATES:
-        own = {"num_virtual_tokens": preset.virtual_tokens, "packing": False}
-    return {"use_dora": False, "bias": "none", **own}

@@ -5,12 +5,13 @@ import sys
 from contextlib import contextmanager
 from pathlib import Path
 
-from tunelock.planning.memory import GB, MEMORY_PARAMS, Batch, memory
-from tunelock.planning.shape import architecture
+from tunelock.model.methods.all_methods import METHODS
+from tunelock.model.methods.architecture import read_architecture
+from tunelock.planning.memory import GB, Batch, estimate_memory
+from tunelock.planning.memory_settings import MemorySettings
 from tunelock.run.errors import Stop
 from tunelock.run.files import read_json
 
-NEEDS = MEMORY_PARAMS  # of params.yaml, for the forecast
 CERTAIN = 1.5  # times what there is: the estimate is good to a fifth, so this cannot fit
 CGROUPS = (  # (limit, use) of cgroup v2 and v1: a container has less than its machine
     ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory.current"),
@@ -62,35 +63,35 @@ def address_space() -> list[int]:
     return [limit - int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()]
 
 
-def remedies(settings, cuda: bool) -> list[str]:
+def remedies(settings: MemorySettings, cuda: bool) -> list[str]:
     """What to try, the mildest first, each with its command; what is in force already is left out."""
     rows, steps = settings.per_device_train_batch_size, settings.gradient_accumulation_steps
     fewer = max([part for part in range(1, rows // 2 + 1) if rows % part == 0], default=rows)
     shorter, rank = max(32, settings.max_length // 2), settings.lora_r // 2
-    lora = settings.method in ("lora", "qlora", "int8")
+    method, smallest = settings.entry, min(METHODS.values(), key=lambda method: method.bits)
     run = "dvc exp run -S"
     tries = [
         (rows > 1, "a smaller batch, accumulated to the same",
          f"{run} per_device_train_batch_size={fewer} -S gradient_accumulation_steps={steps * rows // fewer}"),
-        (not settings.gradient_checkpointing and settings.method != "prefix", "gradient checkpointing",
+        (not settings.gradient_checkpointing and method.allows_checkpointing, "gradient checkpointing",
          f"{run} gradient_checkpointing=true"),
         (shorter < settings.max_length, "shorter rows", f"{run} max_length={shorter}"),
         (cuda and settings.optim == "adamw_torch", "an 8-bit optimiser", f"{run} optim=paged_adamw_8bit"),
-        (lora and rank >= 4, "a lower rank", f"{run} lora_r={rank}"),
-        (settings.method != "qlora", "a base in 4 bits", f"{run} method=qlora"),
+        (method.has_rank and rank >= 4, "a lower rank", f"{run} lora_r={rank}"),
+        (method.bits > smallest.bits, f"a base in {smallest.bits} bits", f"{run} method={smallest.name}"),
         (True, "a smaller model", "tunelock configure --model NAME"),
     ]  # fmt: skip
     return [f"{what}: `{command}`" for worth, what, command in tries if worth]
 
 
-def sentence(start: str, needed: float, there: float, settings, cuda: bool) -> str:
+def sentence(start: str, needed: float, there: float, settings: MemorySettings, cuda: bool) -> str:
     """One sentence: what happened, what was needed, what there is, what to try."""
     ways = "; ".join(remedies(settings, cuda))
     facts = f"training needs about {needed / GB:.1f} GB and {there / GB:.1f} GB are free"
     return f"{start}: {facts}; try, in this order, {ways}."
 
 
-def out_of_memory(needed: float, there: float, settings, cuda: bool) -> Stop:
+def out_of_memory(needed: float, there: float, settings: MemorySettings, cuda: bool) -> Stop:
     """The error for a run that has used up its memory; the batch is never changed in silence.
 
     Args:
@@ -100,7 +101,7 @@ def out_of_memory(needed: float, there: float, settings, cuda: bool) -> Stop:
     return Stop(sentence("out of memory", needed, there, settings, cuda))
 
 
-def foresee(needed: float, there: float, settings, cuda: bool) -> None:
+def foresee(needed: float, there: float, settings: MemorySettings, cuda: bool) -> None:
     """Say on stderr that memory will be short.
 
     Raises:
@@ -113,16 +114,15 @@ def foresee(needed: float, there: float, settings, cuda: bool) -> None:
 
 
 @contextmanager
-def within_memory(base: Path | str, rows: list[dict], settings):
+def within_memory(base: Path | str, rows: list[dict], settings: MemorySettings):
     """Around a training: say before it that memory will be short, and after it ran out what was needed.
 
     Args:
         rows: rendered rows, of which the longest make the largest batch.
-        settings: with `tunelock.planning.memory.MEMORY_PARAMS` and what `remedies` needs.
     """
     try:
-        shape = architecture(read_json(Path(base, "config.json")))
-        needed = memory(shape, settings, largest_batch(rows, settings)).peak
+        shape = read_architecture(read_json(Path(base, "config.json")))
+        needed = estimate_memory(shape, settings, largest_batch(rows, settings)).peak
     except KeyError:  # a model of another kind than those whose memory we can count
         yield
         return
@@ -137,7 +137,7 @@ def within_memory(base: Path | str, rows: list[dict], settings):
         raise
 
 
-def largest_batch(rows: list[dict], settings) -> Batch:
+def largest_batch(rows: list[dict], settings: MemorySettings) -> Batch:
     """The batch of the longest rows, which our sampler puts first; packed sequences are all full."""
     size = settings.per_device_train_batch_size
     longest = sorted((len(row["input_ids"]), sum(label >= 0 for label in row["labels"])) for row in rows)[-size:]

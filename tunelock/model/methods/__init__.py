@@ -1,1 +1,1 @@
-"""What each method trains, and how."""
+"""What can be trained, and how: a file a method. Nothing here imports torch or PEFT before it is called."""
