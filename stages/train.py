@@ -16,7 +16,6 @@ from tunelock.model.methods.all_methods import METHODS
 from tunelock.model.methods.method_settings import METHOD_PARAMS, MethodSettings
 from tunelock.model.modeling import hardware, load_model, resolve_dtype, settle
 from tunelock.model.provenance import keep_weights, record_base
-from tunelock.planning.memory_settings import MEMORY_PARAMS, MemorySettings
 from tunelock.rendering.rendering import fit, load_tokenizer
 from tunelock.run.errors import Stop
 from tunelock.run.files import read_jsonl, whole_folder, write_json
@@ -31,7 +30,7 @@ from tunelock.training.penalties.regularization import penalty
 from tunelock.training.trainer import Extras, ResponseTrainer
 from tunelock.watching.doctor import Doctor
 from tunelock.watching.progress import announce_cost
-from tunelock.watching.shortage import within_memory
+from tunelock.watching.shortage import FORECAST_PARAMS, within_memory
 from tunelock.watching.trackers import callbacks, runs_folder
 
 FREEZING_PARAMS = ("freeze_embeddings", "freeze_layers", "unfreeze_schedule")
@@ -110,8 +109,8 @@ def main(params, fingerprint) -> str:
     )  # fmt: skip
     settings = {"method": params.method} | params.select(METHOD_PARAMS) | params.select(OPTIMISATION_PARAMS)
     trackers = callbacks(params.report_to, runs_folder(), key, settings)
-    memory_settings = MemorySettings(**params.select(MEMORY_PARAMS) | {"dtype": dtype})
-    with hold_lock("train", root), within_memory("models/base", rows["train"], memory_settings):
+    needs = params.select(FORECAST_PARAMS) | {"dtype": dtype}
+    with hold_lock("train", root), within_memory("models/base", rows["train"], needs):
         method, double_quant = METHODS[params.method], params.bnb_4bit_use_double_quant
         model = load_model("models/base", method.weights_dtype(dtype), method.quantization(dtype, double_quant))
         announce_cost(rows["train"], params.num_train_epochs, model.num_parameters(), dtype)

@@ -4,14 +4,16 @@ import resource
 import sys
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from tunelock.model.methods.all_methods import METHODS
 from tunelock.model.methods.architecture import read_architecture
 from tunelock.planning.memory import GB, Batch, estimate_memory
-from tunelock.planning.memory_settings import MemorySettings
+from tunelock.planning.memory_settings import MEMORY_PARAMS, MemorySettings
 from tunelock.run.errors import Stop
 from tunelock.run.files import read_json
 
+FORECAST_PARAMS = MEMORY_PARAMS  # of params.yaml, for `within_memory`
 CERTAIN = 1.5  # times what there is: the estimate is good to a fifth, so this cannot fit
 CGROUPS = (  # (limit, use) of cgroup v2 and v1: a container has less than its machine
     ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory.current"),
@@ -114,12 +116,14 @@ def foresee(needed: float, there: float, settings: MemorySettings, cuda: bool) -
 
 
 @contextmanager
-def within_memory(base: Path | str, rows: list[dict], settings: MemorySettings):
+def within_memory(base: Path | str, rows: list[dict], values: dict[str, Any]):
     """Around a training: say before it that memory will be short, and after it ran out what was needed.
 
     Args:
         rows: rendered rows, of which the longest make the largest batch.
+        values: of `FORECAST_PARAMS`, with the `dtype` of the arithmetic.
     """
+    settings = MemorySettings(**values)
     try:
         shape = read_architecture(read_json(Path(base, "config.json")))
         needed = estimate_memory(shape, settings, largest_batch(rows, settings)).peak
