@@ -37,7 +37,7 @@ from tunelock.run.files import read_json, read_jsonl, write_json
 from tunelock.training.batches import dataset
 from tunelock.training.optimisation import sft_config
 from tunelock.training.trainer import ResponseTrainer
-from tunelock.watching.progress import matmul_rate
+from tunelock.watching.progress import measure_matmul_rate
 
 ROWS = 80
 PARAMETERS = 134_515_008  # of models/base; with its weights frozen, training takes 4 FLOPs a parameter and token
@@ -138,7 +138,7 @@ def figures(model, rows: list[dict], seconds: float, whose: int) -> dict:
         "peak_rss_gb": peak,
         "loss_after": sum(loss for loss, _ in scores) / sum(tokens for _, tokens in scores),
         "tokens": tokens,
-        "matmul_share": 4 * PARAMETERS * tokens / seconds / matmul_rate(resolve_dtype("auto")),
+        "matmul_share": 4 * PARAMETERS * tokens / seconds / measure_matmul_rate(resolve_dtype("auto")),
     }
 
 

@@ -30,8 +30,8 @@ from tunelock.training.penalties.regularization import penalty
 from tunelock.training.trainer import Extras, ResponseTrainer
 from tunelock.watching.doctor import Doctor
 from tunelock.watching.progress import announce_cost
-from tunelock.watching.shortage import FORECAST_PARAMS, within_memory
-from tunelock.watching.trackers import callbacks, runs_folder
+from tunelock.watching.shortage import FORECAST_PARAMS, watch_memory
+from tunelock.watching.trackers import find_runs_folder, make_trackers
 
 FREEZING_PARAMS = ("freeze_embeddings", "freeze_layers", "unfreeze_schedule")
 PENALTY_PARAMS = ("regularization", "regularization_weight")
@@ -108,9 +108,9 @@ def main(params, fingerprint) -> str:
         save_steps=params.eval_steps, save_total_limit=params.save_total_limit, **params.select(OPTIMISATION_PARAMS),
     )  # fmt: skip
     settings = {"method": params.method} | params.select(METHOD_PARAMS) | params.select(OPTIMISATION_PARAMS)
-    trackers = callbacks(params.report_to, runs_folder(), key, settings)
+    trackers = make_trackers(params.report_to, find_runs_folder(), key, settings)
     needs = params.select(FORECAST_PARAMS) | {"dtype": dtype}
-    with hold_lock("train", root), within_memory("models/base", rows["train"], needs):
+    with hold_lock("train", root), watch_memory("models/base", rows["train"], needs):
         method, double_quant = METHODS[params.method], params.bnb_4bit_use_double_quant
         model = load_model("models/base", method.weights_dtype(dtype), method.quantization(dtype, double_quant))
         announce_cost(rows["train"], params.num_train_epochs, model.num_parameters(), dtype)

@@ -24,7 +24,7 @@ from tunelock.planning.memory_settings import MEMORY_PARAMS, MemorySettings
 from tunelock.planning.training_rows import RowLength, TrainingRows, summarise_lengths
 from tunelock.run.errors import Stop
 from tunelock.run.params import load_yaml
-from tunelock.watching.shortage import foresee, is_shortage, out_of_memory, remedies
+from tunelock.watching.shortage import MemoryNeed, foresee_shortage, is_shortage, list_memory_remedies, make_memory_stop
 
 
 def count_trained(shape: Architecture, given: MemorySettings) -> int:
@@ -267,7 +267,7 @@ def test_a_forecast_covers_every_method_and_params_can_be_changed(monkeypatch):
 
 def test_the_command_prints_a_table_or_json(monkeypatch):
     monkeypatch.chdir(ROOT)
-    monkeypatch.setattr("tunelock.watching.progress.matmul_rate", lambda dtype: 1e11)
+    monkeypatch.setattr("tunelock.watching.progress.measure_matmul_rate", lambda dtype: 1e11)
     words = (
         "estimate",
         "--model",
@@ -306,7 +306,7 @@ def test_settings_that_are_read_are_named():
 
 def test_remedies_come_in_order_and_leave_out_what_is_in_force():
     given = settings(per_device_train_batch_size=6, gradient_accumulation_steps=2)
-    ways = remedies(given, cuda=True)
+    ways = list_memory_remedies(given, cuda=True)
     assert "per_device_train_batch_size=3 -S gradient_accumulation_steps=4" in ways[0]
     keys = (
         "batch",
@@ -321,17 +321,17 @@ def test_remedies_come_in_order_and_leave_out_what_is_in_force():
     given = settings(
         per_device_train_batch_size=1, gradient_checkpointing=True, method="qlora", max_length=32, lora_r=2
     )
-    (last,) = remedies(given, cuda=False)
-    assert "a smaller model" in last and last in str(out_of_memory(9e9, 4e9, given, cuda=False))
+    (last,) = list_memory_remedies(given, cuda=False)
+    assert "a smaller model" in last and last in str(make_memory_stop(MemoryNeed(9e9, 4e9, given, cuda=False)))
 
 
 def test_a_run_that_cannot_fit_is_stopped_and_a_close_one_is_warned_of(capsys):
-    foresee(4e9, 8e9, settings(), cuda=False)
+    foresee_shortage(MemoryNeed(4e9, 8e9, settings(), cuda=False))
     assert not capsys.readouterr().err
-    foresee(9e9, 8e9, settings(), cuda=False)
+    foresee_shortage(MemoryNeed(9e9, 8e9, settings(), cuda=False))
     assert "memory may be short: training needs about 9.0 GB and 8.0 GB are free" in capsys.readouterr().err
     with pytest.raises(Stop, match="too little memory"):
-        foresee(20e9, 8e9, settings(), cuda=False)
+        foresee_shortage(MemoryNeed(20e9, 8e9, settings(), cuda=False))
 
 
 LIMITED = """
@@ -339,18 +339,18 @@ import json, resource, sys
 import torch
 from transformers import AutoModelForCausalLM
 from tunelock.planning.memory_settings import MemorySettings
-from tunelock.watching.shortage import available, is_shortage, out_of_memory
+from tunelock.watching.shortage import MemoryNeed, is_shortage, make_memory_stop, measure_free_memory
 torch.set_num_threads(1)
 model = AutoModelForCausalLM.from_pretrained(sys.argv[1])
 there = int(open("/proc/self/statm").read().split()[0]) * resource.getpagesize()
 resource.setrlimit(resource.RLIMIT_AS, (there + 300_000_000, there + 300_000_000))
-before = available()
+before = measure_free_memory()
 assert 200_000_000 < before < 310_000_000, before
 try:
     model(input_ids=torch.zeros(64, 512, dtype=torch.long)).logits.sum().backward()
 except Exception as error:
     assert is_shortage(error), error
-    print(out_of_memory(6.4e9, before, MemorySettings(**json.loads(sys.argv[2])), cuda=False))
+    print(make_memory_stop(MemoryNeed(6.4e9, before, MemorySettings(**json.loads(sys.argv[2])), cuda=False)))
 """
 
 

@@ -4,13 +4,11 @@ import functools
 import gc
 import json
 import math
-import re
-import shutil
 from pathlib import Path
 
 import pytest
 import torch
-from transformers import TrainerCallback, TrainerControl, TrainerState
+from transformers import TrainerCallback
 
 from stages.train import train, weigh
 from tunelock.model.methods.all_methods import METHODS
@@ -25,8 +23,6 @@ from tunelock.training.freezing import freeze
 from tunelock.training.optimisation import sft_config
 from tunelock.training.penalties.regularization import penalty
 from tunelock.training.trainer import PLAIN, Extras, ResponseTrainer
-from tunelock.watching.doctor import Doctor
-from tunelock.watching.progress import announce_cost
 
 ROOT = Path(__file__).parents[2]
 LORA = {"lora_r": 4, "lora_alpha": None, "lora_dropout": 0.1, "lora_target_modules": "all-linear"}
@@ -219,21 +215,6 @@ def test_an_adapter_is_bound_to_its_base(tiny_model, tmp_path):
     (other / "model.safetensors").write_bytes(b"of the same shape")
     with pytest.raises(Stop, match="was trained on a base with sha256"):
         check_base(adapter, other)
-
-
-def test_training_says_what_it_will_cost_before_it_starts(capsys):
-    announce_cost([{"input_ids": [1] * 500}] * 4, epochs=2, parameters=1_000_000, dtype="float32")
-    assert re.search(
-        r"4 rows, 4000 tokens to train on; about 0 min at this machine's \d+ GFLOP/s", capsys.readouterr().err
-    )
-
-
-def test_the_cost_follows_from_the_rate_of_products_in_the_dtype_of_training(capsys, monkeypatch):
-    rates = {"float32": 50e9, "bfloat16": 0.5e9}  # a CPU without bfloat16 instructions
-    monkeypatch.setattr("tunelock.watching.progress.matmul_rate", rates.get)
-    for dtype, minutes in (("float32", 1), ("bfloat16", 67)):
-        announce_cost([{"input_ids": [1] * 1000}] * 1000, epochs=0.25, parameters=1_000_000, dtype=dtype)
-        assert f"about {minutes} min" in capsys.readouterr().err
 
 
 def test_several_processes_are_refused(tiny_model, tokenizer, records, tmp_path, monkeypatch):
@@ -454,43 +435,3 @@ def test_full_tuning_thaws_on_schedule_and_resumes_to_the_same_bits(tiny_model, 
         end = second.model.state_dict()
         assert all(torch.equal(value, end[name]) for name, value in whole.model.state_dict().items())
         assert curve(second.state.log_history) == curve(whole.state.log_history)
-
-
-# ---- the doctor ----------------------------------------------------------------------------------------------------
-
-
-def history(losses: list[float], evals: dict[int, float]) -> list[dict]:
-    """A log as the trainer keeps it, at a learning rate of 1e-3."""
-    rows = []
-    for step, loss in enumerate(losses, 1):
-        noisy = loss + 0.02 * math.sin(7 * step)
-        rows.append({"loss": noisy, "grad_norm": 1.0, "learning_rate": 1e-3, "epoch": step / len(losses), "step": step})
-        rows += [{"eval_loss": evals[step], "epoch": step / len(losses), "step": step}] if step in evals else []
-    return rows
-
-
-def test_the_doctor_tells_once_that_a_run_diverges_and_what_to_try(tmp_path, monkeypatch, capsys):
-    shutil.copy(ROOT / "params.yaml", tmp_path)
-    monkeypatch.chdir(tmp_path)
-    up = [3 - 0.05 * step for step in range(20)] + [2 + 0.1 * step for step in range(40)]
-    doctor, state = Doctor(), TrainerState()
-    for end in (20, 60, 60):
-        state.log_history = history(up[:end], {10: 2.5, 20: 2.1, 40: 4.0, 60: 5.9})
-        doctor.on_evaluate(None, state, TrainerControl())
-        if end == 20:
-            assert capsys.readouterr().err == ""
-    told = capsys.readouterr().err
-    assert told.count("diverging: ") == 1
-    assert re.search(r"rose from .*\n    dvc exp run -S learning_rate=0\.0001\n", told)
-
-
-def test_the_doctor_finds_nothing_wrong_with_a_healthy_run(tmp_path, monkeypatch, capsys):
-    shutil.copy(ROOT / "params.yaml", tmp_path)
-    monkeypatch.chdir(tmp_path)
-    doctor, state = Doctor(), TrainerState()
-    down = [2 + math.exp(-step / 15) for step in range(60)]
-    for end in range(10, 61, 10):
-        evals = {step: 2.1 + math.exp(-step / 15) for step in range(10, end + 1, 10)}
-        state.log_history = history(down[:end], evals)
-        doctor.on_evaluate(None, state, TrainerControl())
-    assert capsys.readouterr().err == ""

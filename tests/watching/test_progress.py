@@ -1,13 +1,14 @@
 """What training says of itself: its cost before it starts, its rate and memory, a bar that shows the total."""
 
 import io
+import re
 import sys
 
 from transformers import TrainerState
 
 from tests.terminal import stop_clock
 from tunelock.watching import progress
-from tunelock.watching.progress import Meter, ProgressBar
+from tunelock.watching.progress import Meter, ProgressBar, announce_cost
 
 
 def test_the_meter_counts_the_tokens_of_training_alone(monkeypatch):
@@ -45,3 +46,19 @@ def test_the_bar_shows_the_total_the_time_left_and_the_last_values(monkeypatch):
     last = sys.stderr.getvalue().splitlines()[-1]
     assert last.startswith("train: 5 of 8 steps (62%), 10.0 s a step, 30 s left, loss=0.750, eval_loss=2.500, ")
     assert last.endswith("lr=1.0e-03, tokens/s=400, GB=3.2")
+
+
+def test_training_says_what_it_will_cost_before_it_starts(capsys):
+    announce_cost([{"input_ids": [1] * 500}] * 4, epochs=2, parameters=1_000_000, dtype="float32")
+    said = capsys.readouterr().err
+    assert re.fullmatch(
+        r"4 rows, 4000 tokens to train on in float32; about \d+ s at this machine's \d+ GFLOP/s\n", said
+    )
+
+
+def test_the_cost_follows_from_the_rate_of_products_in_the_dtype_of_training(capsys, monkeypatch):
+    rates = {"float32": 50e9, "bfloat16": 0.5e9}  # a CPU without bfloat16 instructions
+    monkeypatch.setattr(progress, "measure_matmul_rate", rates.get)
+    for dtype, duration in (("float32", "40 s"), ("bfloat16", "1 h 7 min")):
+        announce_cost([{"input_ids": [1] * 1000}] * 1000, epochs=0.25, parameters=1_000_000, dtype=dtype)
+        assert f"about {duration} at" in capsys.readouterr().err

@@ -24,7 +24,7 @@ from tunelock.run.params import load_yaml
 from tunelock.schema.params_schema import Schema
 from tunelock.watching import recorders, trackers
 from tunelock.watching.recorders import RECORDERS
-from tunelock.watching.trackers import NEEDS, callbacks, numbers
+from tunelock.watching.trackers import TRACKER_PACKAGES, make_trackers, pick_numbers
 
 FORMED = "ghp_" + "a1B2c3D4e5F6g7H8i9J0k1L2m3N4o5P6q7R8"
 FROM_ENVIRONMENT = "0123456789abcdef0123456789abcdef01234567"
@@ -55,7 +55,7 @@ def entry(step: int) -> dict[str, float]:
 def begun(name: str, folder: Path, after: int = 0) -> tuple[trackers.Tracking, TrainerState]:
     """A tracker at the start of a training that is resumed from the checkpoint of step `after`."""
     state = TrainerState(global_step=after, log_history=[{**entry(step), "step": step} for step in range(1, after + 1)])
-    (tracking,) = callbacks([name], folder, "f00dcafe", SETTINGS)
+    (tracking,) = make_trackers([name], folder, "f00dcafe", SETTINGS)
     tracking.on_train_begin(None, state, None)
     return tracking, state
 
@@ -123,7 +123,7 @@ def randomness() -> tuple:
 def test_a_killed_and_resumed_run_has_every_step_once_and_no_secret(name, tmp_path):
     """Killed at step 5, resumed from the checkpoint of step 3: steps 4 and 5 are trained twice."""
     folder = tmp_path / "runs"
-    for module in NEEDS[name].values():
+    for module in TRACKER_PACKAGES[name].values():
         importlib.import_module(module)  # once for both processes
     child = os.fork()
     if child == 0:
@@ -155,12 +155,12 @@ def test_dvclive_leaves_dvc_and_git_as_they_are(tmp_path, monkeypatch):
     dvc = [sys.executable, "-m", "dvc", "init", "-q"]
     for command in (["git", "init", "-q"], dvc):
         subprocess.run(command, check=True)
-    begun("dvclive", trackers.runs_folder())  # before the first commit
+    begun("dvclive", trackers.find_runs_folder())  # before the first commit
     for command in (["git", "add", "-A"], commit):
         subprocess.run(command, check=True)
     monkeypatch.setenv("DVC_ROOT", str(tmp_path))  # what DVC tells its stages, here in `dvc exp run`
     monkeypatch.setenv("DVC_EXP_BASELINE_REV", "0" * 40)
-    tracking, state = begun("dvclive", trackers.runs_folder())
+    tracking, state = begun("dvclive", trackers.find_runs_folder())
     train(tracking, state, to=2)
     tracking.on_train_end(None, state, None)
     assert (tmp_path / "runs/f00dcafe/dvclive/metrics.json").is_file()
@@ -170,7 +170,7 @@ def test_dvclive_leaves_dvc_and_git_as_they_are(tmp_path, monkeypatch):
 def test_a_missing_package_stops_with_the_command_that_installs_it(monkeypatch):
     monkeypatch.setattr(trackers.importlib.util, "find_spec", lambda module: None if module == "alembic" else True)
     with pytest.raises(Stop) as stop:
-        callbacks(["tensorboard", "mlflow"], Path("runs"), "x", {})
+        make_trackers(["tensorboard", "mlflow"], Path("runs"), "x", {})
     assert str(stop.value) == (
         "report_to: mlflow is not installed; run `python -m pip install -c constraints.txt mlflow-skinny sqlalchemy "
         "alembic` or take mlflow out of report_to."
@@ -182,11 +182,11 @@ def test_every_tracker_of_the_schema_is_there_pinned_and_tested():
     extras = tomllib.loads((root / "pyproject.toml").read_text())["project"]["optional-dependencies"]
     locked = {line.split("==")[0].lower() for line in (root / "constraints.txt").read_text().splitlines()}
     known = get_args(get_args(Schema.model_fields["report_to"].annotation)[0])
-    assert set(known) == set(RECORDERS) == set(NEEDS) == set(READERS)
+    assert set(known) == set(RECORDERS) == set(TRACKER_PACKAGES) == set(READERS)
     for name in set(known) - {"dvclive"}:
-        assert {pin.split("==")[0] for pin in extras[name]} == set(NEEDS[name])
+        assert {pin.split("==")[0] for pin in extras[name]} == set(TRACKER_PACKAGES[name])
         assert set(extras[name]) <= set(extras["dev"])
-    assert {package for packages in NEEDS.values() for package in packages} <= locked
+    assert {package for packages in TRACKER_PACKAGES.values() for package in packages} <= locked
 
 
 def test_a_tracker_that_cannot_start_stops_and_one_that_fails_later_is_given_up(tmp_path, monkeypatch, capsys):
@@ -210,8 +210,8 @@ def test_a_tracker_that_cannot_start_stops_and_one_that_fails_later_is_given_up(
 
 def test_only_curves_are_sent():
     end = {"train_runtime": 3.2, "train_loss": 1.0, "total_flos": 1e12, "step": 9, "epoch": 1.0, "note": "text"}
-    assert numbers(end) == {"epoch": 1.0}
-    assert numbers({"loss": 1, "eval_loss": 2.0, "penalty": 0.1}) == {"loss": 1, "eval_loss": 2.0, "penalty": 0.1}
+    assert pick_numbers(end) == {"epoch": 1.0}
+    assert pick_numbers({"loss": 1, "eval_loss": 2.0, "penalty": 0.1}) == {"loss": 1, "eval_loss": 2.0, "penalty": 0.1}
 
 
 @pytest.mark.parametrize("name", ["hub_token", "apiKey", "WANDB_API_KEY", "password", "client_secret", "auth"])

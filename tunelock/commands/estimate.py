@@ -64,8 +64,8 @@ def _measure_machine(dtype: str):
     """This machine, in the dtype that a training would have here."""
     from tunelock.model.modeling import resolve_dtype
     from tunelock.planning.forecast import Machine
-    from tunelock.watching.progress import matmul_rate
-    from tunelock.watching.shortage import available
+    from tunelock.watching.progress import measure_matmul_rate
+    from tunelock.watching.shortage import measure_free_memory
 
     resolved = resolve_dtype(dtype)
-    return Machine(resolved, available(), matmul_rate(resolved))
+    return Machine(resolved, measure_free_memory(), measure_matmul_rate(resolved))

@@ -16,10 +16,10 @@ class Doctor(TrainerCallback):
     """
 
     def __init__(self):
-        self.settings, self.told = load_yaml("params.yaml"), set()
+        self.settings, self.named = load_yaml("params.yaml"), set()
 
     def on_evaluate(self, args, state, control, **kwargs):
         for verdict in diagnose_run(state.log_history, self.settings):
-            if verdict.name not in self.told:
-                self.told.add(verdict.name)
+            if verdict.name not in self.named:
+                self.named.add(verdict.name)
                 print("\n" + describe_verdict(verdict), file=sys.stderr)

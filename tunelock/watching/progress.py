@@ -5,21 +5,32 @@ import sys
 import time
 from collections import deque
 from collections.abc import Callable
+from typing import NamedTuple
 
 import torch
 from transformers import TrainerCallback
 
 from tunelock.model.modeling import device
 from tunelock.run.bars import Bar
+from tunelock.run.terminal import format_duration
 
-SHOWN = {  # key of the trainer's log: name in the bar, format
-    "loss": ("loss", ".3f"),
-    "eval_loss": ("eval_loss", ".3f"),
-    "learning_rate": ("lr", ".1e"),
-    "tokens_per_second": ("tokens/s", ".0f"),
-    "memory_gb": ("GB", ".1f"),
-}
-WINDOW = 20  # steps whose rate is told: batches of similar length differ, one step says little
+
+class BarValue(NamedTuple):
+    """A key of the trainer's log, its name in the bar and its format there."""
+
+    key: str
+    name: str
+    form: str
+
+
+_BAR_VALUES = (
+    BarValue("loss", "loss", ".3f"),
+    BarValue("eval_loss", "eval_loss", ".3f"),
+    BarValue("learning_rate", "lr", ".1e"),
+    BarValue("tokens_per_second", "tokens/s", ".0f"),
+    BarValue("memory_gb", "GB", ".1f"),
+)
+_WINDOW = 20  # steps that the rate is taken over: batches of similar length differ, one step says little
 
 
 class Meter(TrainerCallback):
@@ -31,7 +42,7 @@ class Meter(TrainerCallback):
 
     def __init__(self, tokens_seen: Callable[[], int]):
         self.tokens_seen, self.tokens = tokens_seen, tokens_seen()
-        self.steps: deque[tuple[int, float]] = deque(maxlen=WINDOW)
+        self.steps: deque[tuple[int, float]] = deque(maxlen=_WINDOW)
 
     def on_train_begin(self, args, state, control, **kwargs):
         self.since = time.perf_counter()
@@ -47,10 +58,10 @@ class Meter(TrainerCallback):
         """`tokens_per_second` over the last 20 steps and `memory_gb`, the peak so far; in GB of 10^9 bytes."""
         seconds = sum(seconds for _, seconds in self.steps)
         rate = sum(tokens for tokens, _ in self.steps) / seconds if seconds else 0.0
-        return {"tokens_per_second": round(rate, 1), "memory_gb": round(peak_memory() / 1e9, 3)}
+        return {"tokens_per_second": round(rate, 1), "memory_gb": round(_measure_peak_memory() / 1e9, 3)}
 
 
-def peak_memory() -> int:
+def _measure_peak_memory() -> int:
     """The most bytes that tensors took on the GPU, or that this process took of RAM where there is none."""
     if torch.cuda.is_available():
         return torch.cuda.max_memory_allocated()
@@ -58,7 +69,7 @@ def peak_memory() -> int:
 
 
 class ProgressBar(TrainerCallback):
-    """A bar on stderr: steps, time left, and the last of each value of the log that is in `SHOWN`."""
+    """A bar on stderr: steps, time left, and the last of each value of the log that is in `_BAR_VALUES`."""
 
     def __init__(self):
         self.bar, self.values = None, {}
@@ -69,9 +80,9 @@ class ProgressBar(TrainerCallback):
     def on_log(self, args, state, control, logs=None, **kwargs):
         if self.bar is None:  # a validation outside of training
             return
-        self.values |= {key: logs[key] for key in SHOWN if key in logs}
-        shown = {name: format(self.values[key], form) for key, (name, form) in SHOWN.items() if key in self.values}
-        self.bar.set_postfix(shown)
+        self.values |= {entry.key: logs[entry.key] for entry in _BAR_VALUES if entry.key in logs}
+        shown = [entry for entry in _BAR_VALUES if entry.key in self.values]
+        self.bar.set_postfix({entry.name: format(self.values[entry.key], entry.form) for entry in shown})
 
     def on_step_end(self, args, state, control, **kwargs):
         self.bar.update(1)
@@ -81,7 +92,7 @@ class ProgressBar(TrainerCallback):
         self.bar = None
 
 
-def matmul_rate(dtype: str, side: int = 1024) -> float:
+def measure_matmul_rate(dtype: str, side: int = 1024) -> float:
     """FLOP/s of matrix products in a dtype of torch on this machine, tried for a third of a second."""
     left, right = (torch.randn(side, side, device=device()).to(getattr(torch, dtype)) for _ in range(2))
     started, products = time.time(), 0
@@ -97,11 +108,11 @@ def announce_cost(rows: list[dict], epochs: float, parameters: int, dtype: str) 
     4 FLOPs a parameter and token (forward 2, backward through frozen weights 2), at the half of that rate which
     whole training steps reach in `benchmarks/training.py`.
     """
-    rate = matmul_rate(dtype)
+    rate = measure_matmul_rate(dtype)
     tokens = sum(len(row["input_ids"]) for row in rows) * epochs
-    minutes = 4 * parameters * tokens / rate * 2 / 60
+    duration = format_duration(4 * parameters * tokens / rate * 2, rounded=True)
     print(
-        f"{len(rows)} rows, {tokens:.0f} tokens to train on; about {minutes:.0f} min at this machine's "
+        f"{len(rows)} rows, {tokens:.0f} tokens to train on in {dtype}; about {duration} at this machine's "
         f"{rate / 1e9:.0f} GFLOP/s",
         file=sys.stderr,
     )

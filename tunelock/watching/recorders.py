@@ -18,7 +18,7 @@ Log = Callable[[int, dict[str, float]], None]  # step, values by name
 
 
 @dataclass(frozen=True)
-class Run:
+class TrackedRun:
     """One training: `folder` is where runs are kept, `name` is that of this one, the settings have no secrets."""
 
     folder: Path
@@ -30,7 +30,7 @@ class Run:
         """What people see: the name of the experiment if there is one."""
         return os.environ.get("DVC_EXP_NAME") or self.name
 
-    def emptied(self, tracker: str) -> Path:
+    def make_empty_folder(self, tracker: str) -> Path:
         """The tracker's own folder of this run, with nothing in it."""
         folder = self.folder / self.name / tracker
         shutil.rmtree(folder, ignore_errors=True)
@@ -39,7 +39,7 @@ class Run:
 
 
 @contextmanager
-def dvclive(run: Run) -> Iterator[Log]:
+def _open_dvclive(run: TrackedRun) -> Iterator[Log]:
     """Files that `dvc plots show -x step` reads. DVC's own files stay as they are: no dvc.yaml, no experiment saved.
 
     Not DVCLive's callback for transformers: it logs a counter for a step, and run times.
@@ -52,7 +52,7 @@ def dvclive(run: Run) -> Iterator[Log]:
             with suppress(SCMError):  # there is none yet
                 super()._init_dvc()
 
-    live = Live(dir=str(run.emptied("dvclive")), dvcyaml=None, save_dvc_exp=False)
+    live = Live(dir=str(run.make_empty_folder("dvclive")), dvcyaml=None, save_dvc_exp=False)
     live.log_params(run.settings)
 
     def log(step, values):
@@ -66,11 +66,11 @@ def dvclive(run: Run) -> Iterator[Log]:
 
 
 @contextmanager
-def tensorboard(run: Run) -> Iterator[Log]:
+def _open_tensorboard(run: TrackedRun) -> Iterator[Log]:
     """Event files: `tensorboard --logdir runs`."""
     from torch.utils.tensorboard import SummaryWriter
 
-    writer = SummaryWriter(str(run.emptied("tensorboard")))
+    writer = SummaryWriter(str(run.make_empty_folder("tensorboard")))
     writer.add_text("settings", f"```\n{json.dumps(run.settings, indent=2, ensure_ascii=False)}\n```")
 
     def log(step, values):
@@ -83,7 +83,7 @@ def tensorboard(run: Run) -> Iterator[Log]:
 
 
 @contextmanager
-def wandb(run: Run) -> Iterator[Log]:
+def _open_wandb(run: TrackedRun) -> Iterator[Log]:
     """Weights & Biases, to be sent later by `wandb sync`. Command line, host, user, git and console are left out.
 
     Online the server has the steps up to a crash, and W&B ignores what it is sent again.
@@ -98,7 +98,8 @@ def wandb(run: Run) -> Iterator[Log]:
     )  # fmt: skip
     session = client.init(
         project=os.environ.get("WANDB_PROJECT", "tunelock"), id=run.name, name=run.title, config=run.settings,
-        dir=str(run.emptied("wandb").parent), mode=mode, resume="allow" if mode == "online" else None, settings=quiet,
+        dir=str(run.make_empty_folder("wandb").parent), mode=mode, settings=quiet,
+        resume="allow" if mode == "online" else None,
     )  # fmt: skip
     yield lambda step, values: session.log(values, step=step)
     session.finish()
@@ -106,7 +107,7 @@ def wandb(run: Run) -> Iterator[Log]:
 
 
 @contextmanager
-def mlflow(run: Run) -> Iterator[Log]:
+def _open_mlflow(run: TrackedRun) -> Iterator[Log]:
     """One SQLite file for all runs: `mlflow ui --backend-store-uri sqlite:///runs/mlflow.db`.
 
     A run of this name that did not finish is continued with the steps that it lacks.
@@ -127,7 +128,7 @@ def mlflow(run: Run) -> Iterator[Log]:
     begun = client.search_runs([experiment], f"tags.run_key = '{run.name}' and attributes.status = 'RUNNING'")
     session = begun[0] if begun else client.create_run(experiment, tags=key, run_name=run.title)
     number, has = session.info.run_id, session.data.metrics
-    last = {name: max(point.step for point in client.get_metric_history(number, name)) for name in has}
+    last = {name: _find_last_step(client.get_metric_history(number, name)) for name in has}
     if not begun:
         client.log_batch(number, params=[Param(name, str(value)[:6000]) for name, value in run.settings.items()])
 
@@ -140,4 +141,9 @@ def mlflow(run: Run) -> Iterator[Log]:
     client.set_terminated(number)
 
 
-RECORDERS = {"dvclive": dvclive, "tensorboard": tensorboard, "wandb": wandb, "mlflow": mlflow}
+def _find_last_step(points: list) -> int:
+    """The largest step that MLFlow has of a metric."""
+    return max(point.step for point in points)
+
+
+RECORDERS = {"dvclive": _open_dvclive, "tensorboard": _open_tensorboard, "wandb": _open_wandb, "mlflow": _open_mlflow}

@@ -23,9 +23,9 @@ from transformers import TrainerCallback
 
 from tunelock.privacy.redaction import redacted
 from tunelock.run.errors import Stop
-from tunelock.watching.recorders import RECORDERS, Run
+from tunelock.watching.recorders import RECORDERS, TrackedRun
 
-NEEDS = {  # packages and their modules; constraints.txt has the versions
+TRACKER_PACKAGES = {  # packages and their modules; constraints.txt has the versions
     "dvclive": {"dvclive": "dvclive"},
     "tensorboard": {"tensorboard": "tensorboard"},
     "wandb": {"wandb": "wandb"},
@@ -33,17 +33,17 @@ NEEDS = {  # packages and their modules; constraints.txt has the versions
 }
 
 
-def runs_folder() -> Path:
+def find_runs_folder() -> Path:
     """`runs/` of the main clone, also from an experiment in a temporary one, whose files DVC throws away."""
     return Path(os.environ.get("DVC_ROOT", ".")).resolve() / "runs"
 
 
-def callbacks(report_to: list[str], folder: Path, run_name: str, settings: dict) -> list[TrainerCallback]:
+def make_trackers(report_to: list[str], folder: Path, run_name: str, settings: dict) -> list[TrainerCallback]:
     """A callback for each tracker. Nothing is opened before training begins, but missing packages are found now.
 
     Args:
         report_to: names of trackers, each once.
-        folder: where runs are kept (`runs_folder()`).
+        folder: where runs are kept (`find_runs_folder()`).
         run_name: the same for a run and what resumes it.
         settings: shown with the run, such as its params; JSON types. Secrets in it are hidden.
 
@@ -51,14 +51,14 @@ def callbacks(report_to: list[str], folder: Path, run_name: str, settings: dict)
         Stop: a tracker's package is not installed.
     """
     for name in report_to:
-        require(name)
-    return [Tracking(name, Run(folder, run_name, redacted(settings))) for name in dict.fromkeys(report_to)]
+        _require_packages(name)
+    return [Tracking(name, TrackedRun(folder, run_name, redacted(settings))) for name in dict.fromkeys(report_to)]
 
 
-def require(name: str) -> None:
+def _require_packages(name: str) -> None:
     """Stop with the command that installs the packages of a tracker if one is missing."""
-    if not all(importlib.util.find_spec(module) for module in NEEDS[name].values()):
-        command = f"python -m pip install -c constraints.txt {' '.join(NEEDS[name])}"
+    if not all(importlib.util.find_spec(module) for module in TRACKER_PACKAGES[name].values()):
+        command = f"python -m pip install -c constraints.txt {' '.join(TRACKER_PACKAGES[name])}"
         raise Stop(f"report_to: {name} is not installed; run `{command}` or take {name} out of report_to.")
 
 
@@ -69,7 +69,7 @@ class Tracking(TrainerCallback):
     line on stderr: the training is worth more than its picture.
     """
 
-    def __init__(self, name: str, run: Run):
+    def __init__(self, name: str, run: TrackedRun):
         self.name, self.run = name, run
         self.stack, self.log = ExitStack(), None
         self.last: dict[str, int] = {}  # step by name: a validation's entry repeats some values of its step
@@ -93,7 +93,7 @@ class Tracking(TrainerCallback):
 
     def send(self, step: int, entry: dict) -> None:
         """Log what the tracker does not have yet of an entry of the trainer's log."""
-        values = {key: value for key, value in numbers(entry).items() if step > self.last.get(key, -1)}
+        values = {key: value for key, value in pick_numbers(entry).items() if step > self.last.get(key, -1)}
         if values:
             self.log(step, values)
         self.last |= dict.fromkeys(values, step)
@@ -108,7 +108,7 @@ class Tracking(TrainerCallback):
             print(f"report_to: {self.name} failed and is off from here on ({error})", file=sys.stderr)
 
 
-def numbers(entry: dict) -> dict[str, float]:
+def pick_numbers(entry: dict) -> dict[str, float]:
     """The curves in an entry of the trainer's log, without its sums over the whole run (`train_...`)."""
     return {
         key: value for key, value in entry.items()
