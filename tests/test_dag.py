@@ -14,7 +14,7 @@ import pytest
 
 from tests.conftest import ROOT, copy_of_repository
 from tunelock.commands import chat
-from tunelock.pull_request.lock import stale_entries
+from tunelock.pull_request.lock import list_stale
 from tunelock.run.params import load_yaml
 
 pytestmark = pytest.mark.slow
@@ -274,4 +274,4 @@ def test_the_lock_in_git_comes_from_the_code_in_git(monkeypatch):
     monkeypatch.chdir(ROOT)
     for key in [key for key in os.environ if key.startswith("DVC_")]:
         monkeypatch.delenv(key)
-    assert stale_entries() == [], "run `dvc repro` and commit dvc.lock and metrics/"
+    assert list_stale() == [], "run `dvc repro` and commit dvc.lock and metrics/"

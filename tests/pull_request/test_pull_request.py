@@ -11,12 +11,12 @@ import pytest
 
 from tests.conftest import ROOT, Project
 from tunelock.commands.pull_request import compared, main
-from tunelock.pull_request.comment import LONGEST, comment
+from tunelock.pull_request.comment import LONGEST, compose_comment
 from tunelock.pull_request.facts import Facts
-from tunelock.pull_request.gate import lock_line
-from tunelock.pull_request.lock import refuse_tracked_cache, stale_entries
-from tunelock.pull_request.pairing import compare, pair, read_scores
-from tunelock.pull_request.thresholds import Line, check, outcome
+from tunelock.pull_request.gate import check_lock
+from tunelock.pull_request.lock import list_stale, refuse_tracked_cache
+from tunelock.pull_request.pairing import compare_commits, pair_rows, read_scores
+from tunelock.pull_request.thresholds import GateLine, check_rules, judge_lines
 from tunelock.run.errors import Stop
 from tunelock.run.params import load_yaml
 from tunelock.run.revisions import find_commit
@@ -249,26 +249,26 @@ def test_hostile_text_and_rows_of_one_side_alone(better):
 
 def facts(**changes: object) -> Facts:
     """A comment's facts where nothing changed."""
-    same = Facts("main", "a" * 40, "b" * 7, 0.95, {}, {}, [], None, "No rows.", ({}, {}), [], "", {}, None)
+    same = Facts("main", "a" * 40, "b" * 7, 0.95, {}, {}, [], None, "No rows.", {}, {}, [], "", {}, None)
     return same._replace(**changes)
 
 
 def test_a_comment_is_never_longer_than_github_takes():
     metrics = {"metrics/evaluate.json": {f"m{number}": {"old": 1, "new": 2} for number in range(3000)}}
-    text = comment(facts(metrics=metrics))
+    text = compose_comment(facts(metrics=metrics))
     assert "2960 more: run `dvc metrics diff" in text
     long = {"params.yaml": {f"{'|' * 400}{number}": {"old": "`" * 400, "new": "|" * 400} for number in range(900)}}
-    text = comment(facts(params=long, metrics=metrics))
+    text = compose_comment(facts(params=long, metrics=metrics))
     assert 50_000 < len(text) < LONGEST and "#### Params" in text
     metrics = {"metrics/evaluate.json": {f"{'|' * 400}{number}": {"old": 1, "new": 2} for number in range(900)}}
-    text = comment(facts(params=long, metrics=metrics))
+    text = compose_comment(facts(params=long, metrics=metrics))
     assert 50_000 < len(text) < LONGEST and "More is left out, for it is too long; run `dvc metrics diff" in text
 
 
 def test_a_difference_behind_the_sixth_digit_is_none():
     pairs = {"metrics/evaluate.json": {"a": {"old": 14.083694, "new": 14.0836941}, "b": {"old": 1.0, "new": 1.001}}}
-    assert "`b`" in comment(facts(metrics=pairs)) and "`a`" not in comment(facts(metrics=pairs))
-    assert check({"a": "<= main"}, pairs, {})[0].result == "passed"
+    assert "`b`" in compose_comment(facts(metrics=pairs)) and "`a`" not in compose_comment(facts(metrics=pairs))
+    assert check_rules({"a": "<= main"}, pairs, {})[0].result == "passed"
 
 
 METRICS = {
@@ -298,24 +298,24 @@ METRICS = {
     ],
 )
 def test_a_rule_is_checked_as_it_is_written(metric, rule, result):
-    assert check({metric: rule}, METRICS, {})[0].result == result
+    assert check_rules({metric: rule}, METRICS, {})[0].result == result
     assert find_problems(load_yaml(ROOT / "params.yaml") | {"gate": {metric: rule}}) == []
 
 
 def test_a_rule_or_a_name_that_is_none_is_told():
     with pytest.raises(Stop, match=r"gate\.test_loss: 'about 2' is no rule"):
-        check({"test_loss": "about 2"}, METRICS, {})
+        check_rules({"test_loss": "about 2"}, METRICS, {})
     with pytest.raises(Stop, match=r"is in two files; write one of claims\.x, evaluate\.x"):
-        check({"x": "> 1"}, {f"metrics/{name}.json": {"x": {"new": 1}} for name in ("claims", "evaluate")}, {})
+        check_rules({"x": "> 1"}, {f"metrics/{name}.json": {"x": {"new": 1}} for name in ("claims", "evaluate")}, {})
     wrong = {"gate": {"Bad name": "<= main", "retention": "about 1", "x": "<= main + 1"}}
     assert len(find_problems(load_yaml(ROOT / "params.yaml") | wrong)) == 3
 
 
 def test_a_failure_is_decided_whatever_else_is_not():
-    lines = {result: Line("a", "> 1", None, None, result) for result in ("passed", "failed", "undecided")}
-    assert outcome([lines["passed"], lines["undecided"], lines["failed"]]) == "failed"
-    assert outcome([lines["passed"], lines["undecided"]]) == "undecided"
-    assert outcome([lines["passed"]]) == "passed"
+    lines = {result: GateLine("a", "> 1", None, None, result) for result in ("passed", "failed", "undecided")}
+    assert judge_lines([lines["passed"], lines["undecided"], lines["failed"]]) == "failed"
+    assert judge_lines([lines["passed"], lines["undecided"]]) == "undecided"
+    assert judge_lines([lines["passed"]]) == "passed"
 
 
 HEADER = "id,split,task,group,tokens,loss_base,loss_tuned,contrast_base,contrast_tuned,rouge_l_base,rouge_l_tuned,"
@@ -329,16 +329,16 @@ def scores(losses: list[float], tokens: int = 10, right: str = "") -> dict:
 
 
 def test_the_same_rows_are_unchanged_and_few_groups_prove_nothing():
-    same = compare(pair(scores([5.0] * 9), scores([5.0] * 9)), 0.95, 200)
+    same = compare_commits(pair_rows(scores([5.0] * 9), scores([5.0] * 9)), 0.95, 200)
     assert [(one.metric, one.verdict, one.rows) for one in same] == [("loss", "unchanged", 9)]
-    few = compare(pair(scores([5.0] * 3), scores([4.0] * 3)), 0.95, 200)
+    few = compare_commits(pair_rows(scores([5.0] * 3), scores([4.0] * 3)), 0.95, 200)
     assert [one.verdict for one in few] == ["too few groups"]
 
 
 def test_losses_on_other_tokens_are_not_compared_but_answers_are():
-    pairs = pair(scores([5.0] * 9, tokens=10, right="0"), scores([5.0] * 9, tokens=11, right="1"))
+    pairs = pair_rows(scores([5.0] * 9, tokens=10, right="0"), scores([5.0] * 9, tokens=11, right="1"))
     assert pairs.other_tokens == 9
-    assert [(one.metric, one.verdict) for one in compare(pairs, 0.95, 200)] == [("accuracy", "better")]
+    assert [(one.metric, one.verdict) for one in compare_commits(pairs, 0.95, 200)] == [("accuracy", "better")]
 
 
 @pytest.mark.parametrize(
@@ -357,7 +357,7 @@ def test_scores_that_are_none_are_told(text, message):
 
 def test_a_score_that_is_no_number_is_told():
     with pytest.raises(Stop, match="column loss_tuned holds what is no number"):
-        compare(pair(scores([5.0] * 9), scores([float("nan")] * 9)), 0.95, 200)
+        compare_commits(pair_rows(scores([5.0] * 9), scores([float("nan")] * 9)), 0.95, 200)
 
 
 def test_a_revision_that_is_not_there_is_told(clones):
@@ -377,7 +377,7 @@ def test_a_base_without_scores_is_told_and_so_is_a_commit_without(better, monkey
     better.run("git", "rm", "-q", "--cached", "metrics/scores.csv")
     better.run("git", "-c", "user.name=x", "-c", "user.email=x@example.invalid", "commit", "-qm", "older")
     found, pairs, why = compared(find_commit("HEAD"), 0.95, 200)
-    text = comment(facts(comparisons=found, pairs=pairs, unpaired_because=why))
+    text = compose_comment(facts(comparisons=found, pairs=pairs, unpaired_because=why))
     assert "### Not compared with `main` row by row; gate" in text and "no `metrics/scores.csv`" in text
     (better.folder / "metrics/scores.csv").unlink()
     with pytest.raises(Stop, match=r"metrics/scores.csv is missing; run `dvc repro`"):
@@ -386,18 +386,18 @@ def test_a_base_without_scores_is_told_and_so_is_a_commit_without(better, monkey
 
 def test_hand_edited_metrics_and_a_stale_lock_are_found(better, monkeypatch):
     monkeypatch.chdir(better.folder)
-    assert stale_entries() == []
+    assert list_stale() == []
     edit(better, "metrics/evaluate.json", test_perplexity_tuned=1.0)
     (better.folder / "judge.py").write_text(JUDGE + "#")
     (better.folder / "metrics/retention.json").unlink()
     better.set(loss=-0.3)
-    assert stale_entries() == [
+    assert list_stale() == [
         "judge: judge.py modified",
         "judge: metrics/evaluate.json modified",
         "judge: metrics/retention.json deleted",
         "judge: params.yaml:loss modified",
     ]
-    line = lock_line()
+    line = check_lock()
     assert line.result == "failed" and "`metrics/evaluate.json modified`" in line.note and "and 1 more" in line.note
 
 
@@ -409,9 +409,9 @@ def test_data_that_only_dvc_holds_may_be_missing(better, monkeypatch):
     better.run("dvc", "repro", "-q")
     (better.folder / "data.txt").unlink()
     (better.folder / ".gitignore").write_text("/data.txt\n")
-    assert stale_entries() == []
+    assert list_stale() == []
     (better.folder / ".gitignore").write_text("")
-    assert stale_entries() == ["judge: data.txt deleted"]
+    assert list_stale() == ["judge: data.txt deleted"]
 
 
 @pytest.mark.parametrize("name", [".dvc/tmp/repro.dat", ".dvc/TMP/x", ".dvc/cache/files/md5/00/1"])
@@ -423,7 +423,7 @@ def test_a_clone_that_tracks_what_dvc_unpickles_is_refused(better, name, monkeyp
     with pytest.raises(Stop, match=re.escape(f"git tracks {name}")):
         refuse_tracked_cache()
     with pytest.raises(Stop, match=re.escape(f"git tracks {name}")):
-        stale_entries()
+        list_stale()
 
 
 WORKFLOW = load_yaml(ROOT / ".github/workflows/pull-request.yaml")
@@ -470,7 +470,7 @@ def test_the_comment_is_updated_rather_than_repeated(tmp_path, ids):
 def test_the_workflow_finds_the_comment_by_its_first_line():
     (step,) = [step for step in STEPS if "GH_TOKEN" in step.get("env", {})]
     begins = re.search(r'startswith\("([^"]+)"\)', step["env"]["OURS"])[1]
-    assert comment(facts()).startswith(begins)
+    assert compose_comment(facts()).startswith(begins)
 
 
 def test_task_rows_of_an_older_form_are_passed_over_in_the_chart():

@@ -7,7 +7,7 @@ import pytest
 
 from tests.conftest import ROOT, Project
 from tunelock.commands.seeds import report
-from tunelock.pull_request.seed_spread import Run, grouped, runs_of, spread, spread_table
+from tunelock.pull_request.seed_spread import SeedRun, format_spreads, group_runs, list_runs, measure_spread
 from tunelock.run.errors import Stop
 
 STEP = """
@@ -70,26 +70,26 @@ def test_a_workspace_that_was_edited_but_not_run_does_not_count(project):
     assert "The workspace is not counted: step: params.yaml:seed modified" in said
 
 
-def run(name: str, seed: int, metrics: dict, why_not: str = "", code: str = "1", **params: object) -> Run:
+def run(name: str, seed: int, metrics: dict, why_not: str = "", code: str = "1", **params: object) -> SeedRun:
     """A finished run."""
-    return Run(name, {"params.yaml:seed": seed, **params}, {"step.py": code}, metrics, why_not)
+    return SeedRun(name, {"params.yaml:seed": seed, **params}, {"step.py": code}, metrics, why_not)
 
 
 def test_runs_are_grouped_by_every_param_but_the_seed_and_by_code():
     runs = [run("a", 0, {}, r=1), run("b", 1, {}, r=2), run("c", 2, {}, r=1), run("d", 3, {}, code="2", r=1)]
-    assert [[one.name for one in group] for group in grouped(runs)] == [["a", "c"], ["b"], ["d"]]
+    assert [[one.name for one in group] for group in group_runs(runs)] == [["a", "c"], ["b"], ["d"]]
 
 
 def test_mean_spread_and_effect_are_those_of_the_runs():
     tuned = [14.0, 14.5, 15.5]
     runs = [run(str(n), n, {"x_tuned": value, "x_base": 20.0 + n}) for n, value in enumerate(tuned)]
-    found = spread(runs, "x_tuned")
+    found = measure_spread(runs, "x_tuned")
     assert (found.count, found.low, found.high) == (3, 14.0, 15.5)
     assert found.mean == pytest.approx(statistics.mean(tuned)) and found.deviation == pytest.approx(
         statistics.stdev(tuned)
     )
     assert found.effect == pytest.approx(21.0 - statistics.mean(tuned))
-    assert spread(runs, "x_base").effect is None and spread(runs, "nothing") is None
+    assert measure_spread(runs, "x_base").effect is None and measure_spread(runs, "nothing") is None
 
 
 def test_a_run_without_a_metric_and_one_that_failed_are_named():
@@ -123,11 +123,11 @@ def test_what_dvc_shows_of_a_failed_run_is_not_a_result():
         {"revs": [entry("c" * 40, 2)], "executor": {"state": "success"}},
         {"revs": [broken], "executor": None},
     ]
-    runs = runs_of([entry("workspace", 0), entry("a" * 40, 0, experiments=experiments)], workspace=True)
+    runs = list_runs([entry("workspace", 0), entry("a" * 40, 0, experiments=experiments)], workspace=True)
     assert {one.name: one.why_not for one in runs} == {"a" * 7: "", "b" * 7: "failed", "c" * 7: "", "d" * 7: "broken"}
     assert runs[0].params == {"params.yaml:seed": 0, "params.yaml:pii.email": "mask"}
 
 
 def test_a_spread_of_nothing_beside_nothing_is_a_dash():
-    text = spread_table([spread([run("a", 0, {"m_tuned": 1.0, "m_base": 1.0})], "m_tuned")])
+    text = format_spreads([measure_spread([run("a", 0, {"m_tuned": 1.0, "m_base": 1.0})], "m_tuned")])
     assert text.splitlines()[-1] == "| `m_tuned` | 1 | 1.000 | - | 1.000 | 1.000 | 0 | - |"

@@ -13,13 +13,13 @@ import argparse
 import sys
 from pathlib import Path
 
-from tunelock.pull_request.comment import comment
+from tunelock.pull_request.comment import compose_comment
 from tunelock.pull_request.facts import Facts
-from tunelock.pull_request.gate import gate_lines, gate_note
+from tunelock.pull_request.gate import check_gate, note_changed_rules
 from tunelock.pull_request.lock import refuse_tracked_cache
-from tunelock.pull_request.markdown import printable, six_digits
-from tunelock.pull_request.pairing import Comparison, Pairs, compare, pair, read_scores
-from tunelock.pull_request.thresholds import EXIT, UNDECIDED, outcome
+from tunelock.pull_request.markdown import escape_unprintable, format_six_digits
+from tunelock.pull_request.pairing import Comparison, PairedRows, compare_commits, pair_rows, read_scores
+from tunelock.pull_request.thresholds import EXIT, UNDECIDED, judge_lines
 from tunelock.run.errors import Stop
 from tunelock.run.files import read_json, whole_file, write_text
 from tunelock.run.params import load_yaml
@@ -38,7 +38,7 @@ def settings() -> tuple[dict, float, int]:
         raise Stop(f"params.yaml lacks {key}; add it back (`git diff params.yaml` shows what was there).") from None
 
 
-def compared(commit: str, level: float, samples: int) -> tuple[list[Comparison], Pairs | None, str]:
+def compared(commit: str, level: float, samples: int) -> tuple[list[Comparison], PairedRows | None, str]:
     """The tuned models of both commits row by row; or nothing, and why."""
     if not Path(SCORES).exists():
         raise Stop(f"{SCORES} is missing; run `dvc repro` to make it.")
@@ -46,8 +46,8 @@ def compared(commit: str, level: float, samples: int) -> tuple[list[Comparison],
     if before is None:
         return [], None, f"The other commit has no `{SCORES}`, so there are no rows to pair."
     here = read_scores(Path(SCORES).read_text(encoding="utf-8"), SCORES)
-    pairs = pair(read_scores(before, f"{SCORES} of {commit[:7]}"), here)
-    found = compare(pairs, level, samples)
+    pairs = pair_rows(read_scores(before, f"{SCORES} of {commit[:7]}"), here)
+    found = compare_commits(pairs, level, samples)
     if any((one.split, one.metric) == ("test", "loss") for one in found):
         return found, pairs, ""
     return found, pairs, "The two commits have no test row in common that both scored on the same tokens."
@@ -79,12 +79,14 @@ def write_comment(base: str, out: Path, charts_at: str | None) -> None:
     commit, (rules, level, samples) = find_commit(base), settings()
     metrics = run_dvc_json("metrics", "diff", "--all", commit)
     found, pairs, why = compared(commit, level, samples)
-    claims = read_json_at(commit, CLAIMS, {}), read_json(CLAIMS) if Path(CLAIMS).exists() else {}
+    base_claims = read_json_at(commit, CLAIMS, {})
+    claims = read_json(CLAIMS) if Path(CLAIMS).exists() else {}
     drawn = charts(commit, base, out)
-    text = comment(Facts(
+    text = compose_comment(Facts(
         base=base, base_commit=commit, here=name_this_commit(), level=level, metrics=metrics,
         params=run_dvc_json("params", "diff", commit), comparisons=found, pairs=pairs, unpaired_because=why,
-        claims=claims, gate=gate_lines(rules, metrics, found, level), gate_note=gate_note(rules, commit),
+        base_claims=base_claims, claims=claims,
+        gate=check_gate(rules, metrics, found, level), gate_note=note_changed_rules(rules, commit),
         charts=drawn, charts_at=charts_at,
     ))  # fmt: skip
     write_text(out / "comment.md", text)
@@ -97,14 +99,14 @@ def run_gate(base: str) -> int:
     commit, (rules, level, samples) = find_commit(base), settings()
     metrics = run_dvc_json("metrics", "diff", "--all", commit)
     found, _, why = compared(commit, level, samples)
-    lines = gate_lines(rules, metrics, found, level)
+    lines = check_gate(rules, metrics, found, level)
     for line in lines:
-        shown = f"{line.metric} {six_digits(line.value)}" if line.value is not None else line.metric
-        was = f" ({base}: {six_digits(line.base)})" if line.base is not None else ""
-        print(f"{line.result:10}{printable(shown)} {line.rule}{was}{'; ' * bool(line.note)}{line.note}")
-    for remark in filter(None, (gate_note(rules, commit), why)):
+        shown = f"{line.metric} {format_six_digits(line.value)}" if line.value is not None else line.metric
+        was = f" ({base}: {format_six_digits(line.base)})" if line.base is not None else ""
+        print(f"{line.result:10}{escape_unprintable(shown)} {line.rule}{was}{'; ' * bool(line.note)}{line.note}")
+    for remark in filter(None, (note_changed_rules(rules, commit), why)):
         print(f"note      {remark}")
-    return EXIT[outcome(lines)]
+    return EXIT[judge_lines(lines)]
 
 
 def main() -> None:

@@ -2,8 +2,8 @@
 
 from typing import NamedTuple
 
-from tunelock.pull_request.pairing import Comparison, Pairs
-from tunelock.pull_request.thresholds import Line, Metrics
+from tunelock.pull_request.pairing import Comparison, PairedRows
+from tunelock.pull_request.thresholds import GateLine, MetricsDiff, ValuePair
 
 
 class Facts(NamedTuple):
@@ -13,7 +13,7 @@ class Facts(NamedTuple):
     level: of every interval.
     params, metrics: as `dvc params diff --json` and `dvc metrics diff --json --all` have them.
     comparisons, pairs: row by row, or unpaired_because says why not.
-    claims: of BASE and of this commit, {} for none.
+    base_claims, claims: metrics/claims.json of BASE and of this commit, {} for none.
     gate, gate_note: its lines, and a remark.
     charts: title by file name; charts_at: a link to them, if they are elsewhere.
     """
@@ -22,13 +22,14 @@ class Facts(NamedTuple):
     base_commit: str
     here: str
     level: float
-    params: dict
-    metrics: Metrics
+    params: dict[str, dict[str, ValuePair]]
+    metrics: MetricsDiff
     comparisons: list[Comparison]
-    pairs: Pairs | None
+    pairs: PairedRows | None
     unpaired_because: str
-    claims: tuple[dict, dict]
-    gate: list[Line]
+    base_claims: dict
+    claims: dict
+    gate: list[GateLine]
     gate_note: str
     charts: dict[str, str]
     charts_at: str | None

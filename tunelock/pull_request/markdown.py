@@ -12,9 +12,9 @@ MOST = 40  # rows of a table
 AT = "&#64;"
 
 
-def code(text: object, longest: int = LONGEST) -> str:
+def format_code(text: object, longest: int = LONGEST) -> str:
     """Any value as code for a table or a sentence: on one line, what does not print as `\\u202e`, cut if long."""
-    shown = printable(str(text))
+    shown = escape_unprintable(str(text))
     shown = shown if len(shown) <= longest else shown[: longest - 1] + "…"
     if not shown.strip():
         return "(empty)"
@@ -24,12 +24,12 @@ def code(text: object, longest: int = LONGEST) -> str:
     return f"<code>{inner.replace(AT, AT + '&#8203;')}</code>"  # a zero-width space, or an address becomes a link
 
 
-def printable(text: str) -> str:
+def escape_unprintable(text: str) -> str:
     """The text on one line: what does not print stands as Python writes it."""
     return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in text)
 
 
-def table(header: Sequence[str], rows: Iterable[Sequence[str]], more: str = "") -> str:
+def format_table(header: Sequence[str], rows: Iterable[Sequence[str]], more: str = "") -> str:
     """A table of cells that are Markdown already, cut after MOST rows; `more` tells where the rest is."""
     rows = list(rows)
     lines = [f"| {' | '.join(header)} |", f"|{'---|' * len(header)}"]
@@ -38,40 +38,40 @@ def table(header: Sequence[str], rows: Iterable[Sequence[str]], more: str = "") 
     return "\n".join(lines) + (f"\n\n… and {left} more{': ' * bool(more)}{more}." if left > 0 else "")
 
 
-def details(summary: str, body: str) -> str:
+def format_details(summary: str, body: str) -> str:
     """Something to unfold. `summary` is HTML of ours."""
     return f"<details><summary>{summary}</summary>\n\n{body}\n\n</details>"
 
 
-def number(value: object, digits: int = 4) -> str:
+def format_number(value: object, digits: int = 4) -> str:
     """A number to read: whole ones in full with commas, others with so many significant digits; `-` for none."""
     if value is None:
         return "-"
     if isinstance(value, bool) or not isinstance(value, int | float):
-        return code(value)
+        return format_code(value)
     if isinstance(value, int) or abs(value) >= 10**digits:
         return f"{value:,.0f}"
     return f"{value:#.{digits}g}".rstrip(".") if value else "0"
 
 
-def six_digits(value: float | None) -> str:
+def format_six_digits(value: float | None) -> str:
     """A number as the gate compares it."""
     return "-" if value is None else f"{value:.6g}"
 
 
-def signed(value: float | None, digits: int = 3) -> str:
+def format_signed(value: float | None, digits: int = 3) -> str:
     """A difference with its sign; `-` for none, 0 without one."""
     if value is None:
         return "-"
     sign = "+" if value > 0 else ""
-    return sign + number(value, digits)
+    return sign + format_number(value, digits)
 
 
-def level_of(level: float) -> str:
+def format_level(level: float) -> str:
     """The level of an interval, `95 % interval`."""
     return f"{100 * level:g} % interval"
 
 
-def percent(share: float | None) -> str:
+def format_percent(share: float | None) -> str:
     """A share as a signed percentage; `-` for none."""
     return "-" if share is None else f"{100 * share:+.1f} %"

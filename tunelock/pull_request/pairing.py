@@ -25,10 +25,24 @@ ON_TOKENS = ("loss", "contrast")  # mean something only where both commits cut a
 COLUMNS = {"id", "split", "group", "tokens", *(column for column, _ in SCORES.values())}
 
 
-class Pairs(NamedTuple):
-    """Rows that both commits scored, as (at BASE, here), and how many rows there are that have no partner."""
+class RowKey(NamedTuple):
+    """What names a row in metrics/scores.csv."""
 
-    rows: list[tuple[dict, dict]]
+    split: str
+    id: str
+
+
+class ScorePair(NamedTuple):
+    """A row of metrics/scores.csv that both commits have; values are texts, empty for none."""
+
+    base: dict[str, str]
+    here: dict[str, str]
+
+
+class PairedRows(NamedTuple):
+    """Rows that both commits scored, how many have no partner, and how many have other tokens than before."""
+
+    rows: list[ScorePair]
     only_base: int
     only_here: int
     other_tokens: int
@@ -45,87 +59,102 @@ class Comparison(NamedTuple):
     verdict: str
 
 
-def read_scores(text: str, where: str) -> dict[tuple[str, str], dict]:
-    """The rows of a scores.csv by split and id; `Stop` if a column is missing or an id stands twice."""
+class RelativeChange(NamedTuple):
+    """A difference of losses as a share of the perplexity, and its interval if there is one: -0.04 is 4 % less."""
+
+    change: float
+    low: float | None
+    high: float | None
+
+
+def read_scores(text: str, where: str) -> dict[RowKey, dict[str, str]]:
+    """The rows of a scores.csv; `Stop` if a column is missing or a row stands twice."""
     reader = csv.DictReader(io.StringIO(text))
     missing = sorted(COLUMNS - set(reader.fieldnames or []))
     if missing:
         raise Stop(f"{where}: has no column '{missing[0]}'; run `dvc repro judge` there to make the file again.")
     rows = {}
     for row in reader:
-        if None in row.values() or (row["split"], row["id"]) in rows or not row["split"].isidentifier():
-            what = f"row '{row['id'][:40]}' is cut short, stands twice or has no split"
+        key = RowKey(row["split"], row["id"])
+        if None in row.values() or key in rows or not key.split.isidentifier():
+            what = f"row '{key.id[:40]}' is cut short, stands twice or has no split"
             raise Stop(f"{where}:{reader.line_num}: {what}; run `dvc repro judge` there to make the file again.")
-        rows[row["split"], row["id"]] = row
+        rows[key] = row
     return rows
 
 
-def pair(base: dict[tuple, dict], here: dict[tuple, dict]) -> Pairs:
+def pair_rows(base: dict[RowKey, dict[str, str]], here: dict[RowKey, dict[str, str]]) -> PairedRows:
     """The rows of both, in this commit's order."""
-    rows = [(base[key], row) for key, row in here.items() if key in base]
-    other = sum(before["tokens"] != after["tokens"] for before, after in rows)
-    return Pairs(rows, len(base.keys() - here.keys()), len(here.keys() - base.keys()), other)
+    rows = [ScorePair(base[key], row) for key, row in here.items() if key in base]
+    other_tokens = sum(pair.base["tokens"] != pair.here["tokens"] for pair in rows)
+    return PairedRows(rows, len(base.keys() - here.keys()), len(here.keys() - base.keys()), other_tokens)
 
 
-def compare(pairs: Pairs, level: float, samples: int) -> list[Comparison]:
+def compare_commits(pairs: PairedRows, level: float, samples: int) -> list[Comparison]:
     """Every metric of every split that both commits measured, with a verdict that allows for their number."""
     from tunelock.claims.significance import holm
 
     found = []
-    for split in sorted({after["split"] for _, after in pairs.rows}, key=lambda name: (name != "test", name)):
-        members = [both for both in pairs.rows if both[1]["split"] == split]
+    for split in sorted({pair.here["split"] for pair in pairs.rows}, key=lambda name: (name != "test", name)):
+        members = [pair for pair in pairs.rows if pair.here["split"] == split]
         for metric in SCORES:
-            measured = [both for both in members if usable(both, metric)]
+            measured = [pair for pair in members if _has_metric(pair, metric)]
             if measured:
-                found.append((split, metric, interval_of(measured, metric, level, samples), len(measured)))
-    adjusted = holm({f"{split} {metric}": interval.p for split, metric, interval, _ in found})
-    return [
-        Comparison(*one, p := adjusted[f"{one[0]} {one[1]}"], verdict_of(one[1], one[2], p, level)) for one in found
-    ]
+                interval = _measure_interval(measured, metric, level, samples)
+                found.append(Comparison(split, metric, interval, len(measured), interval.p, ""))
+    adjusted = holm({f"{one.split} {one.metric}": one.p for one in found})
+    return [_add_verdict(one, adjusted[f"{one.split} {one.metric}"], level) for one in found]
 
 
-def usable(both: tuple[dict, dict], metric: str) -> bool:
-    """Has this pair of rows what the metric is made of?"""
+def _has_metric(pair: ScorePair, metric: str) -> bool:
+    """Whether both rows have what the metric is made of."""
     column = SCORES[metric][0]
-    same_tokens = metric not in ON_TOKENS or both[0]["tokens"] == both[1]["tokens"]
-    return same_tokens and all(row[column] != "" for row in both)
+    same_tokens = metric not in ON_TOKENS or pair.base["tokens"] == pair.here["tokens"]
+    return same_tokens and pair.base[column] != "" and pair.here[column] != ""
 
 
-def interval_of(rows: list[tuple[dict, dict]], metric: str, level: float, samples: int) -> "Interval":
+def _measure_interval(rows: list[ScorePair], metric: str, level: float, samples: int) -> "Interval":
     """This commit less BASE, with the interval of a bootstrap over the groups."""
     from tunelock.claims.uncertainty import paired
 
     column, by_token = SCORES[metric]
-    numerators = numbers(rows, column)
-    denominators = numbers(rows, "tokens") if by_token else np.ones_like(numerators)
-    return paired(numerators, denominators, [after["group"] for _, after in rows], level, samples)
+    numerators = _read_column(rows, column)
+    denominators = _read_column(rows, "tokens") if by_token else np.ones_like(numerators)
+    return paired(numerators, denominators, [pair.here["group"] for pair in rows], level, samples)
 
 
-def numbers(rows: list[tuple[dict, dict]], column: str) -> np.ndarray:
+def _read_column(rows: list[ScorePair], column: str) -> np.ndarray:
     """A column of both commits, shape (rows, 2); `Stop` names what is no number."""
     try:
-        found = np.array([[float(row[column]) for row in both] for both in rows])
+        values = np.array([(float(pair.base[column]), float(pair.here[column])) for pair in rows])
     except ValueError:
-        found = np.array([np.nan])
-    if not np.isfinite(found).all():
+        values = np.array([np.nan])
+    if not np.isfinite(values).all():
         raise Stop(
             f"metrics/scores.csv: column {column} holds what is no number; run `dvc repro judge` to make it again."
         )
-    return found
+    return values
 
 
-def verdict_of(metric: str, interval: "Interval", p: float | None, level: float) -> str:
+def _add_verdict(comparison: Comparison, p: float | None, level: float) -> Comparison:
+    """A comparison with the p value that allows for the number of comparisons, and the verdict by it."""
+    verdict = _judge_difference(comparison.metric, comparison.interval.difference, p, level)
+    return comparison._replace(p=p, verdict=verdict)
+
+
+def _judge_difference(metric: str, difference: float, p: float | None, level: float) -> str:
     """better or worse than BASE; undecided inside the noise; unchanged; or too few groups to tell."""
-    if interval.difference == 0:
+    if difference == 0:
         return "unchanged"
     if p is None:
         return "too few groups"
     if p >= 1 - level:
         return "undecided"
-    return "better" if (interval.difference < 0) == (metric in LOWER_IS_BETTER) else "worse"
+    return "better" if (difference < 0) == (metric in LOWER_IS_BETTER) else "worse"
 
 
-def relative(comparison: Comparison) -> tuple[float, float | None, float | None]:
-    """A difference of losses and its interval as shares of the perplexity: -0.04 is 4 % less."""
+def measure_relative_change(comparison: Comparison) -> RelativeChange:
+    """By what share the perplexity changed, of a comparison of losses."""
     interval = comparison.interval
-    return tuple(None if x is None else math.expm1(x) for x in (interval.difference, interval.low, interval.high))
+    low, high = (None if bound is None else math.expm1(bound) for bound in (interval.low, interval.high))
+    return RelativeChange(math.expm1(interval.difference), low, high)

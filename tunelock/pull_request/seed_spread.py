@@ -4,14 +4,14 @@ import json
 import statistics
 from typing import NamedTuple
 
-from tunelock.pull_request.markdown import code, number, table
-from tunelock.pull_request.thresholds import finite
+from tunelock.pull_request.markdown import format_code, format_number, format_table
+from tunelock.pull_request.thresholds import keep_finite
 
 SEED = "params.yaml:seed"
 WORKSPACE = "workspace"
 
 
-class Run(NamedTuple):
+class SeedRun(NamedTuple):
     """One experiment. params: by `file:key`; code: the hash of each dependency that is code; why_not: what failed."""
 
     name: str
@@ -34,17 +34,17 @@ class Spread(NamedTuple):
     missing: list[str]
 
 
-def runs_of(shown: list[dict], workspace: bool) -> list[Run]:
+def list_runs(shown: list[dict], workspace: bool) -> list[SeedRun]:
     """The runs in what `dvc exp show --json` prints, the workspace's last, if it is to count.
 
     One that is the same as another in params, code and metrics, as a workspace is the commit it was checked out from,
     is there once.
     """
-    found = [run_of(entry, None) for entry in shown if workspace or entry["rev"] != WORKSPACE]
+    found = [_read_run(entry, None) for entry in shown if workspace or entry["rev"] != WORKSPACE]
     for entry in shown:
         for experiment in entry.get("experiments") or []:
             executor = (experiment.get("executor") or {}).get("state")
-            found += [run_of(revision, executor) for revision in experiment.get("revs") or []][:1]
+            found += [_read_run(revision, executor) for revision in (experiment.get("revs") or [])[:1]]
     known, runs = set(), []
     for run in sorted(found, key=lambda run: run.name == WORKSPACE):
         same = json.dumps([run.params, run.code, run.metrics, run.why_not], sort_keys=True)
@@ -53,32 +53,35 @@ def runs_of(shown: list[dict], workspace: bool) -> list[Run]:
     return runs
 
 
-def run_of(entry: dict, state: str | None) -> Run:
+def _read_run(entry: dict, state: str | None) -> SeedRun:
     """One entry of `dvc exp show --json`; state: of its executor, such as `queued` or `failed`."""
     data, short = entry.get("data") or {}, entry["rev"] if entry["rev"] == WORKSPACE else entry["rev"][:7]
     error = (entry.get("error") or {}).get("msg", "")
     why_not = state if state and state.lower() != "success" else error
-    params = {f"{file}:{key}": value for file, values in files(data.get("params")) for key, value in values.items()}
-    metrics = {key: value for _, values in files(data.get("metrics")) for key, value in values.items()}
+    params, metrics = {}, {}
+    for file, values in _read_files(data.get("params")).items():
+        params |= {f"{file}:{key}": value for key, value in values.items()}
+    for values in _read_files(data.get("metrics")).values():
+        metrics |= values
     hashes = {path: dep.get("hash") for path, dep in (data.get("deps") or {}).items() if path.endswith(".py")}
-    return Run(entry.get("name") or short, params, hashes, metrics, why_not or "")
+    return SeedRun(entry.get("name") or short, params, hashes, metrics, why_not or "")
 
 
-def files(of: dict | None) -> list[tuple[str, dict]]:
-    """(file, its values flattened with dots) of the files that could be read."""
-    return [(file, flat(content["data"])) for file, content in (of or {}).items() if content.get("data")]
+def _read_files(shown: dict | None) -> dict[str, dict]:
+    """The values, flattened with dots, of each file that could be read."""
+    return {file: _flatten(content["data"]) for file, content in (shown or {}).items() if content.get("data")}
 
 
-def flat(values: dict, before: str = "") -> dict:
+def _flatten(values: dict, before: str = "") -> dict:
     """{"a": {"b": 1}} as {"a.b": 1}; lists stay as they are."""
     found = {}
     for key, value in values.items():
         name = f"{before}{key}"
-        found |= flat(value, f"{name}.") if isinstance(value, dict) and value else {name: value}
+        found |= _flatten(value, f"{name}.") if isinstance(value, dict) and value else {name: value}
     return found
 
 
-def grouped(runs: list[Run]) -> list[list[Run]]:
+def group_runs(runs: list[SeedRun]) -> list[list[SeedRun]]:
     """Runs of the same code that share every param but the seed, the largest group first."""
     groups = {}
     for run in runs:
@@ -87,45 +90,57 @@ def grouped(runs: list[Run]) -> list[list[Run]]:
     return sorted(groups.values(), key=lambda group: -len(group))
 
 
-def spread(runs: list[Run], metric: str) -> Spread | None:
+def measure_spread(runs: list[SeedRun], metric: str) -> Spread | None:
     """One metric over runs, None if none of them has it."""
-    values = [(run, finite(run.metrics.get(metric))) for run in runs]
-    numbers = [value for _, value in values if value is not None]
+    values = [keep_finite(run.metrics.get(metric)) for run in runs]
+    numbers = [value for value in values if value is not None]
     if not numbers:
         return None
-    deviation = statistics.stdev(numbers) if len(numbers) > 1 else None
-    missing = [run.name for run, value in values if value is None]
     return Spread(
-        metric, len(numbers), statistics.fmean(numbers), deviation, min(numbers), max(numbers),
-        effect(runs, metric), missing,
-    )  # fmt: skip
+        metric=metric,
+        count=len(numbers),
+        mean=statistics.fmean(numbers),
+        deviation=statistics.stdev(numbers) if len(numbers) > 1 else None,
+        low=min(numbers),
+        high=max(numbers),
+        effect=_measure_effect(runs, metric),
+        missing=[run.name for run, value in zip(runs, values) if value is None],
+    )
 
 
-def effect(runs: list[Run], metric: str) -> float | None:
+def _measure_effect(runs: list[SeedRun], metric: str) -> float | None:
     """The mean of base - tuned over the runs, for a metric that ends in `_tuned` and has a `_base` beside it."""
-    base = f"{metric.removesuffix('_tuned')}_base"
-    pairs = [(finite(run.metrics.get(base)), finite(run.metrics.get(metric))) for run in runs]
-    found = [before - after for before, after in pairs if before is not None and after is not None]
-    return statistics.fmean(found) if metric.endswith("_tuned") and found else None
+    if not metric.endswith("_tuned"):
+        return None
+    base_metric, gains = f"{metric.removesuffix('_tuned')}_base", []
+    for run in runs:
+        base, tuned = keep_finite(run.metrics.get(base_metric)), keep_finite(run.metrics.get(metric))
+        if base is not None and tuned is not None:
+            gains.append(base - tuned)
+    return statistics.fmean(gains) if gains else None
 
 
-def spread_table(spreads: list[Spread]) -> str:
+def format_spreads(spreads: list[Spread]) -> str:
     """The table of one group, in Markdown."""
     header = ["metric", "n", "mean", "spread", "min", "max", "base - tuned", "spread beside it"]
-    return table(header, [
-        [code(one.metric), str(one.count), number(one.mean), number(one.deviation, 3),
-         number(one.low), number(one.high), number(one.effect), beside(one)]
-        for one in spreads
-    ])  # fmt: skip
+    return format_table(header, [_format_spread(one) for one in spreads])
 
 
-def beside(one: Spread) -> str:
-    """The spread as a share of the effect."""
-    return f"{100 * abs(one.deviation / one.effect):.1f} %" if one.deviation is not None and one.effect else "-"
+def _format_spread(one: Spread) -> list[str]:
+    """The cells of one metric; the last is the spread as a share of the effect."""
+    known = one.deviation is not None and one.effect
+    return [
+        format_code(one.metric), str(one.count), format_number(one.mean), format_number(one.deviation, 3),
+        format_number(one.low), format_number(one.high), format_number(one.effect),
+        f"{100 * abs(one.deviation / one.effect):.1f} %" if known else "-",
+    ]  # fmt: skip
 
 
-def differences(group: list[Run], first: list[Run]) -> str:
+def name_differences(group: list[SeedRun], first: list[SeedRun]) -> str:
     """How the params of a group differ from those of the first one."""
     here, there = group[0].params, first[0].params
-    keys = sorted(key for key in here.keys() | there.keys() if key != SEED and here.get(key) != there.get(key))
-    return ", ".join(code(f"{key.removeprefix('params.yaml:')}={here.get(key)}") for key in keys) or "other code"
+    changed = []
+    for key in sorted(here.keys() | there.keys()):
+        if key != SEED and here.get(key) != there.get(key):
+            changed.append(format_code(f"{key.removeprefix('params.yaml:')}={here.get(key)}"))
+    return ", ".join(changed) or "other code"
