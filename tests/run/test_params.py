@@ -4,6 +4,7 @@ import re
 from pathlib import Path
 
 import pytest
+from dvc.utils.hydra import apply_overrides
 
 from stages import validate
 from tunelock.run.errors import Stop
@@ -13,6 +14,7 @@ from tunelock.schema.params_schema import Schema
 
 SHIPPED = (Path(__file__).parents[2] / "params.yaml").read_text(encoding="utf-8")
 TOKEN = "hf_" + "aB3" * 11
+COMMENT = re.compile(r"(?:^| )# .*", re.MULTILINE)
 
 
 @pytest.fixture
@@ -25,7 +27,7 @@ def params_file(tmp_path, monkeypatch):
         text = SHIPPED
         for key, value in changes.items():
             line = "" if value is None else f"{key}: {value}"
-            text, found = re.subn(rf"^{key}:.*$(\n .*$)*", lambda _, line=line: line, text, flags=re.MULTILINE)
+            text, found = re.subn(rf"^{key}:.*$(\n[ -].*$)*", lambda _, line=line: line, text, flags=re.MULTILINE)
             text += "" if found else f"{line}\n"
         Path("params.yaml").write_text(text, encoding="utf-8")
         return Path("params.yaml")
@@ -40,7 +42,7 @@ def problems_of(params_file):
 
 def test_shipped_params_are_fine_and_hold_every_key_of_the_schema(problems_of):
     assert problems_of() == []
-    assert load_yaml("params.yaml").keys() == Schema.model_fields.keys()
+    assert list(load_yaml("params.yaml")) == list(Schema.model_fields)
 
 
 @pytest.mark.parametrize(
@@ -210,6 +212,31 @@ def test_secrets_of_other_services_are_seen_too(problems_of, value):
     (problem,) = problems_of(system_prompt=f'"{value}"')
     assert "looks like a secret" in problem
     assert value not in problem
+
+
+@pytest.mark.parametrize(
+    ("override", "key"),
+    [
+        ("lora_r=64", "lora_r"),
+        ("lora_alpha=32", "lora_alpha"),
+        ("learning_rate=2e-4", "learning_rate"),
+        ("model_name_or_path=org/model", "model_name_or_path"),
+        ("pii.email=drop", "pii"),
+        ("gate.retention='>= 0.9'", "gate"),
+        ("sources.cwe.licence=MIT", "sources"),
+        ("general_source.task=general", "general_source"),
+        ("decontaminate=[exact]", "decontaminate"),
+        ("report_to=[]", "report_to"),
+    ],
+)
+def test_dvc_changes_the_value_it_is_to_change_and_keeps_every_comment(params_file, override, key):
+    path, before = params_file(), load_yaml("params.yaml")
+    apply_overrides(path, [override])  # what `dvc exp run -S` does
+    after, text = load_yaml(path), path.read_text(encoding="utf-8")
+    assert [name for name in before if before[name] != after[name]] == [key]
+    assert COMMENT.findall(text) == COMMENT.findall(SHIPPED)
+    changed = set(text.splitlines()) ^ set(SHIPPED.splitlines())
+    assert len(changed) <= 2 or isinstance(before[key], list)
 
 
 def test_validate_writes_the_same_file_for_all_params_that_pass(params_file):

@@ -41,19 +41,21 @@ def replaced(text: str, key, value, new: str) -> str:
     colon, end = text.index(":", key.end_mark.index) + 1, value.end_mark.index
     if start == end:  # nothing stands there, which means null; ruamel puts its mark at the next key
         start = end = colon
+    end = colon + len(text[colon:end].rstrip())  # the mark of a text on lines of its own stands below them
     head = text[colon:start]
     if "\n" in head:  # the value stands below its key, whose own line may have a comment
         return f"{text[:colon]} {new}{head.splitlines()[0]}{text[end:]}"
     gap = len(re.match(r"( +(?=#))?", text[end:])[0])
     column = COLUMN if gap == 2 else end + gap - key.start_mark.index  # a gap of 2: the old value pushed it out
     space = max(2, column - (colon - key.start_mark.index) - len(new) - 1) if gap else 0
-    return f"{text[:colon]} {new}{' ' * space}{text[end + gap :]}"
+    filled = f"{text[:colon]} {new}" if new or gap else text[:colon]
+    return f"{filled}{' ' * space}{text[end + gap :]}"
 
 
 def yaml_text(value: object) -> str:
-    """A value as one writes it: `null`, `true`, `2e-4`, `[a, b]`; a string in quotes only where it needs them."""
+    """A value as DVC writes it: nothing for null, `true`, `2e-4`, `[a, b]`; a string in quotes where it needs them."""
     if value is None or isinstance(value, bool):
-        return {None: "null", True: "true", False: "false"}[value]
+        return {None: "", True: "true", False: "false"}[value]
     if isinstance(value, float) and 0 < value < 1e-2:
         mantissa, exponent = f"{value:e}".split("e")
         return f"{float(mantissa):g}e{int(exponent)}"

@@ -11,12 +11,12 @@ from tunelock.schema.field_types import Count, Jaccard, Limit, StrictFields
 class CleanParams(StrictFields):
     """The keys below the banner `clean`."""
 
+    languages: Annotated[list[Annotated[str, Field(pattern=r"^[a-z]{2}$")]], Field(min_length=1)] | None
     repair_text: bool
     min_response_chars: Count
     max_response_chars: Count
-    max_record_tokens: Limit
-    languages: Annotated[list[Annotated[str, Field(pattern=r"^[a-z]{2}$")]], Field(min_length=1)] | None
     alignment_rules: list[Literal["echo", "refusal", "too_short_for_question", "wrong_script"]]
+    max_record_tokens: Limit
     pii: dict[Literal["email", "phone", "card", "iban", "ip", "secret"], Literal["mask", "drop", "flag", "off"]]
     near_duplicate_threshold: Jaccard | None
     conflicting_answers: Literal["set_aside", "keep"]

@@ -26,5 +26,5 @@ class TrainingParams(StrictFields):
     max_grad_norm: Positive
     eval_steps: Count
     early_stopping_patience: Limit
-    save_total_limit: Annotated[int, Field(ge=2)]
     report_to: list[Literal["dvclive", "tensorboard", "wandb", "mlflow"]]
+    save_total_limit: Annotated[int, Field(ge=2)]
