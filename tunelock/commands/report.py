@@ -1,5 +1,6 @@
 """`tunelock report`."""
 
+import sys
 from typing import Annotated
 
 import typer
@@ -8,7 +9,10 @@ from tunelock.commands.options import Json, print_json
 
 
 def report(
-    table: Annotated[bool, typer.Option("--table", help="Print the result table, base against tuned.")] = False,
+    table: Annotated[
+        bool,
+        typer.Option("--table", help="Print the result table; piped, it is Markdown."),
+    ] = False,
     readme: Annotated[bool, typer.Option("--readme", help="Write that table into README.md.")] = False,
     as_json: Json = False,
 ) -> None:
@@ -24,6 +28,8 @@ def report(
         _write_readme()
     if table and as_json:
         print_json(_read_figures())
+    elif table and sys.stdout.isatty():
+        _print_table()
     elif table:
         typer.echo(_read_table())
     if not table and not readme:
@@ -39,6 +45,15 @@ def _write_page() -> None:
 
     write_text(REPORT, build_report(read_evidence(), surroundings(), read_review(ANSWER_FILES), CHECKS))
     typer.echo(REPORT.resolve().as_uri())
+
+
+def _print_table() -> None:
+    from rich.console import Console
+
+    from tunelock.report.terminal_table import print_results
+    from tunelock.run.files import read_json
+
+    print_results(Console(), read_json("metrics/evaluate.json"), read_json("metrics/claims.json"))
 
 
 def _read_table() -> str:

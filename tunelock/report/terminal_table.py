@@ -1,0 +1,54 @@
+"""The result table for a terminal: as wide as the window, green where tuning made it better, red where worse."""
+
+import itertools
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from tunelock.report.result_table import TABLE
+
+SPLITS, MODELS = ("test", "golden"), ("base", "tuned")
+STYLES = {"better": "green", "worse": "red", "undecided": "dim"}  # by the verdict of metrics/claims.json
+JUDGED_BY = {"perplexity": "loss"}  # a metric without a claim of its own: that of which it is a function
+NEXT = "Look next: `tunelock chat` to talk to the tuned model, `tunelock report` for charts and every row."
+
+
+def print_results(console: Console, metrics: dict[str, float], claims: dict) -> None:
+    """Print metrics/evaluate.json, coloured by metrics/claims.json, the claim below it, and where to look next."""
+    console.print(make_terminal_table(metrics, claims))
+    style = "bold green" if claims["claim"] == "gain" else "bold"
+    console.print(Text.assemble((f"\n{claims['claim'].capitalize()}: ", style), claims["claim_sentence"]))
+    console.print(Text(f"\n{NEXT}", style="dim"))
+
+
+def make_terminal_table(metrics: dict[str, float], claims: dict) -> Table:
+    """A row a metric; for each split base, tuned and the verdict. A row of which nothing was measured is left out."""
+    table = Table(box=None, header_style="bold", pad_edge=False)
+    table.add_column("")
+    for split in SPLITS:
+        table.add_column(f"{split}: base", justify="right")
+        table.add_column("tuned", justify="right")
+        table.add_column("verdict")
+    for name, digits in TABLE.items():
+        keys = {f"{split}_{name}_{model}" for split, model in itertools.product(SPLITS, MODELS)}
+        if keys & metrics.keys():
+            table.add_row(name.replace("_", " "), *_make_cells(name, digits, metrics, claims))
+    return table
+
+
+def _make_cells(name: str, digits: int, metrics: dict[str, float], claims: dict) -> list[Text]:
+    """For each split the figures of base and of tuned, and the verdict, in its colour."""
+    cells = []
+    for split in SPLITS:
+        entry = claims.get(f"{split}_{JUDGED_BY.get(name, name)}", {})
+        verdict = entry.get("verdict", "")
+        style = STYLES.get(verdict, "")
+        base, tuned = (_format_figure(metrics.get(f"{split}_{name}_{model}"), digits) for model in MODELS)
+        cells += [Text(base), Text(tuned, style=style), Text(verdict, style=style)]
+    return cells
+
+
+def _format_figure(value: float | None, digits: int) -> str:
+    """A figure, or a dash where it was not measured."""
+    return "-" if value is None else f"{value:.{digits}f}"
