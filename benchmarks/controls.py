@@ -28,7 +28,7 @@ from tunelock.metrics.measures import measures
 from tunelock.model.methods.all_methods import METHODS
 from tunelock.model.methods.method_settings import MethodSettings
 from tunelock.model.modeling import load_model, resolve_dtype, settle
-from tunelock.records.ngrams import words
+from tunelock.records.ngrams import split_words
 from tunelock.records.record import make_messages, question_of, reference_of
 from tunelock.rendering.rendering import end_token_id, fit, load_tokenizer
 from tunelock.run.files import read_jsonl
@@ -144,7 +144,7 @@ def told(entry: dict) -> str:
 
 def leak_control(base: Path, tokenizer, params: dict) -> str:
     """What the fresh-eyes checks see when half of the long test rows were trained on."""
-    long = [record for record in held_out(tokenizer, 10**6) if RUN <= len(words(reference_of(record))) <= 60][
+    long = [record for record in held_out(tokenizer, 10**6) if RUN <= len(split_words(reference_of(record))) <= 60][
         : 2 * LEAKED
     ]
     planted, clean = long[::2], {record["id"] for record in long[1::2]}

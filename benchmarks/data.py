@@ -30,13 +30,13 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.planted import planted, sentences_of
-from tunelock.records.near import bands, clusters, signatures
+from tunelock.records.near import choose_bands, compute_signatures, find_clusters
 from tunelock.run.files import format_json_line, read_json, read_jsonl, write_json
 
 RECORDS = "data/clean/records.jsonl"
 WORKERS = 2
 COLUMNS = ("", "time (s)", "times as fast", "peak memory (MB)", "recall", "precision", "clusters")
-DATATROVE = {"datatrove, defaults": (5, 14, 8), "datatrove, tuned to 0.7": (2, *bands(0.7))}
+DATATROVE = {"datatrove, defaults": (5, 14, 8), "datatrove, tuned to 0.7": (2, *choose_bands(0.7))}
 OURS = {"tunelock, 0.7": 0.7, "tunelock, 0.5": 0.5}
 
 
@@ -63,7 +63,7 @@ def dedup_ours(rows: Path, work: Path, threshold: float) -> None:
         view, start, end = lines[i]
         return json.loads(view[start:end])
 
-    labels = clusters(signed, threshold, lambda i: row(i)["text"]).tolist()
+    labels = find_clusters(signed, threshold, lambda i: row(i)["text"]).tolist()
     with open(work / "kept.jsonl", "wb") as kept, open(work / "labels.jsonl", "wb") as out:
         kept.writelines(format_json_line(row(i)) for i, label in enumerate(labels) if label == i)
         out.writelines(format_json_line({"id": str(i), "cluster": label}) for i, label in enumerate(labels))
@@ -71,7 +71,7 @@ def dedup_ours(rows: Path, work: Path, threshold: float) -> None:
 
 def signatures_of(path: Path) -> np.ndarray:
     """The signatures of a file of rows."""
-    return signatures(row["text"] for row in read_jsonl(path))
+    return compute_signatures(row["text"] for row in read_jsonl(path))
 
 
 def mapped(path: Path) -> mmap.mmap:

@@ -18,11 +18,11 @@ from typing import NamedTuple
 
 import numpy as np
 
-from tunelock.cleaning.duplicates import NONE, conflicts, duplicates
+from tunelock.cleaning.duplicates import NONE, find_conflicts, find_duplicates
 from tunelock.cleaning.ledger import Ledger
-from tunelock.cleaning.rules import Rules, Verdict, judge, judge_raw
-from tunelock.records.near import WIDTH, clusters, signatures
-from tunelock.records.ngrams import shingle_tokens
+from tunelock.cleaning.rules import Judgement, Rules, judge_raw_row, judge_record
+from tunelock.records.near import WIDTH, compute_signatures, find_clusters
+from tunelock.records.ngrams import split_shingle_tokens
 from tunelock.records.parallel import map_lines
 from tunelock.records.record import fold_text, hash_texts, number_of, question_of, reference_of, whole_text_of
 from tunelock.run.bars import Bar
@@ -43,7 +43,7 @@ class Examined(NamedTuple):
     `hashes` is uint64 of shape (fit, 5): id, content, question, answer, source; `signatures` (fit, WIDTH).
     """
 
-    verdicts: list[Verdict]
+    verdicts: list[Judgement]
     lines: list[bytes]
     hashes: np.ndarray
     signatures: np.ndarray
@@ -51,10 +51,12 @@ class Examined(NamedTuple):
 
 def examine(lines: list[bytes], rules: Rules) -> Examined:
     """Judge each record of some lines by itself."""
-    verdicts = [judge(json.loads(line), rules) for line in lines]
+    verdicts = [judge_record(json.loads(line), rules) for line in lines]
     fit = [verdict.record for verdict in verdicts if verdict.status == "kept"]
     hashes = np.array([hashes_of(record) for record in fit], np.uint64).reshape(-1, 5)
-    return Examined(verdicts, [format_json_line(record) for record in fit], hashes, signatures(map(whole_text_of, fit)))
+    return Examined(
+        verdicts, [format_json_line(record) for record in fit], hashes, compute_signatures(map(whole_text_of, fit))
+    )
 
 
 def hashes_of(record: dict) -> tuple[int, ...]:
@@ -64,7 +66,7 @@ def hashes_of(record: dict) -> tuple[int, ...]:
     so its id stands for its question: it conflicts with nothing.
     """
     number, asked, said = number_of(record["id"]), fold_text(question_of(record)), fold_text(reference_of(record))
-    question_hash, answer_hash = hash_texts(asked) if asked else number, hash_texts(*shingle_tokens(said))
+    question_hash, answer_hash = hash_texts(asked) if asked else number, hash_texts(*split_shingle_tokens(said))
     return number, hash_texts(asked, said), question_hash, answer_hash, hash_texts(record["source"])
 
 
@@ -100,7 +102,7 @@ def near_duplicates(
             start, end = positions[kept[index] : kept[index] + 2]
             return whole_text_of(json.loads(os.pread(file.fileno(), end - start, start)))
 
-        return clusters(signatures_at(matrix, kept), threshold, text_of)
+        return find_clusters(signatures_at(matrix, kept), threshold, text_of)
 
 
 def signatures_at(matrix: Path, kept: np.ndarray) -> np.ndarray:
@@ -131,11 +133,11 @@ def compare(hashes: np.ndarray, cluster, conflicting_answers: str) -> Iterator[t
         left = left[because == NONE]
         return whole
 
-    yield "dropped", "duplicate", rule(duplicates(contents, ids))
+    yield "dropped", "duplicate", rule(find_duplicates(contents, ids))
     if conflicting_answers == "set_aside":
-        yield "set_aside", "conflicting_answers", rule(conflicts(questions[left], answers[left], ids[left]))
+        yield "set_aside", "conflicting_answers", rule(find_conflicts(questions[left], answers[left], ids[left]))
     if cluster:
-        yield "dropped", "near_duplicate", rule(duplicates(cluster(left), ids[left]))
+        yield "dropped", "near_duplicate", rule(find_duplicates(cluster(left), ids[left]))
 
 
 def settle(survivors: Path, hashes: np.ndarray, reasons: list, ledger: Ledger, sources: list[str]) -> None:
@@ -159,7 +161,7 @@ def main(params, _fingerprint) -> str:
     with whole_folder("data/clean") as folder, ExitStack() as files:
         ledger = Ledger(folder, files)
         for row in read_jsonl("data/records/set_aside.jsonl"):
-            ledger.note(judge_raw(row, rules))
+            ledger.note(judge_raw_row(row, rules))
         survivors, matrix = folder / "survivors.tmp", folder / "signatures.tmp"
         hashes, positions = examine_all("data/records/records.jsonl", rules, ledger, survivors, matrix)
         threshold = params.near_duplicate_threshold

@@ -8,7 +8,7 @@ watches); writes data/records/records.jsonl, data/records/set_aside.jsonl and da
 
 from collections import Counter
 
-from tunelock.reading.reading import Source, read
+from tunelock.reading.reading import Source, read_source
 from tunelock.run.errors import Stop
 from tunelock.run.files import format_json_line, whole_folder, write_json
 from tunelock.run.stage import stage
@@ -33,7 +33,7 @@ def main(params, _fingerprint) -> str:
         with open(folder / "records.jsonl", "wb") as records, open(folder / "set_aside.jsonl", "wb") as set_aside:
             for name, spec in sorted(params.sources.items()):
                 seen = counts[name] = Counter()
-                for row in read(name, Source(**spec)):
+                for row in read_source(name, Source(**spec)):
                     seen["rows"] += 1
                     seen[f"{row['status']}_{row['reason']}" if "status" in row else "records"] += 1
                     (set_aside if "status" in row else records).write(format_json_line(row))

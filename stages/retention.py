@@ -35,7 +35,7 @@ from tunelock.claims.retained import retained
 from tunelock.model.modeling import settle
 from tunelock.model.tuned import load_tuned
 from tunelock.reading.local_files import GENERAL
-from tunelock.reading.reading import Source, read
+from tunelock.reading.reading import Source, read_source
 from tunelock.records.record import question_in, reference_of
 from tunelock.rendering.rendering import conversation, fit, load_tokenizer, render
 from tunelock.run.errors import Stop
@@ -50,7 +50,7 @@ def general_records(source: Source) -> tuple[list[dict], Counter]:
     """The records of the general source, and how many of its rows are none, by reason; a row that is there twice counts
     once."""
     found, left_out = {}, Counter()
-    for row in read("general_source", source, GENERAL):
+    for row in read_source("general_source", source, GENERAL):
         reason = row["reason"] if "status" in row else "twice" if row["id"] in found else None
         if reason:
             left_out[reason] += 1

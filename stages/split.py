@@ -13,18 +13,24 @@ from pathlib import Path
 
 import numpy as np
 
-from tunelock.records.near import clusters
+from tunelock.records.near import find_clusters
 from tunelock.records.record import hash_texts
 from tunelock.records.splits import GOLDEN, SPLITS, TEST, TRAIN, VAL
 from tunelock.run.errors import Stop
 from tunelock.run.files import format_json_line, whole_folder, write_json
 from tunelock.run.hashing import sha256_value
 from tunelock.run.stage import stage
-from tunelock.splitting.assignment import by_hash, fractions, joined, lonely_tasks, stratified
-from tunelock.splitting.features import Features, features
-from tunelock.splitting.leak_gate import check
-from tunelock.splitting.leaks import overlaps
-from tunelock.splitting.mixture import Choice, cap_tasks, sample, strata
+from tunelock.splitting.assignment import (
+    find_lonely_tasks,
+    hash_to_fractions,
+    join_groups,
+    split_by_hash,
+    split_by_task,
+)
+from tunelock.splitting.features import Features, read_features
+from tunelock.splitting.leak_gate import check_splits
+from tunelock.splitting.leaks import find_overlaps
+from tunelock.splitting.mixture import Choice, cap_tasks, take_sample, weigh_strata
 
 GOLDEN_PARAMS = ("golden_groups", "golden_where", "golden_ratio")
 RATIO_PARAMS = ("split_seed", "split_method", "val_ratio", "test_ratio")
@@ -42,24 +48,24 @@ def is_golden(known: Features, groups: np.ndarray, golden_groups, golden_where, 
     ruled = np.zeros(len(groups), bool)
     for field, value in (golden_where or {}).items():
         ruled |= {"task": known.tasks, "source": known.sources}[field].among([value])
-    return listed | ruled | (fractions(groups, seed + 1) < golden_ratio)
+    return listed | ruled | (hash_to_fractions(groups, seed + 1) < golden_ratio)
 
 
 def assign(known: Features, ratios: dict, golden: dict, threshold: float, replay: set[str]) -> np.ndarray:
     """The split of each row; near-duplicates are joined first. Replay rows are for train alone."""
-    near = clusters(known.whole, threshold, known.text)
+    near = find_clusters(known.whole, threshold, known.text)
     most = min(MAX_JOINED, ratios["val_ratio"], ratios["test_ratio"])
-    groups = joined(known.hashes[:, 1], near, most * len(near))
+    groups = join_groups(known.hashes[:, 1], near, most * len(near))
     replayed = known.sources.among(replay)
     chosen = is_golden(known, groups, **golden, seed=ratios["split_seed"]) & ~replayed
     tasks = known.tasks.codes
     split, free = np.where(chosen, GOLDEN, TRAIN), np.flatnonzero(~chosen & ~replayed)
     how = {"seed": ratios["split_seed"], "val_ratio": ratios["val_ratio"], "test_ratio": ratios["test_ratio"]}
     if ratios["split_method"] == "hash":
-        split[free] = by_hash(groups[free], **how)
+        split[free] = split_by_hash(groups[free], **how)
     else:
-        split[free] = stratified(groups[free], tasks[free], **how)
-    lonely = lonely_tasks(groups[free], tasks[free])
+        split[free] = split_by_task(groups[free], tasks[free], **how)
+    lonely = find_lonely_tasks(groups[free], tasks[free])
     alone = free[np.isin(tasks[free], lonely)]
     if len(alone):
         names = [known.tasks.names[code] for code in np.unique(tasks[alone])]
@@ -101,7 +107,7 @@ def leave_out_leaks(
     """
     rows = np.flatnonzero(choice.reason == "")
     train, held = rows[choice.split[rows] == TRAIN], rows[choice.split[rows] != TRAIN]
-    found, common = overlaps(known, train, held, kinds, threshold, common)
+    found, common = find_overlaps(known, train, held, kinds, threshold, common)
     for kind, pairs in reversed(found.items()):  # so that the plainest reason stands
         choice.reason[pairs[:, 0]], choice.because[pairs[:, 0]] = f"{kind}_overlap", pairs[:, 1]
     return common
@@ -145,19 +151,21 @@ def main(params, _fingerprint) -> str:
         first, second = (Path(temporary, name) for name in ("clean", "written"))
         first.mkdir()
         second.mkdir()
-        known = features(Path("data/clean/records.jsonl"), first)
+        known = read_features(Path("data/clean/records.jsonl"), first)
         split = assign(known, params.select(RATIO_PARAMS), params.select(GOLDEN_PARAMS), threshold, replay)
         choice = whole_groups(known, split)
         common = leave_out_leaks(known, choice, kinds, threshold)
-        how = strata(known, params.task_weights, sources), (replay, params.replay_share), seed
-        held = [sample(known, choice, code, params.select(LIMITS)[LIMITS[code]], *how) for code in (VAL, TEST, GOLDEN)]
+        how = weigh_strata(known, params.task_weights, sources), (replay, params.replay_share), seed
+        held = [
+            take_sample(known, choice, code, params.select(LIMITS)[LIMITS[code]], *how) for code in (VAL, TEST, GOLDEN)
+        ]
         if "near" in kinds and any((choice.reason != "") & (choice.split != TRAIN)):
             leave_out_leaks(known, choice, ["near"], threshold)  # again: in a crowd of likes the neighbours are others
         cap_tasks(known, choice, params.max_rows_per_task, replay, seed)
-        taken = [sample(known, choice, TRAIN, params.max_train_samples, *how), *held]
+        taken = [take_sample(known, choice, TRAIN, params.max_train_samples, *how), *held]
         left_out = write(known, choice, taken, folder)
         del known  # its mapped files count as memory
-        known, split = check(folder, second, kinds, threshold, common)
+        known, split = check_splits(folder, second, kinds, threshold, common)
         check_golden(known, split, params.golden_sha256)
         write_json("metrics/split.json", figures(known, split, left_out))
     return ", ".join(f"{name} {(split == code).sum()}" for code, name in enumerate(SPLITS))

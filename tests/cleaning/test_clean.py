@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 
 from stages import clean as module
 from tunelock.cleaning.ledger import BOOKS, Ledger
-from tunelock.cleaning.rules import WITHHELD, Rules, Verdict, judge
+from tunelock.cleaning.rules import WITHHELD, Judgement, Rules, judge_record
 from tunelock.records import parallel
-from tunelock.records.parallel import chunks
+from tunelock.records.parallel import cut_chunks
 from tunelock.records.record import make_messages, make_record
 from tunelock.run.errors import Stop
 from tunelock.run.files import format_json_line
@@ -50,9 +50,9 @@ def fault(line: int, reason: str = "not_json", raw: str = "{", source: str = "mi
     return {**row, "reason": reason, "status": "set_aside"}
 
 
-def judged(record: dict, **changes) -> Verdict:
+def judged(record: dict, **changes) -> Judgement:
     values = {key: value for key, value in (PARAMS | changes).items() if key in Rules._fields}
-    return judge(record, Rules(**values, **({} if "tokenizer" in changes else {"tokenizer": ""})))
+    return judge_record(record, Rules(**values, **({} if "tokenizer" in changes else {"tokenizer": ""})))
 
 
 # ---- the rules of one record ---------------------------------------------------------------------
@@ -369,7 +369,7 @@ def test_a_row_of_a_source_that_was_not_ingested_stops(tmp_path):
 def test_the_pieces_of_a_file_hold_each_line_once_and_whole(tmp_path_factory, lines, size):
     file = tmp_path_factory.getbasetemp() / "lines"
     file.write_bytes(b"".join(line + b"\n" for line in lines))
-    pieces = [file.read_bytes()[start:stop] for start, stop in chunks(file, size)]
+    pieces = [file.read_bytes()[start:stop] for start, stop in cut_chunks(file, size)]
     assert b"".join(pieces) == file.read_bytes()
     assert all(piece.endswith(b"\n") for piece in pieces)
 
@@ -378,7 +378,7 @@ def test_several_processes_keep_the_order_of_the_lines(tmp_path, monkeypatch):
     file = tmp_path / "rows.jsonl"
     file.write_bytes(b"".join(format_json_line(chat(f"{number}\u2028\r{number}")) for number in range(40)))
     lines = file.read_bytes().split(b"\n")[:-1]
-    monkeypatch.setattr(parallel, "chunks", lambda path: chunks(path, 300))
+    monkeypatch.setattr(parallel, "cut_chunks", lambda path: cut_chunks(path, 300))
     monkeypatch.setattr(parallel.os, "cpu_count", lambda: 2)
     found = list(parallel.map_lines(list, file, "test"))
     assert len(found) > 8

@@ -6,9 +6,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from stages.clean import compare, examine, hashes_of
-from tunelock.cleaning.duplicates import NONE, conflicts, duplicates
+from tunelock.cleaning.duplicates import NONE, find_conflicts, find_duplicates
 from tunelock.cleaning.rules import Rules
-from tunelock.records.near import clusters
+from tunelock.records.near import find_clusters
 from tunelock.records.record import make_messages, make_record, whole_text_of
 from tunelock.run.files import format_json_line
 
@@ -26,7 +26,7 @@ def compared(records: list[dict], threshold: float | None = 0.8, conflicting_ans
     ids = [row["id"] for row in records]
 
     def cluster(left: np.ndarray) -> np.ndarray:
-        return clusters(found.signatures[left], threshold, lambda index: whole_text_of(records[left[index]]))
+        return find_clusters(found.signatures[left], threshold, lambda index: whole_text_of(records[left[index]]))
 
     gone = {}
     for _, reason, because in compare(found.hashes, cluster if threshold else None, conflicting_answers):
@@ -118,7 +118,7 @@ def test_without_another_record_nothing_goes(count):
 
 def test_of_identical_records_one_stays():
     keys, ids = np.full(5, 7, np.uint64), np.array([5, 3, 9, 3, 4], np.uint64)
-    assert duplicates(keys, ids).tolist() == [1, NONE, 1, 1, 1]
+    assert find_duplicates(keys, ids).tolist() == [1, NONE, 1, 1, 1]
 
 
 MANY = [
@@ -140,7 +140,7 @@ def test_what_goes_and_why_does_not_depend_on_the_order(rows, how):
 @given(st.lists(st.tuples(st.integers(0, 3), st.integers(0, 5)), max_size=20))
 def test_each_set_of_duplicates_keeps_its_smallest_id(rows):
     keys, ids = (np.array(column, np.uint64) for column in (zip(*rows) if rows else ((), ())))
-    because = duplicates(keys, ids)
+    because = find_duplicates(keys, ids)
     for key in set(keys.tolist()):
         members = np.flatnonzero(keys == key)
         kept = members[because[members] == NONE]
@@ -153,7 +153,7 @@ def test_each_set_of_duplicates_keeps_its_smallest_id(rows):
 @given(st.lists(st.tuples(st.integers(0, 3), st.integers(0, 2)), max_size=20))
 def test_all_records_of_a_conflict_go_and_no_other(rows):
     questions, answers = (np.array(column, np.uint64) for column in (zip(*rows) if rows else ((), ())))
-    because = conflicts(questions, answers, np.arange(len(rows)))
+    because = find_conflicts(questions, answers, np.arange(len(rows)))
     for index, (question, answer) in enumerate(rows):
         others = {other for asked, other in rows if asked == question} - {answer}
         assert (because[index] != NONE) == bool(others)

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tunelock.cleaning.repair import is_broken, repair
+from tunelock.cleaning.repair import has_lost_characters, repair_text
 
 BROKEN_PIECES = [
     "Ã",
@@ -49,7 +49,7 @@ BROKEN_PIECES = [
     ],
 )
 def test_damage_is_mended_and_named(text, mended, names):
-    assert repair(text) == (mended, names)
+    assert repair_text(text) == (mended, names)
 
 
 @pytest.mark.parametrize(
@@ -67,24 +67,24 @@ def test_damage_is_mended_and_named(text, mended, names):
     ],
 )
 def test_what_a_person_may_have_meant_is_not_touched(text):
-    assert repair(text) == (text, ())
+    assert repair_text(text) == (text, ())
 
 
 @pytest.mark.parametrize("text", ["half \ud83d", "\udc80", "lost \ufffd letter"])
 def test_what_was_lost_cannot_be_mended_and_is_recognised(text):
-    assert is_broken(repair(text)[0])
+    assert has_lost_characters(repair_text(text)[0])
 
 
 @pytest.mark.parametrize("text", ["", "plain", "café 😀 \u2028"])
 def test_whole_text_is_not_taken_for_broken(text):
-    assert not is_broken(text)
+    assert not has_lost_characters(text)
 
 
 @settings(max_examples=200, deadline=None)
 @given(st.one_of(st.text(), st.lists(st.sampled_from(BROKEN_PIECES), max_size=8).map("".join)))
 def test_mended_text_needs_no_other_repair(text):
-    mended, names = repair(text)
-    assert repair(mended) == (mended, ())
+    mended, names = repair_text(text)
+    assert repair_text(mended) == (mended, ())
     assert bool(names) == (mended != text)
     assert unicodedata.is_normalized("NFC", mended)
     assert "\r" not in mended

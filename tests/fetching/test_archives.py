@@ -134,7 +134,7 @@ def test_damage_anywhere_in_a_zip_stops_or_leaves_the_content_whole(tmp_path):
 
 
 def unpack(packing: str, packed: bytes):
-    return archives.unpacked(io.BytesIO(packed), packing, f"rows.jsonl{packing}", len(packed))
+    return archives.unpack_stream(io.BytesIO(packed), packing, f"rows.jsonl{packing}", len(packed))
 
 
 @pytest.mark.parametrize("packing", PACK)

@@ -68,7 +68,7 @@ def test_a_wheel_is_fetched_once_then_read_offline_and_never_installed(index, ca
     wheel = fetch.fetch_wheel("tinywheel==1.0", sha256(index))
     assert wheel.read_bytes() == index.read_bytes()
     assert files_below(cache) == [wheel]
-    monkeypatch.setattr(fetch, "download", lambda *_: pytest.fail("the index was asked again"))
+    monkeypatch.setattr(fetch, "download_wheel", lambda *_: pytest.fail("the index was asked again"))
     index.unlink()
     assert fetch.fetch_wheel("tinywheel==1.0", sha256(wheel)) == wheel
     assert open_member(wheel, MEMBER).read() == b"pinned"
@@ -89,7 +89,7 @@ def test_a_version_that_the_index_lacks_stops_and_leaves_nothing(index, cache):
 
 
 def test_a_damaged_file_in_the_cache_is_fetched_anew(index, cache, monkeypatch):
-    monkeypatch.setattr(fetch, "download", lambda _, folder: Path(shutil.copy(index, folder)))
+    monkeypatch.setattr(fetch, "download_wheel", lambda _, folder: Path(shutil.copy(index, folder)))
     wheel = fetch.fetch_wheel("tinywheel==1.0", sha256(index))
     wheel.write_bytes(wheel.read_bytes()[:-1])
     assert fetch.fetch_wheel("tinywheel==1.0", sha256(index)).read_bytes() == index.read_bytes()
@@ -101,7 +101,7 @@ def test_a_download_that_breaks_off_leaves_nothing(index, cache, monkeypatch, fa
         (folder / index.name).write_bytes(index.read_bytes()[:50])
         raise fault
 
-    monkeypatch.setattr(fetch, "download", half)
+    monkeypatch.setattr(fetch, "download_wheel", half)
     with pytest.raises(type(fault)):
         fetch.fetch_wheel("tinywheel==1.0", sha256(index))
     assert files_below(cache) == []
@@ -111,7 +111,7 @@ def test_what_a_killed_download_left_is_not_used(index, cache, monkeypatch):
     left = cache / sha256(index) / "partial-killed" / index.name
     left.parent.mkdir(parents=True)
     left.write_bytes(index.read_bytes()[:50])
-    monkeypatch.setattr(fetch, "download", lambda _, folder: Path(shutil.copy(index, folder)))
+    monkeypatch.setattr(fetch, "download_wheel", lambda _, folder: Path(shutil.copy(index, folder)))
     assert fetch.fetch_wheel("tinywheel==1.0", sha256(index)).read_bytes() == index.read_bytes()
 
 

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tunelock.privacy.pii import KINDS, MASKS, find, mask
+from tunelock.privacy.pii import KINDS, MASKS, find_pii, mask_pii
 
 BODY = "a1B2c3D4e5F6g7H8i9J0k1L2m3N4o5P6q7R8"
 PEM = "-----BEGIN RSA PRIVATE" + " KEY-----"
@@ -31,9 +31,9 @@ TOKENS = [
 
 
 def masked(text: str) -> str:
-    findings = find(text, KINDS)
+    findings = find_pii(text, KINDS)
     check(text, findings)
-    return mask(text, findings)
+    return mask_pii(text, findings)
 
 
 def check(text: str, findings: list) -> None:
@@ -41,7 +41,7 @@ def check(text: str, findings: list) -> None:
     places = [place for finding in findings for place in finding[1:]]
     assert places == sorted(places)
     assert all(0 <= f.start < f.end <= len(text) and f.kind in KINDS for f in findings)
-    assert find(mask(text, findings), KINDS) == []
+    assert find_pii(mask_pii(text, findings), KINDS) == []
 
 
 @pytest.mark.parametrize(
@@ -77,7 +77,7 @@ def check(text: str, findings: list) -> None:
 )
 def test_what_is_found_is_masked(text, expected):
     assert masked(text) == expected
-    assert find(text, []) == []
+    assert find_pii(text, []) == []
 
 
 @pytest.mark.parametrize(
@@ -122,18 +122,18 @@ def test_what_is_found_is_masked(text, expected):
     ],
 )
 def test_what_only_looks_like_it_is_left(text):
-    assert find(text, KINDS) == []
+    assert find_pii(text, KINDS) == []
 
 
 def test_only_the_kinds_asked_for_are_found():
     text = "a@b.co +14155552671"
-    assert mask(text, find(text, {"phone"})) == "a@b.co [PHONE]"
-    assert [finding.kind for finding in find(text, KINDS)] == ["email", "phone"]
+    assert mask_pii(text, find_pii(text, {"phone"})) == "a@b.co [PHONE]"
+    assert [finding.kind for finding in find_pii(text, KINDS)] == ["email", "phone"]
 
 
 def test_of_two_that_overlap_the_longer_stays():
     assert masked("http://joe:hunter22@mail.acme.org") == "http://joe:[EMAIL]"
-    assert mask("https://joe:hunter22@db", find("https://joe:hunter22@db", ["secret"])) == "https://[SECRET]@db"
+    assert mask_pii("https://joe:hunter22@db", find_pii("https://joe:hunter22@db", ["secret"])) == "https://[SECRET]@db"
 
 
 def test_what_a_mask_uncovers_is_found_too():
@@ -150,18 +150,18 @@ PIECES = st.sampled_from([*NUMBERS, *HOSTS, *TOKENS, *" ,-.+/[]@\n1a"])
 @given(st.lists(PIECES, max_size=7).map("".join))
 def test_findings_are_sorted_apart_and_masked_for_good(text):
     once = masked(text)
-    assert mask(once, find(once, KINDS)) == once
+    assert mask_pii(once, find_pii(once, KINDS)) == once
 
 
 @settings(max_examples=100, derandomize=True, deadline=None)
 @given(st.text(st.characters()) | st.text("0123456789+-.:@/ aAxX[]()", max_size=80))
 def test_any_text_is_searched(text):
-    check(text, find(text, KINDS))
+    check(text, find_pii(text, KINDS))
 
 
 @pytest.mark.parametrize("text", MASKS)
 def test_a_mask_is_never_found(text):
-    assert find(f"tel: {text} address {text}{text}:80", KINDS) == []
+    assert find_pii(f"tel: {text} address {text}{text}:80", KINDS) == []
 
 
 @pytest.mark.parametrize(
@@ -170,5 +170,5 @@ def test_a_mask_is_never_found(text):
 )
 def test_a_long_hostile_text_takes_no_time(text):
     start = time.perf_counter()
-    find(text * (100_000 // len(text)), KINDS)
+    find_pii(text * (100_000 // len(text)), KINDS)
     assert time.perf_counter() - start < 1  # measured: below 0.15 s

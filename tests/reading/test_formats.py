@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tunelock.reading.formats import FORMATS, detect, fill, from_mapping
+from tunelock.reading.formats import FORMATS, detect_format, fill_template, map_columns
 from tunelock.reading.rows import Unfit
 
 
@@ -41,7 +41,7 @@ def test_a_format_gives_back_what_it_holds_and_refuses_what_it_cannot_hold(name,
     known = FORMATS[name]
     if messages in FITS[name]:
         columns = known.from_messages(messages)
-        assert detect(columns) == name
+        assert detect_format(columns) == name
         assert known.to_messages(columns) == messages
     else:
         with pytest.raises(Unfit, match="does_not_fit"):
@@ -84,7 +84,7 @@ def test_any_question_and_answer_survive_the_round_trip(name, asked, answered):
     ],
 )  # fmt: skip
 def test_the_variants_that_people_keep_are_understood(columns, messages):
-    assert FORMATS[detect(columns)].to_messages(columns) == messages
+    assert FORMATS[detect_format(columns)].to_messages(columns) == messages
 
 
 @pytest.mark.parametrize(
@@ -116,23 +116,23 @@ def test_the_variants_that_people_keep_are_understood(columns, messages):
 )
 def test_what_is_no_conversation_is_unfit_for_a_reason(columns, reason):
     with pytest.raises(Unfit, match=f"^{reason}$"):
-        FORMATS[detect(columns)].to_messages(columns)
+        FORMATS[detect_format(columns)].to_messages(columns)
 
 
 @pytest.mark.parametrize("columns", [{}, {"question": "Why?"}, {"Text": "a"}, {"instruction": "Why?", "answer": "B."}])
 def test_columns_without_the_marks_of_a_format_are_of_none(columns):
-    assert detect(columns) is None
+    assert detect_format(columns) is None
 
 
 def test_a_template_is_filled_with_text_and_numbers_and_null_is_empty():
-    assert fill("{a} and {b c}: {d}{e}", {"a": "x{b c}", "b c": 1.5, "d": None, "e": 0}) == "x{b c} and 1.5: 0"
-    assert fill("constant", {}) == "constant"
+    assert fill_template("{a} and {b c}: {d}{e}", {"a": "x{b c}", "b c": 1.5, "d": None, "e": 0}) == "x{b c} and 1.5: 0"
+    assert fill_template("constant", {}) == "constant"
 
 
 @pytest.mark.parametrize(("columns", "reason"), [({}, "missing_column"), ({"a": ["b"]}, "not_text")])
 def test_a_template_that_cannot_be_filled_is_unfit(columns, reason):
     with pytest.raises(Unfit, match=reason):
-        fill("{a}", columns)
+        fill_template("{a}", columns)
 
 
 def test_any_table_is_mapped_by_templates():
@@ -141,10 +141,10 @@ def test_any_table_is_mapped_by_templates():
         "instruction": "{titel}: {frage}", "context": "{kontext}", "response": "{antwort}", "system": "{rolle}",
     }  # fmt: skip
     expected = said(("system", "Be brief."), ("user", "CWE-79: Why?\n\nA."), ("assistant", "Because."))
-    assert from_mapping(mapping, row) == expected
-    assert from_mapping({"text": "{titel}. {antwort}"}, row) == said(("text", "CWE-79. Because."))
+    assert map_columns(mapping, row) == expected
+    assert map_columns({"text": "{titel}. {antwort}"}, row) == said(("text", "CWE-79. Because."))
 
 
 def test_a_mapped_column_that_a_row_lacks_is_unfit():
     with pytest.raises(Unfit, match="missing_column"):
-        from_mapping({"instruction": "{frage}", "response": "{antwort}"}, {"frage": "Why?"})
+        map_columns({"instruction": "{frage}", "response": "{antwort}"}, {"frage": "Why?"})

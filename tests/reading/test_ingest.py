@@ -14,8 +14,8 @@ import pytest
 from stages import ingest
 from tests.command_line import run_tunelock, unwrapped
 from tests.conftest import ROOT
-from tunelock.reading.cwe import CANDIDATES, candidates, cwe_rows
-from tunelock.reading.reading import Source, cut, read
+from tunelock.reading.cwe import CANDIDATES, pick_candidates, read_cwe_rows
+from tunelock.reading.reading import Source, cut_text, read_source
 from tunelock.reading.rows import Fault, Row
 from tunelock.run.errors import Stop
 from tunelock.run.params import load_yaml
@@ -54,7 +54,7 @@ def catalogue(*weaknesses: str) -> bytes:
 
 
 def rows_of(*weaknesses: str) -> list[Row | Fault]:
-    return list(cwe_rows(io.BytesIO(catalogue(*weaknesses)), "cwe.xml"))
+    return list(read_cwe_rows(io.BytesIO(catalogue(*weaknesses)), "cwe.xml"))
 
 
 def asked(task: str, number: int = 0) -> tuple[str, str, str]:
@@ -120,14 +120,14 @@ NAMES = {f"CWE-{n}": f"Weakness {n}" for n in range(40)}
 
 def test_candidates_hold_the_truth_and_are_the_same_each_time_in_any_order_of_the_catalogue():
     for salt in map(str, range(50)):
-        found = candidates("CWE-7", salt, NAMES)
+        found = pick_candidates("CWE-7", salt, NAMES)
         assert "CWE-7" in found
         assert len(set(found)) == CANDIDATES
-        assert found == candidates("CWE-7", salt, dict(reversed(NAMES.items())))
+        assert found == pick_candidates("CWE-7", salt, dict(reversed(NAMES.items())))
 
 
 def test_the_other_candidates_are_drawn_from_all_weaknesses():
-    drawn = Counter(key for salt in range(800) for key in candidates("CWE-7", str(salt), NAMES))
+    drawn = Counter(key for salt in range(800) for key in pick_candidates("CWE-7", str(salt), NAMES))
     assert drawn.pop("CWE-7") == 800
     assert drawn.keys() == NAMES.keys() - {"CWE-7"}
     assert max(drawn.values()) < 2 * min(drawn.values())
@@ -149,13 +149,13 @@ def test_few_weaknesses_give_few_candidates_and_deprecated_ones_none():
 )
 def test_a_file_that_is_no_catalogue_stops(content, words):
     with pytest.raises(Stop, match=f"cwe.xml {words}"):
-        list(cwe_rows(io.BytesIO(content), "cwe.xml"))
+        list(read_cwe_rows(io.BytesIO(content), "cwe.xml"))
 
 
 @pytest.fixture(scope="module")
 def real() -> list[dict]:
     """What the pinned catalogue becomes."""
-    return list(read("cwe", Source(**load_yaml(ROOT / "params.yaml")["sources"]["cwe"])))
+    return list(read_source("cwe", Source(**load_yaml(ROOT / "params.yaml")["sources"]["cwe"])))
 
 
 def test_the_real_catalogue_is_all_there_with_unique_ids(real):
@@ -260,7 +260,7 @@ def test_a_file_that_stops_leaves_nothing_half_written(project):
 
 
 def records_of(path: str, **source) -> list[dict]:
-    return list(read("mine", Source(path, **source)))
+    return list(read_source("mine", Source(path, **source)))
 
 
 def test_ids_do_not_depend_on_the_order_the_file_or_the_format():
@@ -316,11 +316,11 @@ def test_a_long_text_is_cut_into_pieces_of_one_group_whatever_its_file():
 
 
 def test_a_text_is_cut_at_paragraphs_before_lines_sentences_and_words():
-    assert cut("a a.\n\nb. b\nb", 9) == ["a a.", "b. b\nb"]
-    assert cut("a a. b", 5) == ["a a.", "b"]
-    assert cut("a a\nb b", 5) == ["a a", "b b"]
-    assert cut("aa bb cc", 5) == ["aa bb", "cc"]
-    assert cut("aa bb cc", 8) == ["aa bb cc"]
+    assert cut_text("a a.\n\nb. b\nb", 9) == ["a a.", "b. b\nb"]
+    assert cut_text("a a. b", 5) == ["a a.", "b"]
+    assert cut_text("a a\nb b", 5) == ["a a", "b b"]
+    assert cut_text("aa bb cc", 5) == ["aa bb", "cc"]
+    assert cut_text("aa bb cc", 8) == ["aa bb cc"]
 
 
 def test_the_answers_of_weight_0_reach_the_records_and_faulty_weights_are_set_aside():

@@ -11,7 +11,7 @@ from collections import Counter
 import pytest
 
 from tests.conftest import ROOT, copy_of_repository
-from tunelock.reading.reading import Source, read
+from tunelock.reading.reading import Source, read_source
 from tunelock.run.params import load_yaml
 
 pytestmark = pytest.mark.slow
@@ -28,7 +28,7 @@ def facts() -> list[tuple[str, str]]:
     source = Source(**load_yaml(ROOT / "params.yaml")["sources"]["cwe"])
     pairs = [
         (row["messages"][-2]["content"], row["messages"][-1]["content"])
-        for row in read("cwe", source)
+        for row in read_source("cwe", source)
         if row.get("task") == "explain" and 100 < len(row["messages"][-1]["content"]) < 600
     ]
     return pairs[:: len(pairs) // ROWS][:ROWS]

@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tunelock.reading import json_rows, reading, rows
-from tunelock.reading.reading import Source, read
+from tunelock.reading.reading import Source, read_source
 from tunelock.reading.sources import RawFile
 from tunelock.run.errors import Stop
 from tunelock.run.files import format_json_line
@@ -35,7 +35,7 @@ def repository(tmp_path, monkeypatch):
 def read_file(name: str, content: bytes, **source) -> list[dict]:
     """What becomes of each row of a file in data/raw."""
     Path("data/raw", name).write_bytes(content)
-    return list(read("mine", Source(f"data/raw/{name}", **source)))
+    return list(read_source("mine", Source(f"data/raw/{name}", **source)))
 
 
 def told(name: str, content: bytes, **source) -> list[tuple[int, str]]:
@@ -303,9 +303,9 @@ def test_a_delimiter_that_is_none_stops(delimiter):
     Path("data/raw/a.csv").write_bytes(CSV + b"Why?,Because.")
     if delimiter:
         with pytest.raises(Stop, match="is no delimiter"):
-            list(read("mine", source))
+            list(read_source("mine", source))
     else:
-        assert len(list(read("mine", source))) == 1
+        assert len(list(read_source("mine", source))) == 1
 
 
 @pytest.mark.parametrize(
@@ -411,7 +411,7 @@ def test_a_text_is_cut_between_paragraphs_into_pieces_of_the_size():
 def test_the_pieces_of_a_text_are_one_group_and_another_text_is_another():
     Path("data/raw/a.txt").write_text("One.\n\nTwo.")
     Path("data/raw/b.md").write_text("One.")
-    found = list(read("mine", Source("data/raw", chunk_chars=1)))
+    found = list(read_source("mine", Source("data/raw", chunk_chars=1)))
     assert [row["group"] for row in found] == ["data/raw/a.txt"] * 2 + ["data/raw/b.md"]
     assert {row["task"] for row in found} == {"text"}
 
@@ -450,7 +450,7 @@ def outcome(suffix: str, content: bytes) -> list[dict] | None:
     """What a file becomes, None if it stops; each row is a record or set aside, and can be written and read again."""
     file, seen = of_bytes(suffix, content), []
     try:
-        found = list(reading.records_of("mine", Source("a"), file, seen.append))
+        found = list(reading.read_file_records("mine", Source("a"), file, seen.append))
         expected = list(reading.read_rows(file, None, None, 1200, seen.append))
     except Stop as stop:
         assert str(stop).startswith(file.name)

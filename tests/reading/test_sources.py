@@ -17,7 +17,7 @@ import zstandard
 
 from tunelock.fetching import fetch
 from tunelock.reading import sources
-from tunelock.reading.sources import files_of
+from tunelock.reading.sources import find_files
 from tunelock.run.errors import Stop
 from tunelock.run.hashing import sha256_path
 
@@ -47,18 +47,18 @@ def zipped(path: Path, **members: bytes) -> Path:
 
 
 def names(path: str, root: Path, revision: str | None = None) -> list[str]:
-    return [file.name for file in files_of(path, revision, root)]
+    return [file.name for file in find_files(path, revision, root)]
 
 
 def stops(path: str, root: Path, revision: str | None = None) -> str:
     with pytest.raises(Stop) as stop:
-        files_of(path, revision, root)
+        find_files(path, revision, root)
     return str(stop.value)
 
 
 def test_a_file_in_data_raw_is_read_as_it_is(root):
     put(root / "data/raw/a.JSONL")
-    [file] = files_of("data/raw/a.JSONL", None, root)
+    [file] = find_files("data/raw/a.JSONL", None, root)
     assert file[:3] == ("data/raw/a.JSONL", ".jsonl", len(ROWS))
     assert file.open().read() == file.open().read() == ROWS
 
@@ -67,7 +67,7 @@ def test_without_a_root_the_working_folder_is_the_repository(root, monkeypatch):
     put(root / "data/raw/a.jsonl")
     monkeypatch.chdir(root)
     for path in ("data/raw/a.jsonl", "./data/raw/a.jsonl", str(root / "data/raw/a.jsonl"), "./data/./raw/*"):
-        assert [file.name for file in files_of(path, None)] == ["data/raw/a.jsonl"]
+        assert [file.name for file in find_files(path, None)] == ["data/raw/a.jsonl"]
 
 
 @pytest.mark.parametrize("suffix", sources.SUFFIXES)
@@ -75,7 +75,7 @@ def test_without_a_root_the_working_folder_is_the_repository(root, monkeypatch):
 def test_each_suffix_is_read_plain_and_packed(root, suffix, packing):
     pack = {".gz": gzip.compress, ".zst": zstandard.ZstdCompressor().compress}.get(packing.lower(), bytes)
     put(root / f"data/raw/a{suffix}{packing}", pack(ROWS))
-    [file] = files_of("data/raw", None, root)
+    [file] = find_files("data/raw", None, root)
     assert file[:3] == (f"data/raw/a{suffix}{packing}", suffix, len(pack(ROWS)))
     assert file.open().read() == ROWS
 
@@ -89,7 +89,7 @@ def test_the_supported_members_of_a_zip_are_files_of_their_own(root):
         ".h.csv": b"x",
     }
     zipped(root / "data/raw/z.zip", **members)
-    files = files_of("data/raw/z.zip", None, root)
+    files = find_files("data/raw/z.zip", None, root)
     assert [(file.name, file.suffix) for file in files] == [
         ("data/raw/z.zip!a.jsonl.gz", ".jsonl"),
         ("data/raw/z.zip!b/ü.csv", ".csv"),
@@ -105,7 +105,7 @@ def test_parquet_is_seekable_wherever_it_comes_from(root):
     put(root / "data/raw/b.parquet.gz", gzip.compress(content))
     put(root / "data/raw/c.parquet.zst", zstandard.ZstdCompressor().compress(content))
     zipped(root / "data/raw/d.zip", **{"d.parquet": content})
-    files = files_of("data/raw", None, root)
+    files = find_files("data/raw", None, root)
     assert [file.suffix for file in files] == [".parquet"] * 4
     for file in files:
         with file.open() as stream:
@@ -145,7 +145,7 @@ def test_a_glob_gives_what_matches(root, glob, expected):
 @pytest.mark.parametrize("name", ["x [1].jsonl", "*.jsonl", "a#b?.csv", "ümlaut 😀 e\u0301.txt", "-x.csv", "$HOME.csv"])
 def test_odd_names_are_read_and_told_in_nfc(root, name):
     put(root / "data/raw" / name)
-    [file] = files_of(f"data/raw/{name}", None, root)
+    [file] = find_files(f"data/raw/{name}", None, root)
     assert file.name == unicodedata.normalize("NFC", f"data/raw/{name}")
     assert file.open().read() == ROWS
 
@@ -214,14 +214,14 @@ def test_an_empty_file_stops(root):
     (root / "data/raw/z.zip").unlink()
     put(root / "data/raw/a.jsonl.gz", gzip.compress(b""))
     with pytest.raises(Stop, match=r"^data/raw/a\.jsonl\.gz is empty"):
-        files_of("data/raw", None, root)[0].open()
+        find_files("data/raw", None, root)[0].open()
 
 
 @pytest.mark.parametrize("name", ["a.jsonl.gz", "a.jsonl.zst", "a.parquet.gz"])
 def test_damage_is_told_with_the_name_of_the_file(root, name):
     put(root / "data/raw" / name, b"no packed file")
     with pytest.raises(Stop, match=f"^data/raw/{name} is cut off or damaged"):
-        files_of("data/raw", None, root)[0].open().read()
+        find_files("data/raw", None, root)[0].open().read()
 
 
 def test_a_hostile_or_damaged_zip_stops(root):
@@ -327,7 +327,7 @@ def test_a_url_is_its_file_or_the_members_of_its_zip(root, monkeypatch, tmp_path
     if kind == "zip":
         zipped(content, **{"a.jsonl": ROWS})
     monkeypatch.setattr(sources, "fetch_url", lambda url, sha256: content)
-    [file] = files_of(f"https://me:hunter2@host/a%20b.{kind}?token=hunter2", "0" * 64, root)
+    [file] = find_files(f"https://me:hunter2@host/a%20b.{kind}?token=hunter2", "0" * 64, root)
     assert file.name == f"https://host/a%20b.{kind}?…" + "!a.jsonl" * (kind == "zip")
     assert file.suffix == ".jsonl"
     assert file.open().read() == ROWS
@@ -347,9 +347,9 @@ def test_a_member_of_a_wheel_is_one_file(root, monkeypatch, tmp_path):
     monkeypatch.setattr(
         sources, "fetch_wheel", lambda requirement, sha256: {("a==1", "0" * 64): wheel}[requirement, sha256]
     )
-    [file] = files_of("wheel:a==1/a/x.csv", "0" * 64, root)
+    [file] = find_files("wheel:a==1/a/x.csv", "0" * 64, root)
     assert (file.name, file.suffix, file.open().read()) == ("wheel:a==1/a/x.csv", ".csv", b"a,b")
-    [file] = files_of("wheel:a==1/a/y.jsonl.gz", "0" * 64, root)
+    [file] = find_files("wheel:a==1/a/y.jsonl.gz", "0" * 64, root)
     assert (file.suffix, file.open().read()) == (".jsonl", ROWS)
     assert "has no member 'a/z.csv'" in stops("wheel:a==1/a/z.csv", root, "0" * 64)
 
@@ -364,7 +364,7 @@ def test_another_form_of_hub_address_stops(root, path):
 @pytest.mark.parametrize("path", ["wheel:a==1/x.csv", "https://host/x.csv", "hf://datasets/org/name"])
 def test_what_comes_from_elsewhere_must_be_pinned(root, path, monkeypatch, tmp_path):
     monkeypatch.setenv("TUNELOCK_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr(fetch, "download", pytest.fail)
+    monkeypatch.setattr(fetch, "download_wheel", pytest.fail)
     assert "None" in stops(path, root)
 
 
@@ -378,9 +378,9 @@ def test_a_hub_dataset_is_read_offline_from_the_hubs_cache(tmp_path):
         link.symlink_to(os.path.relpath(blob, link.parent))
     put(dataset / "refs/main", COMMIT.encode())
     code = """
-import sys; from tunelock.reading.sources import files_of
+import sys; from tunelock.reading.sources import find_files
 for glob in ("", "/data/*.jsonl", "/**/c.jsonl", "/**/train.jsonl"):
-    print(*[f.name for f in files_of("hf://datasets/org/name" + glob, sys.argv[1]) if f.open().read()])
+    print(*[f.name for f in find_files("hf://datasets/org/name" + glob, sys.argv[1]) if f.open().read()])
 """
     env = {**os.environ, "HF_HUB_OFFLINE": "1", "HF_HUB_CACHE": str(tmp_path / "hub"), "PYTHONPATH": str(ROOT)}
     read = [sys.executable, "-c", code]

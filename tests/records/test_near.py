@@ -11,8 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tunelock.records import near
-from tunelock.records.near import WIDTH, bands, clusters, matches, signatures
-from tunelock.records.ngrams import similarity
+from tunelock.records.near import WIDTH, choose_bands, compute_signatures, find_clusters, find_matches
+from tunelock.records.ngrams import measure_similarity
 
 ROOT = Path(__file__).parents[2]
 RNG = random.Random(0)
@@ -34,7 +34,7 @@ def edited(text: str, edits: int) -> str:
 
 def partition(texts: list[str], threshold: float = 0.7, exact: bool = True) -> list[int]:
     """The labels of a list of texts."""
-    return clusters(signatures(texts), threshold, texts.__getitem__ if exact else None).tolist()
+    return find_clusters(compute_signatures(texts), threshold, texts.__getitem__ if exact else None).tolist()
 
 
 def test_identical_and_nearly_identical_texts_are_joined_and_others_are_not():
@@ -96,7 +96,7 @@ def test_every_member_of_a_cluster_has_a_neighbour_at_the_threshold(threshold):
     for label in set(labels):
         members = [texts[i] for i in range(len(texts)) if labels[i] == label]
         reached, left = members[:1], members[1:]
-        while grown := [m for m in left if any(similarity(m, r) >= threshold for r in reached)]:
+        while grown := [m for m in left if any(measure_similarity(m, r) >= threshold for r in reached)]:
             reached, left = reached + grown, [m for m in left if m not in grown]
         assert not left
 
@@ -105,7 +105,7 @@ def test_every_member_of_a_cluster_has_a_neighbour_at_the_threshold(threshold):
 def test_a_huge_bucket_takes_about_as_many_comparisons_as_it_has_rows(distinct, monkeypatch):
     calls = []
     real = near.jaccard
-    monkeypatch.setattr(near, "jaccard", lambda left, right: calls.append(1) or real(left, right))
+    monkeypatch.setattr(near, "compute_jaccard", lambda left, right: calls.append(1) or real(left, right))
     base = row(80)
     texts = [f"{base} {number % distinct}" for number in range(20_000)]
     assert set(partition(texts)) == {0}
@@ -115,26 +115,27 @@ def test_a_huge_bucket_takes_about_as_many_comparisons_as_it_has_rows(distinct, 
 def test_two_families_in_one_bucket_are_both_found():
     head, one, two = row(60), row(20), row(20)
     texts = [f"{head} {tail} {number}" for number in range(300) for tail in (one, two)]
-    assert similarity(texts[0], texts[1]) < 0.8 < similarity(texts[0], texts[2])
+    assert measure_similarity(texts[0], texts[1]) < 0.8 < measure_similarity(texts[0], texts[2])
     assert partition(texts, 0.8) == [0, 1] * 300
 
 
 def test_a_signature_depends_on_the_text_alone(monkeypatch):
     texts = ["", "one", *(row(length) for length in range(2, 60))]
-    whole = signatures(texts)
+    whole = compute_signatures(texts)
     assert whole.shape == (60, WIDTH)
     assert whole.dtype == np.uint16
-    assert (np.concatenate([signatures(texts[i : i + 7]) for i in range(0, 60, 7)]) == whole).all()
+    assert (np.concatenate([compute_signatures(texts[i : i + 7]) for i in range(0, 60, 7)]) == whole).all()
     monkeypatch.setattr(near, "BLOCK", 13)
-    assert (signatures(iter(texts)) == whole).all()
-    assert signatures([]).shape == (0, WIDTH)
+    assert (compute_signatures(iter(texts)) == whole).all()
+    assert compute_signatures([]).shape == (0, WIDTH)
 
 
 def test_a_signature_is_the_same_in_every_process_and_in_forked_workers():
     code = (
-        "import hashlib, multiprocessing; from tunelock.records.near import signatures\n"
-        "texts = [' '.join(map(str, range(i % 90))) for i in range(20_000)]; own = signatures(texts)\n"
-        "pool = multiprocessing.get_context('fork').Pool(2); forked = pool.map_async(signatures, [texts] * 2).get(20)\n"
+        "import hashlib, multiprocessing; from tunelock.records.near import compute_signatures\n"
+        "texts = [' '.join(map(str, range(i % 90))) for i in range(20_000)]; own = compute_signatures(texts)\n"
+        "pool = multiprocessing.get_context('fork').Pool(2)\n"
+        "forked = pool.map_async(compute_signatures, [texts] * 2).get(20)\n"
         "assert all((own == found).all() for found in forked); print(hashlib.sha256(own.tobytes()).hexdigest())"
     )
     outs = set()
@@ -149,16 +150,18 @@ def test_a_signature_is_the_same_in_every_process_and_in_forked_workers():
 def test_estimates_are_close_to_the_similarity():
     base = row(200)
     texts = [base, *(edited(base, edits) for edits in range(1, 60))]
-    found = signatures(texts)
+    found = compute_signatures(texts)
     zero, others = np.zeros(59, dtype=int), np.arange(1, 60)
-    errors = near.estimates(found, zero, found, others) - [similarity(base, text) for text in texts[1:]]
+    errors = near.estimate_similarities(found, zero, found, others) - [
+        measure_similarity(base, text) for text in texts[1:]
+    ]
     assert abs(errors).max() < near.MARGIN + 0.02
     assert abs(errors.mean()) < 0.05
 
 
 @pytest.mark.parametrize("threshold", [0.3, 0.5, 0.7, 0.8, 0.9, 0.95, 1.0])
 def test_bands_find_a_pair_at_the_threshold(threshold):
-    count, size = bands(threshold)
+    count, size = choose_bands(threshold)
     assert count * size <= near.NUM_PERM
     assert 1 - (1 - threshold**size) ** count >= near.RECALL
 
@@ -166,9 +169,9 @@ def test_bands_find_a_pair_at_the_threshold(threshold):
 def test_matches_give_each_row_its_nearest_of_the_other_set():
     held = [row() for _ in range(50)] + ["short answer"] * 30
     train = [row(), edited(held[7], 2), held[3].upper(), row(), "Short answer!", edited(held[9], 30)]
-    exact = lambda i, j: similarity(train[i], held[j])  # noqa: E731
+    exact = lambda i, j: measure_similarity(train[i], held[j])  # noqa: E731
     for verify in exact, None:
-        found = matches(signatures(train), signatures(held), 0.7, verify)
+        found = find_matches(compute_signatures(train), compute_signatures(held), 0.7, verify)
         assert found.tolist() == [[1, 7], [2, 3], [4, 50]]
 
 
@@ -177,19 +180,24 @@ def test_matches_prefer_the_most_similar_and_respect_the_threshold():
     held = [edited(base, edits) for edits in (6, 5, 4, 2, 3)]
     train = [base, edited(base, 20)]
     for threshold in 0.5, 0.7, 0.8:
-        found = matches(signatures(train), signatures(held), threshold, lambda i, j: similarity(train[i], held[j]))
+        found = find_matches(
+            compute_signatures(train),
+            compute_signatures(held),
+            threshold,
+            lambda i, j: measure_similarity(train[i], held[j]),
+        )
         assert found.tolist() == [[0, 3]]
 
 
 def test_no_rows():
-    none, one = signatures([]), signatures(["one"])
-    assert clusters(none, 0.7).tolist() == []
-    assert clusters(one, 0.7).tolist() == [0]
-    assert [matches(a, b, 0.7).tolist() for a, b in [(none, one), (one, none), (none, none)]] == [[], [], []]
+    none, one = compute_signatures([]), compute_signatures(["one"])
+    assert find_clusters(none, 0.7).tolist() == []
+    assert find_clusters(one, 0.7).tolist() == [0]
+    assert [find_matches(a, b, 0.7).tolist() for a, b in [(none, one), (one, none), (none, none)]] == [[], [], []]
 
 
 def test_the_signatures_may_lie_in_a_file(tmp_path):
     texts = [row() for _ in range(200)] * 2
     stored = np.lib.format.open_memmap(tmp_path / "signatures.npy", "w+", np.uint16, (400, WIDTH))
-    stored[:] = signatures(texts)
-    assert clusters(stored, 0.7, texts.__getitem__).tolist() == list(range(200)) * 2
+    stored[:] = compute_signatures(texts)
+    assert find_clusters(stored, 0.7, texts.__getitem__).tolist() == list(range(200)) * 2

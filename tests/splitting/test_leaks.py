@@ -6,14 +6,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from stages.split import check
-from tunelock.records.ngrams import ngram_hashes, similarity
+from tunelock.records.ngrams import hash_ngrams, measure_similarity
 from tunelock.records.record import make_messages, make_record
 from tunelock.records.splits import SPLITS
 from tunelock.run.errors import Stop
 from tunelock.run.files import format_json_line
-from tunelock.splitting.features import features
-from tunelock.splitting.leaks import BOILERPLATE, overlaps
+from tunelock.splitting.features import read_features
+from tunelock.splitting.leak_gate import check_splits
+from tunelock.splitting.leaks import BOILERPLATE, find_overlaps
 
 KINDS = ["exact", "near", "ngram"]
 NO_NGRAMS = np.zeros(0, np.uint64)
@@ -38,9 +38,9 @@ def leaks(folder: Path, train: list[dict], held: list[dict], kinds=KINDS, thresh
     """The places of the rows of `train` that are known from `held`, by kind, with that of the held-out row."""
     file = folder / "rows.jsonl"
     file.write_bytes(b"".join(map(format_json_line, train + held)))
-    known = features(file, folder)
+    known = read_features(file, folder)
     places = np.arange(len(train)), np.arange(len(train), len(train) + len(held))
-    found, _ = overlaps(known, *places, kinds, threshold, None)
+    found, _ = find_overlaps(known, *places, kinds, threshold, None)
     return {kind: sorted({(i, j - len(train) if j >= 0 else j) for i, j in pairs.tolist()})
             for kind, pairs in found.items()}  # fmt: skip
 
@@ -90,7 +90,7 @@ def test_what_is_no_leak_is_not_found(tmp_path, one, other):
 
 
 def test_the_threshold_of_likeness_is_the_jaccard_index_of_word_pairs(tmp_path):
-    alike = similarity(TAIL, NEARLY)
+    alike = measure_similarity(TAIL, NEARLY)
     assert leaks(tmp_path, [text(TAIL)], [text(NEARLY)], ["near"], alike)["near"] == [(0, 0)]
     assert leaks(tmp_path, [text(TAIL)], [text(NEARLY)], ["near"], alike + 0.01)["near"] == []
 
@@ -128,7 +128,7 @@ def gate(tmp_path):
             rows = splits.get(name, [row(group=f"group of {name}")])
             (tmp_path / f"{name}.jsonl").write_bytes(b"".join(map(format_json_line, rows)))
         (tmp_path / "temporary").mkdir(exist_ok=True)
-        return check(tmp_path, tmp_path / "temporary", kinds, 0.6, common)
+        return check_splits(tmp_path, tmp_path / "temporary", kinds, 0.6, common)
 
     return gate
 
@@ -172,4 +172,4 @@ def test_boilerplate_passes_the_gate(gate):
     rows = {"train": [row(f"{words(40)} {HEAD}")], "test": [row(f"{HEAD} {words(40)}")]}
     with pytest.raises(Stop, match="ngram"):
         gate(**rows)
-    gate(**rows, common=ngram_hashes(HEAD))
+    gate(**rows, common=hash_ngrams(HEAD))

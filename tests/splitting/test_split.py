@@ -14,12 +14,19 @@ from benchmarks.planted import paraphrase
 from stages import clean as clean_stage
 from stages import split as module
 from tests.cleaning.test_clean import PARAMS as CLEAN
-from tunelock.reading.reading import Source, read
+from tunelock.reading.reading import Source, read_source
 from tunelock.records.record import hash_texts, make_messages, make_record, whole_text_of
 from tunelock.records.splits import SPLITS, TEST, TRAIN, VAL
 from tunelock.run.files import format_json_line, read_jsonl
 from tunelock.run.params import load_yaml
-from tunelock.splitting.assignment import by_hash, fractions, in_fair_order, joined, lonely_tasks, stratified
+from tunelock.splitting.assignment import (
+    find_lonely_tasks,
+    hash_to_fractions,
+    join_groups,
+    order_fairly,
+    split_by_hash,
+    split_by_task,
+)
 
 ROOT = Path(__file__).parents[2]
 PARAMS = {
@@ -75,26 +82,26 @@ def rows_of(groups: int, rows: int = 3, tasks: tuple[str, ...] = ("chat",), sour
 
 
 def test_the_shares_are_near_the_ratios():
-    shares = np.bincount(by_hash(GROUPS, **HOW), minlength=3) / len(GROUPS)
+    shares = np.bincount(split_by_hash(GROUPS, **HOW), minlength=3) / len(GROUPS)
     assert np.allclose(shares, [0.7, 0.1, 0.2], atol=0.02)
 
 
 def test_by_hash_a_group_goes_where_it_goes_whatever_other_rows_there_are():
     rows = np.repeat(GROUPS[:300], 3)
-    split = by_hash(rows, **HOW)
-    assert (split == np.repeat(by_hash(GROUPS[:300], **HOW), 3)).all()
-    assert (by_hash(GROUPS, **HOW)[:300] == split[::3]).all()
-    assert (by_hash(rows[::-1], **HOW) == split[::-1]).all()
+    split = split_by_hash(rows, **HOW)
+    assert (split == np.repeat(split_by_hash(GROUPS[:300], **HOW), 3)).all()
+    assert (split_by_hash(GROUPS, **HOW)[:300] == split[::3]).all()
+    assert (split_by_hash(rows[::-1], **HOW) == split[::-1]).all()
 
 
 def test_another_seed_gives_other_splits():
-    one, other = by_hash(GROUPS, **HOW), by_hash(GROUPS, **HOW | {"seed": 1})
+    one, other = split_by_hash(GROUPS, **HOW), split_by_hash(GROUPS, **HOW | {"seed": 1})
     same = (one == TEST) & (other == TEST)
     assert 0.02 < same.mean() < 0.06  # 0.2 x 0.2 if they have nothing to do with each other
 
 
 def test_fractions_are_spread_evenly_over_the_unit_interval_and_do_not_follow_their_keys():
-    places = fractions(np.arange(4000), 0)
+    places = hash_to_fractions(np.arange(4000), 0)
     assert (np.histogram(places, 10, (0, 1))[0] > 300).all()
     assert abs(np.corrcoef(places[1:], places[:-1])[0, 1]) < 0.06
 
@@ -119,7 +126,7 @@ def numbers(*values: int) -> np.ndarray:
          "a large group", "64 bits"],
 )  # fmt: skip
 def test_groups_of_one_cluster_are_joined_and_too_long_chains_fall_apart(groups, clusters, most, expected):
-    assert joined(numbers(*groups), np.array(clusters), most).tolist() == list(expected)
+    assert join_groups(numbers(*groups), np.array(clusters), most).tolist() == list(expected)
 
 
 @settings(max_examples=50, deadline=None)
@@ -127,7 +134,7 @@ def test_groups_of_one_cluster_are_joined_and_too_long_chains_fall_apart(groups,
 def test_joined_groups_do_not_depend_on_the_order_of_the_rows(pairs, rng):
     def found(pairs: list) -> set:
         groups, clusters = zip(*pairs)
-        return set(zip(pairs, joined(numbers(*groups), np.array(clusters), 9).tolist()))
+        return set(zip(pairs, join_groups(numbers(*groups), np.array(clusters), 9).tolist()))
 
     assert found(pairs) == found(rng.sample(pairs, len(pairs)))
 
@@ -142,7 +149,7 @@ def some_rows(seed: int = 0, count: int = 300) -> tuple[np.ndarray, np.ndarray]:
 @pytest.mark.parametrize("ratios", [(0.1, 0.2), (0.05, 0.1), (0.1, 0.4), (0.3, 0.3)])
 def test_stratified_keeps_groups_whole_and_the_shares_of_the_tasks_even(ratios):
     groups, tasks = some_rows()
-    split = stratified(groups, tasks, 0, *ratios)
+    split = split_by_task(groups, tasks, 0, *ratios)
     for group in np.unique(groups):
         assert len(set(split[groups == group].tolist())) == 1
     for code, ratio in ((VAL, ratios[0]), (TEST, ratios[1])):
@@ -153,21 +160,21 @@ def test_stratified_keeps_groups_whole_and_the_shares_of_the_tasks_even(ratios):
 def test_stratified_does_not_depend_on_the_order_of_the_rows_but_on_the_seed():
     groups, tasks = some_rows()
     order = np.random.default_rng(1).permutation(len(groups))
-    split = stratified(groups, tasks, **HOW)
-    assert (stratified(groups[order], tasks[order], **HOW) == split[order]).all()
-    assert (stratified(groups, tasks, **HOW | {"seed": 1}) != split).any()
+    split = split_by_task(groups, tasks, **HOW)
+    assert (split_by_task(groups[order], tasks[order], **HOW) == split[order]).all()
+    assert (split_by_task(groups, tasks, **HOW | {"seed": 1}) != split).any()
 
 
 @pytest.mark.parametrize("count", [1, 2, 3, 5])
 def test_stratified_takes_what_it_can_of_few_groups(count):
-    split = stratified(GROUPS[:count], np.zeros(count, int), **HOW)
+    split = split_by_task(GROUPS[:count], np.zeros(count, int), **HOW)
     assert set(split.tolist()) <= {TRAIN, VAL, TEST}
     assert (split == TRAIN).any()
 
 
 def test_a_task_is_lonely_if_one_group_alone_has_it():
     groups, tasks = numbers(1, 1, 2, 3, 2**63 + 1, 2**63 + 2), np.array([0, 1, 0, 2, 3, 3])
-    assert lonely_tasks(groups, tasks).tolist() == [1, 2]
+    assert find_lonely_tasks(groups, tasks).tolist() == [1, 2]
 
 
 @settings(max_examples=60, deadline=None)
@@ -179,7 +186,7 @@ def test_a_task_is_lonely_if_one_group_alone_has_it():
 def test_any_beginning_holds_the_strata_in_proportion(sizes, weights, seed):
     strata = np.repeat(np.arange(len(sizes)), sizes)
     ids, weights = GROUPS[: len(strata)], np.array(weights[: len(sizes)])
-    order = in_fair_order(ids, strata, weights, seed)
+    order = order_fairly(ids, strata, weights, seed)
     assert sorted(order.tolist()) == list(range(len(strata)))
     taken, left = np.zeros(len(sizes)), np.array(sizes)
     for row in order:
@@ -192,10 +199,10 @@ def test_any_beginning_holds_the_strata_in_proportion(sizes, weights, seed):
 
 def test_a_row_that_arrives_displaces_at_most_one_of_a_beginning():
     strata, weights = np.arange(60) % 3, np.ones(3)
-    before = set(in_fair_order(GROUPS[:60], strata, weights, 0)[:20].tolist())
+    before = set(order_fairly(GROUPS[:60], strata, weights, 0)[:20].tolist())
     for new in range(100, 130):
         ids = np.append(GROUPS[:60], GROUPS[new])
-        after = set(in_fair_order(ids, np.append(strata, new % 3), weights, 0)[:20].tolist())
+        after = set(order_fairly(ids, np.append(strata, new % 3), weights, 0)[:20].tolist())
         assert len(before - after) <= 1
 
 
@@ -287,7 +294,7 @@ def test_near_copies_of_two_groups_come_into_one_split(run):
 
 def test_a_group_is_never_joined_beyond_what_a_held_out_split_can_hold(run):
     names = sorted((f"link {n}" for n in range(1000)), key=hash_texts)
-    first = next(n for n, name in enumerate(names) if by_hash(numbers(hash_texts(name)), 0, 0.01, 0.3) == VAL)
+    first = next(n for n, name in enumerate(names) if split_by_hash(numbers(hash_texts(name)), 0, 0.01, 0.3) == VAL)
     chain = [row(name, question=words("head", 60) + words(name, 2)) for name in names[first : first + 4]]
     found = run([*rows_of(300, 1), *chain], val_ratio=0.01, test_ratio=0.3)
     assert found.home[chain[0]["id"]] == "val"
@@ -545,11 +552,11 @@ def copy_of(record: dict, strength: int, number: int) -> dict:
 def test_planted_near_copies_of_held_out_rows_do_not_come_into_train(pipeline, capsys):
     """Originals are rows that are held out; each copy's group would come into train if nothing were done about it."""
     source = load_yaml(ROOT / "params.yaml")["sources"]["cwe"]
-    rows = [row for row in read("cwe", Source(**source)) if "status" not in row]
+    rows = [row for row in read_source("cwe", Source(**source)) if "status" not in row]
     rows = random.Random(0).sample(rows, 2000)
     home = pipeline(rows)
     originals = iter([row for row in rows if home[row["id"]] in SPLITS[1:]])
-    numbers = iter([n for n in range(9999) if by_hash(np.array([hash_texts(f"copy {n}")]), **HOW)[0] == TRAIN])
+    numbers = iter([n for n in range(9999) if split_by_hash(np.array([hash_texts(f"copy {n}")]), **HOW)[0] == TRAIN])
     pairs = [(strength, original := next(originals), copy_of(original, strength, next(numbers)))
              for strength in FLOORS for _ in range(PLANTED)]  # fmt: skip
     home = pipeline(rows + [copy for *_, copy in pairs])

@@ -18,7 +18,7 @@ import pytest
 import torch
 from transformers import TrainerState
 
-from tunelock.privacy.redaction import HIDDEN, is_secret_name, redacted
+from tunelock.privacy.redaction import HIDDEN, is_secret_name, redact_settings
 from tunelock.run.errors import Stop
 from tunelock.run.params import load_yaml
 from tunelock.schema.params_schema import Schema
@@ -216,13 +216,13 @@ def test_only_curves_are_sent():
 
 @pytest.mark.parametrize("name", ["hub_token", "apiKey", "WANDB_API_KEY", "password", "client_secret", "auth"])
 def test_keys_with_secret_names_are_hidden(name):
-    assert redacted({name: "x", "list": [{name: ["y"]}]}) == {name: HIDDEN, "list": [{name: [HIDDEN]}]}
+    assert redact_settings({name: "x", "list": [{name: ["y"]}]}) == {name: HIDDEN, "list": [{name: [HIDDEN]}]}
 
 
 def test_no_param_of_ours_is_hidden(monkeypatch):
     monkeypatch.setenv("SOME_TOKEN", FROM_ENVIRONMENT)
     params = load_yaml(Path(__file__).parents[2] / "params.yaml")
-    assert redacted(params) == params
+    assert redact_settings(params) == params
     assert not any(is_secret_name(name) for name in ("max_new_tokens", "num_virtual_tokens", "author", "extra_tokens"))
-    assert redacted({"a": None, "token": None, "b": True}) == {"a": None, "token": None, "b": True}
-    assert redacted(f"http://me:{FORMED}@host {FROM_ENVIRONMENT}!").count(HIDDEN) == 2
+    assert redact_settings({"a": None, "token": None, "b": True}) == {"a": None, "token": None, "b": True}
+    assert redact_settings(f"http://me:{FORMED}@host {FROM_ENVIRONMENT}!").count(HIDDEN) == 2

@@ -11,7 +11,7 @@ import numpy as np
 
 from tunelock.claims.significance import mcnemar
 from tunelock.diagnosis.answer_rules import is_copied
-from tunelock.records.ngrams import ngram_hashes, rolling, word_hashes, words
+from tunelock.records.ngrams import hash_ngrams, hash_runs, hash_words, split_words
 from tunelock.records.record import whole_text_of
 
 RUN = 13  # words
@@ -35,8 +35,8 @@ def memorised(rows: list[dict], train: Iterable[dict]) -> list[str | None]:
 
     A match reads `id of the record: the run`; an answer below RUN words has None.
     """
-    runs = [rolling(word_hashes(words(row["answer"])), RUN) for row in rows]
-    known = [np.concatenate([ngram_hashes(row[key], RUN) for key in ("question", "reference")]) for row in rows]
+    runs = [hash_runs(hash_words(split_words(row["answer"])), RUN) for row in rows]
+    known = [np.concatenate([hash_ngrams(row[key], RUN) for key in ("question", "reference")]) for row in rows]
     own = [some[~np.isin(some, there)] for some, there in zip(runs, known)]
     where = origins(np.unique(np.concatenate([*own, np.empty(0, dtype=np.uint64)])), train)
     found: list[str | None] = []
@@ -46,7 +46,7 @@ def memorised(rows: list[dict], train: Iterable[dict]) -> list[str | None]:
             found.append("" if len(some) else None)
             continue
         start = some.tolist().index(hit)
-        found.append(f"{where[hit]}: {' '.join(words(row['answer'])[start : start + RUN])}")
+        found.append(f"{where[hit]}: {' '.join(split_words(row['answer'])[start : start + RUN])}")
     return found
 
 
@@ -54,7 +54,7 @@ def origins(wanted: np.ndarray, train: Iterable[dict]) -> dict[int, str]:
     """The id of the first training record that has each of the `wanted` runs (sorted hashes), if any has it."""
     found: dict[int, str] = {}
     for record in train if len(wanted) else ():
-        runs = ngram_hashes(whole_text_of(record), RUN)
+        runs = hash_ngrams(whole_text_of(record), RUN)
         near = wanted[np.minimum(np.searchsorted(wanted, runs), len(wanted) - 1)]  # np.isin would sort `wanted` anew
         for run in runs[near == runs].tolist():
             found.setdefault(run, record["id"])
@@ -73,7 +73,7 @@ def verbatim(row: dict) -> str | None:
 
     None where the reference has below RUN words: short answers are right by chance or by skill.
     """
-    said, wanted = words(row["answer"]), words(row["reference"])
+    said, wanted = split_words(row["answer"]), split_words(row["reference"])
     if len(wanted) < RUN:
         return None
     equal = said == wanted if row["stopped"] else len(said) >= RUN and said == wanted[: len(said)]

@@ -52,7 +52,7 @@ CODE = re.compile(r"[{}()\[\];=<>_\\^|$#+*/]")
 CJK = ("CJK", "HIRAGANA", "KATAKANA", "KATAKANA-HIRAGANA", "IDEOGRAPHIC", "BOPOMOFO")
 
 
-def misaligned(question: str, answer: str, rules: Collection[str]) -> str | None:
+def find_broken_rule(question: str, answer: str, rules: Collection[str]) -> str | None:
     """The first of these rules, in the order of RULES, that the answer breaks; None if it breaks none."""
     return next((rule for rule in RULES if rule in rules and BROKEN[rule](question, answer)), None)
 
@@ -62,7 +62,7 @@ def is_echo(question: str, answer: str) -> bool:
 
     An answer that leaves a part out is none: a corrected or translated text is all of its question but a few words.
     """
-    asked, said = words(question), words(answer)
+    asked, said = _normalise_words(question), _normalise_words(answer)
     if len(asked) < ECHO_CHARS or f" {asked} " not in f" {said} ":
         return False
     return LABELS.issuperset(f" {said} ".replace(f" {asked} ", " ").split())
@@ -70,8 +70,8 @@ def is_echo(question: str, answer: str) -> bool:
 
 def is_refusal(question: str, answer: str) -> bool:
     """True if the answer opens as an assistant's refusal, unless the question quotes it; English only."""
-    found = REFUSAL.match(plain(answer[:300]))
-    return bool(found) and found[0].strip() not in plain(question)
+    found = REFUSAL.match(_simplify_text(answer[:300]))
+    return bool(found) and found[0].strip() not in _simplify_text(question)
 
 
 def is_cut_off(question: str, answer: str) -> bool:
@@ -81,21 +81,21 @@ def is_cut_off(question: str, answer: str) -> bool:
     """
     if len(answer.strip()) > CUT_OFF or len(question.split()) < LONG_QUESTION:
         return False
-    asked = plain(question[:200] + "\n" + question[-200:])
-    return bool(EXPLAIN.search(asked)) and not CHOICE.search(plain(question))
+    asked = _simplify_text(question[:200] + "\n" + question[-200:])
+    return bool(EXPLAIN.search(asked)) and not CHOICE.search(_simplify_text(question))
 
 
 def is_in_wrong_script(question: str, answer: str) -> bool:
     """True if the answer's main script is hardly in the question, which asks for no other language, nor is it code."""
     if question.isascii() and answer.isascii():
         return False
-    theirs, ours = scripts(question), scripts(answer)
+    theirs, ours = _count_scripts(question), _count_scripts(answer)
     if min(theirs.total(), ours.total()) < SCRIPT_LETTERS:
         return False
     if theirs[ours.most_common(1)[0][0]] >= MINORITY * theirs.total():
         return False
     is_code = "```" in answer or len(CODE.findall(answer)) >= CODE_MARKS * len(answer)
-    return not is_code and not OTHER_LANGUAGE.search(plain(question))
+    return not is_code and not OTHER_LANGUAGE.search(_simplify_text(question))
 
 
 BROKEN: dict[str, Callable[[str, str], bool]] = {
@@ -106,7 +106,7 @@ BROKEN: dict[str, Callable[[str, str], bool]] = {
 }
 
 
-def language(text: str) -> str | None:
+def detect_language(text: str) -> str | None:
     """The ISO 639-1 code of the text's language, or None where it is too short or too unlike a sentence to tell.
 
     By py3langid (Barbaresi's fork of langid.py; Lui and Baldwin, "langid.py: an off-the-shelf language
@@ -115,19 +115,19 @@ def language(text: str) -> str | None:
     text = text[:LANGUAGE_CHARS]
     if len("".join(filter(str.isalpha, text)).encode("utf-8", "replace")) < LANGUAGE_BYTES:
         return None
-    code, probability = identifier().classify(text)
+    code, probability = _load_identifier().classify(text)
     return code if probability >= LANGUAGE_PROBABILITY and len(code) == 2 else None
 
 
 @functools.cache
-def identifier():
+def _load_identifier():
     """py3langid's identifier with probabilities; it takes most of a second to build."""
     from py3langid.langid import MODEL_FILE, LanguageIdentifier
 
     return LanguageIdentifier.from_model_file(MODEL_FILE, norm_probs=True)
 
 
-def scripts(text: str, letters: int = 500) -> Counter:
+def _count_scripts(text: str, letters: int = 500) -> Counter:
     """How many of the first letters belong to each script; those of Chinese and Japanese are one."""
     if text.isascii():
         return Counter({"LATIN": sum(map(str.isalpha, text[: 2 * letters]))})
@@ -138,11 +138,11 @@ def scripts(text: str, letters: int = 500) -> Counter:
     return Counter("CJK" if name in CJK else name for name in names)
 
 
-def words(text: str) -> str:
+def _normalise_words(text: str) -> str:
     """The words of a text, whatever their case, punctuation and spacing."""
     return " ".join(re.findall(r"\w+", unicodedata.normalize("NFKC", text).casefold()))
 
 
-def plain(text: str) -> str:
+def _simplify_text(text: str) -> str:
     """Lower case and straight apostrophes, white space other than line ends folded."""
     return re.sub(r"[^\S\n]+", " ", text.lower().replace("’", "'").replace("‘", "'"))

@@ -10,26 +10,26 @@ import numpy as np
 NONE = -1
 
 
-def duplicates(keys: np.ndarray, ids: np.ndarray) -> np.ndarray:
+def find_duplicates(keys: np.ndarray, ids: np.ndarray) -> np.ndarray:
     """Of each set with the same key (content, or near-duplicate cluster) all but the smallest id go."""
     because = np.full(len(keys), NONE)
     order = np.lexsort((np.arange(len(keys)), ids, keys))
-    starts = starts_of_runs(keys[order])
+    starts = _find_run_starts(keys[order])
     first = np.repeat(order[starts], np.diff(np.append(starts, len(keys))))
     because[order] = np.where(first == order, NONE, first)
     return because
 
 
-def starts_of_runs(values: np.ndarray) -> np.ndarray:
+def _find_run_starts(values: np.ndarray) -> np.ndarray:
     """Where a new value begins in a sorted array."""
     return np.flatnonzero(np.r_[True, values[1:] != values[:-1]]) if len(values) else np.zeros(0, int)
 
 
-def conflicts(questions: np.ndarray, answers: np.ndarray, ids: np.ndarray) -> np.ndarray:
+def find_conflicts(questions: np.ndarray, answers: np.ndarray, ids: np.ndarray) -> np.ndarray:
     """Records with one question and different answers go, all of them, each because of another one."""
     because = np.full(len(ids), NONE)
     order = np.lexsort((ids, answers, questions))
-    bounds = np.append(starts_of_runs(questions[order]), len(order))
+    bounds = np.append(_find_run_starts(questions[order]), len(order))
     long = np.flatnonzero(np.diff(bounds) > 1)
     for start, stop in zip(bounds[long], bounds[long + 1]):
         members = order[start:stop]

@@ -4,7 +4,7 @@ from collections import Counter, defaultdict
 from contextlib import ExitStack
 from pathlib import Path
 
-from tunelock.cleaning.rules import Verdict
+from tunelock.cleaning.rules import Judgement
 from tunelock.run.errors import Stop
 from tunelock.run.files import format_json_line
 
@@ -19,16 +19,16 @@ class Ledger:
         self.counts: dict[str, Counter] = defaultdict(Counter)
         self.tasks: Counter = Counter()
 
-    def note(self, verdict: Verdict) -> None:
+    def note(self, verdict: Judgement) -> None:
         """Book what was done to one record, and the record itself if it goes no further."""
         record = verdict.record
         counts = self.counts[record["source"]]
         for kind, message, start, end in verdict.found:
-            self.write("pii", {**place(record), "kind": kind, "message": message, "start": start, "end": end})
+            self.write("pii", {**_place_of(record), "kind": kind, "message": message, "start": start, "end": end})
             counts["pii", kind] += 1
         if verdict.repairs:
             change = {"repairs": verdict.repairs, "before": verdict.before, "after": record["messages"]}
-            self.write("repaired", {**place(record), **change})
+            self.write("repaired", {**_place_of(record), **change})
             counts["repaired", ""] += 1
             counts.update(("repairs", name) for name in verdict.repairs)
         if verdict.status != "kept":
@@ -50,7 +50,7 @@ class Ledger:
 
     def enter(self, row: dict, status: str, more: dict) -> None:
         """One line of the ledger."""
-        self.write("ledger", {**place(row), "status": status, **more})
+        self.write("ledger", {**_place_of(row), "status": status, **more})
 
     def write(self, book: str, row: dict) -> None:
         self.out[book].write(format_json_line(row))
@@ -67,18 +67,18 @@ class Ledger:
             out = sum(n for (status, _), n in booked.items() if status in ("kept", "dropped", "set_aside"))
             if rows != out:
                 raise Stop(f"source '{source}' had {rows} rows, but {out} are in the ledger; report this bug.")
-            figures[source] = {"rows": rows, **figures_of(booked)}
+            figures[source] = {"rows": rows, **_figures_of(booked)}
         booked = sum(self.counts.values(), Counter())
-        total = {"rows": sum(seen["rows"] for seen in ingested.values()), **figures_of(booked)}
+        total = {"rows": sum(seen["rows"] for seen in ingested.values()), **_figures_of(booked)}
         return {"sources": figures, "total": total, "tasks": dict(self.tasks)}
 
 
-def place(row: dict) -> dict:
+def _place_of(row: dict) -> dict:
     """Where a row came from; one that never became a record has no id."""
     return {key: row[key] for key in ("id", "source", "file", "line") if key in row}
 
 
-def figures_of(booked: Counter) -> dict:
+def _figures_of(booked: Counter) -> dict:
     """The counts of one source as a small tree."""
     tree = {"kept": booked["kept", ""], "repaired": booked["repaired", ""]}
     for status in ("dropped", "set_aside", "pii", "repairs"):

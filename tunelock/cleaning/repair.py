@@ -13,37 +13,37 @@ CONTROLS = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\ufeff\ufff9-\ufffb]")  # 
 BROKEN = re.compile("[\ufffd\ud800-\udfff]")  # what was lost cannot be mended
 
 
-def repair(text: str) -> tuple[str, tuple[str, ...]]:
+def repair_text(text: str) -> tuple[str, tuple[str, ...]]:
     """Return the mended text and the names of the repairs made, the first of them first.
 
     One repair may lay open another (a control character between a letter and its accent), so they are repeated until
     nothing changes.
     """
     made: list[str] = []
-    while (mended := once(text, made)) != text:
+    while (mended := _repair_once(text, made)) != text:
         text = mended
     return text, tuple(dict.fromkeys(made))
 
 
-def once(text: str, made: list[str]) -> str:
+def _repair_once(text: str, made: list[str]) -> str:
     """Each repair once; the names of those that changed anything are added to `made`."""
     if not text.isascii():
-        text = noted(made, "mojibake", text, ftfy.fix_encoding(text))
-        text = noted(made, "unicode_form", text, unicodedata.normalize("NFC", text))
+        text = _note_repair(made, "mojibake", text, ftfy.fix_encoding(text))
+        text = _note_repair(made, "unicode_form", text, unicodedata.normalize("NFC", text))
     if CONTROLS.search(text):
-        text = noted(made, "control_characters", text, CONTROLS.sub("", text))
+        text = _note_repair(made, "control_characters", text, CONTROLS.sub("", text))
     if "\r" in text:
-        text = noted(made, "line_ends", text, text.replace("\r\n", "\n").replace("\r", "\n"))
+        text = _note_repair(made, "line_ends", text, text.replace("\r\n", "\n").replace("\r", "\n"))
     return text
 
 
-def noted(made: list[str], name: str, before: str, after: str) -> str:
+def _note_repair(made: list[str], name: str, before: str, after: str) -> str:
     """The text after a repair, whose name is noted if it changed anything."""
     if after != before:
         made.append(name)
     return after
 
 
-def is_broken(text: str) -> bool:
+def has_lost_characters(text: str) -> bool:
     """Does it hold characters that stand for lost ones: U+FFFD or lone surrogates?"""
     return not text.isascii() and BROKEN.search(text) is not None

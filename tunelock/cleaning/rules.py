@@ -4,9 +4,9 @@ import functools
 from collections import Counter
 from typing import NamedTuple
 
-from tunelock.cleaning.alignment import language, misaligned
-from tunelock.cleaning.repair import is_broken, repair
-from tunelock.privacy.pii import find, mask
+from tunelock.cleaning.alignment import detect_language, find_broken_rule
+from tunelock.cleaning.repair import has_lost_characters, repair_text
+from tunelock.privacy.pii import find_pii, mask_pii
 from tunelock.records.record import find_chat_fault, is_text, question_of, reference_of, replace_texts, whole_text_of
 
 WITHHELD = "[WITHHELD]"
@@ -27,7 +27,7 @@ class Rules(NamedTuple):
     tokenizer: str
 
 
-class Verdict(NamedTuple):
+class Judgement(NamedTuple):
     """The record as it goes on, `status` (kept, dropped, set_aside) and `reason`, and what was done to it.
 
     `found` lists personal data and secrets as (kind, message, start, end), never their text; `before` holds the
@@ -42,26 +42,26 @@ class Verdict(NamedTuple):
     before: list[dict] | None = None
 
 
-def judge(record: dict, rules: Rules) -> Verdict:
+def judge_record(record: dict, rules: Rules) -> Judgement:
     """Mend a record and say whether it is fit; the first rule that it breaks is the reason."""
     earlier = tuple(record.get("repairs", ()))  # those of the reader
     record = {key: value for key, value in record.items() if key != "repairs"}
-    mended, repairs = mend(record) if rules.repair_text else (record, ())
-    masked, found, forbidden = without_pii(mended, rules.pii)
-    status, reason = ("dropped", f"pii_{forbidden}") if forbidden else unfit(mended, rules)
-    before = before_repairs(record, found, rules.pii) if earlier or repairs else None
-    return Verdict(masked, status, reason, (*earlier, *repairs), found, before)
+    mended, repairs = _mend_record(record) if rules.repair_text else (record, ())
+    masked, found, forbidden = _hide_pii(mended, rules.pii)
+    status, reason = ("dropped", f"pii_{forbidden}") if forbidden else _find_reason(mended, rules)
+    before = _show_before_repairs(record, found, rules.pii) if earlier or repairs else None
+    return Judgement(masked, status, reason, (*earlier, *repairs), found, before)
 
 
-def judge_raw(row: dict, rules: Rules) -> Verdict:
+def judge_raw_row(row: dict, rules: Rules) -> Judgement:
     """A row that never became a record stays out; its text, too, is kept without personal data."""
-    hidden, found, _ = without_pii({"messages": [{"content": row["raw"]}]}, rules.pii)
-    return Verdict({**row, "raw": hidden["messages"][0]["content"]}, row["status"], row["reason"], (), found)
+    hidden, found, _ = _hide_pii({"messages": [{"content": row["raw"]}]}, rules.pii)
+    return Judgement({**row, "raw": hidden["messages"][0]["content"]}, row["status"], row["reason"], (), found)
 
 
-def before_repairs(record: dict, found: tuple, actions: dict[str, str]) -> list[dict]:
+def _show_before_repairs(record: dict, found: tuple, actions: dict[str, str]) -> list[dict]:
     """The messages before the repairs, masked; WITHHELD where only a repair made it visible what is to be masked."""
-    masked, seen, _ = without_pii(record, actions)
+    masked, seen, _ = _hide_pii(record, actions)
     laid_open = Counter((kind, number) for kind, number, *_ in found)
     laid_open -= Counter((kind, number) for kind, number, *_ in seen)
     withheld = {number for kind, number in laid_open if actions[kind] != "flag"}
@@ -69,24 +69,24 @@ def before_repairs(record: dict, found: tuple, actions: dict[str, str]) -> list[
     return replace_texts(masked["messages"], texts)
 
 
-def mend(record: dict) -> tuple[dict, tuple[str, ...]]:
+def _mend_record(record: dict) -> tuple[dict, tuple[str, ...]]:
     """The record with mended texts, and the names of the repairs."""
-    mended = [repair(message["content"]) for message in record["messages"]]
+    mended = [repair_text(message["content"]) for message in record["messages"]]
     names = tuple(dict.fromkeys(name for _, names in mended for name in names))
     return ({**record, "messages": replace_texts(record["messages"], (text for text, _ in mended))}, names)
 
 
-def unfit(record: dict, rules: Rules) -> tuple[str, str]:
+def _find_reason(record: dict, rules: Rules) -> tuple[str, str]:
     """Status and reason of the first broken rule; ("kept", "") if there is none."""
     fault = None if is_text(record) else find_chat_fault(record["messages"])  # mending may have emptied a turn
     if fault:
         return "set_aside", fault
     text = whole_text_of(record)
-    if is_broken(text):
+    if has_lost_characters(text):
         return "set_aside", "bad_encoding"
     reason = bad_length(record, rules) or bad_language(text, rules.languages)
     if not reason and not is_text(record):
-        reason = misaligned(question_of(record), reference_of(record), rules.alignment_rules)
+        reason = find_broken_rule(question_of(record), reference_of(record), rules.alignment_rules)
     return ("dropped", reason) if reason else ("kept", "")
 
 
@@ -97,18 +97,21 @@ def bad_length(record: dict, rules: Rules) -> str | None:
         return "too_short"
     if size > rules.max_response_chars:
         return "too_long"
-    if rules.max_record_tokens is not None and tokens(whole_text_of(record), rules.tokenizer) > rules.max_record_tokens:
+    if (
+        rules.max_record_tokens is not None
+        and _count_tokens(whole_text_of(record), rules.tokenizer) > rules.max_record_tokens
+    ):
         return "too_many_tokens"
     return None
 
 
-def tokens(text: str, path: str) -> int:
+def _count_tokens(text: str, path: str) -> int:
     """How many tokens a text has, without the template's."""
-    return len(load_tokenizer(path).encode(text, add_special_tokens=False).ids)
+    return len(_load_tokenizer(path).encode(text, add_special_tokens=False).ids)
 
 
 @functools.cache
-def load_tokenizer(path: str):
+def _load_tokenizer(path: str):
     """The tokenizer of a tokenizer.json; the library under Transformers' own, which would take seconds to import."""
     from tokenizers import Tokenizer
 
@@ -117,11 +120,11 @@ def load_tokenizer(path: str):
 
 def bad_language(text: str, languages: list[str] | None) -> str | None:
     """A language that can be told and is not wanted."""
-    found = language(text[:TELLING]) if languages else None
+    found = detect_language(text[:TELLING]) if languages else None
     return None if found is None or found in languages else "language"
 
 
-def without_pii(record: dict, actions: dict[str, str]) -> tuple[dict, tuple, str | None]:
+def _hide_pii(record: dict, actions: dict[str, str]) -> tuple[dict, tuple, str | None]:
     """Apply each kind's action: mask, drop or flag.
 
     Returns:
@@ -129,12 +132,12 @@ def without_pii(record: dict, actions: dict[str, str]) -> tuple[dict, tuple, str
         all findings, and the kind because of which it must be dropped.
     """
     kinds = [kind for kind, action in actions.items() if action != "off"]
-    hits = [find(message["content"], kinds) for message in record["messages"]] if kinds else []
+    hits = [find_pii(message["content"], kinds) for message in record["messages"]] if kinds else []
     found = tuple((hit.kind, number, hit.start, hit.end) for number, hits_ in enumerate(hits) for hit in hits_)
     if not found:
         return record, (), None
     hidden = [[hit for hit in hits_ if actions[hit.kind] != "flag"] for hits_ in hits]
-    texts = (mask(message["content"], hits_) for message, hits_ in zip(record["messages"], hidden))
+    texts = (mask_pii(message["content"], hits_) for message, hits_ in zip(record["messages"], hidden))
     clean = {**record, "messages": replace_texts(record["messages"], texts)}
     flagged = sorted({kind for kind, *_ in found if actions[kind] == "flag"})
     clean |= {"flags": flagged} if flagged else {}

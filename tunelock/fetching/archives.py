@@ -23,7 +23,7 @@ ZST_WINDOW = 2**27  # bytes of look-back, as far as `zstd --long` goes
 DAMAGE = (EOFError, zlib.error, lzma.LZMAError, zipfile.BadZipFile, struct.error, NotImplementedError, ValueError)
 
 
-class Guarded(io.RawIOBase):
+class _Guarded(io.RawIOBase):
     """The bytes that `blocks` yields, as a file; `Stop` where they break off or become too many."""
 
     def __init__(self, blocks: Iterator[bytes], source: BinaryIO, name: str, packed: int):
@@ -41,10 +41,10 @@ class Guarded(io.RawIOBase):
         return size
 
     def next_block(self) -> bytes:
-        with damage_stops(f"{self.name} is cut off or damaged"):
+        with _stop_at_damage(f"{self.name} is cut off or damaged"):
             block = next(filter(None, self.blocks), b"")
         self.seen += len(block)
-        refuse_bomb(self.name, self.packed, self.seen)
+        _refuse_bomb(self.name, self.packed, self.seen)
         return block
 
     def close(self) -> None:
@@ -53,7 +53,7 @@ class Guarded(io.RawIOBase):
 
 
 @contextmanager
-def damage_stops(words: str):
+def _stop_at_damage(words: str):
     """Turn what the decompressors raise at damaged files into a `Stop` that begins with `words`."""
     try:
         yield
@@ -63,19 +63,19 @@ def damage_stops(words: str):
         raise Stop(f"{words} ({error}); fetch it again.") from None
 
 
-def refuse_bomb(name: str, packed: int, unpacked: int) -> None:
+def _refuse_bomb(name: str, packed: int, unpacked: int) -> None:
     """Stop if `packed` bytes become more than any text does."""
     if unpacked > min(MAX_MEMBER_BYTES, MAX_RATIO * max(packed, SMALL)):
         raise Stop(f"{name} unpacks to {unpacked} bytes or more out of {packed}; it is a bomb, do not use it.")
 
 
-def blocks_of(source: BinaryIO) -> Iterator[bytes]:
+def read_blocks(source: BinaryIO) -> Iterator[bytes]:
     """The content of a file, a little at a time."""
     while block := source.read(2**18):
         yield block
 
 
-def zst_blocks(source: BinaryIO) -> Iterator[bytes]:
+def _read_zst_blocks(source: BinaryIO) -> Iterator[bytes]:
     """The content of Zstandard frames. `stream_reader` would take a frame that is cut off for a whole one."""
     import zstandard
 
@@ -92,10 +92,10 @@ def zst_blocks(source: BinaryIO) -> Iterator[bytes]:
         raise EOFError("its last frame does not end")
 
 
-def unpacked(source: BinaryIO, packing: str, name: str, packed: int) -> BinaryIO:
+def unpack_stream(source: BinaryIO, packing: str, name: str, packed: int) -> BinaryIO:
     """The decompressed stream of a `.gz` or `.zst` stream of `packed` bytes; `name` is for the messages."""
-    blocks = zst_blocks(source) if packing == ".zst" else blocks_of(gzip.GzipFile(fileobj=source))
-    stream = io.BufferedReader(Guarded(blocks, source, name, packed))
+    blocks = _read_zst_blocks(source) if packing == ".zst" else read_blocks(gzip.GzipFile(fileobj=source))
+    stream = io.BufferedReader(_Guarded(blocks, source, name, packed))
     if not stream.peek(1):
         stream.close()
         raise Stop(f"{name} is empty; remove it or fetch it again.")
@@ -105,7 +105,7 @@ def unpacked(source: BinaryIO, packing: str, name: str, packed: int) -> BinaryIO
 def open_archive(path: Path, name: str) -> zipfile.ZipFile:
     """Open a zip or wheel; `Stop`, calling it `name`, if it is damaged or hostile."""
     kind = "wheel" if path.suffix == ".whl" else "zip"
-    with damage_stops(f"{name} is no readable {kind} but cut off or damaged"):
+    with _stop_at_damage(f"{name} is no readable {kind} but cut off or damaged"):
         archive = zipfile.ZipFile(path)
     refuse_hostile(archive, name)
     return archive
@@ -127,7 +127,7 @@ def refuse_hostile(archive: zipfile.ZipFile, name: str) -> None:
         if info.flag_bits & 0x1:
             raise Stop(f"{name}: member '{info.filename}' needs a password; pack the files again without one.")
         seen.add(path.as_posix().casefold())
-        refuse_bomb(f"{name}: member '{info.filename}'", info.compress_size, info.file_size)
+        _refuse_bomb(f"{name}: member '{info.filename}'", info.compress_size, info.file_size)
 
 
 def open_member(path: Path, member: str) -> BinaryIO:
@@ -137,7 +137,7 @@ def open_member(path: Path, member: str) -> BinaryIO:
         Stop: the archive is damaged or hostile, or has no such member; or, on reading, the member is damaged.
     """
     archive = open_archive(path, path.name)
-    return member_stream(archive, find_member(archive, member, path.name), path.name)
+    return stream_member(archive, find_member(archive, member, path.name), path.name)
 
 
 def find_member(archive: zipfile.ZipFile, member: str, name: str) -> zipfile.ZipInfo:
@@ -148,12 +148,12 @@ def find_member(archive: zipfile.ZipFile, member: str, name: str) -> zipfile.Zip
         raise Stop(f"{name} has no member '{member}'; list its members with `unzip -l`.") from None
 
 
-def member_stream(archive: zipfile.ZipFile, info: zipfile.ZipInfo, name: str) -> BinaryIO:
+def stream_member(archive: zipfile.ZipFile, info: zipfile.ZipInfo, name: str) -> BinaryIO:
     """Open one member of an archive, which messages call `name`."""
     name = f"{name}: member '{info.filename}'"
-    with damage_stops(f"{name} is cut off or damaged, or packed in a way that Python cannot read"):
+    with _stop_at_damage(f"{name} is cut off or damaged, or packed in a way that Python cannot read"):
         source = archive.open(info)
-    return io.BufferedReader(Guarded(blocks_of(source), source, name, info.compress_size))
+    return io.BufferedReader(_Guarded(read_blocks(source), source, name, info.compress_size))
 
 
 def extract_member(path: Path, member: str, folder: Path) -> Path:
@@ -162,7 +162,7 @@ def extract_member(path: Path, member: str, folder: Path) -> Path:
     with open_member(path, member) as source, open(target, "wb") as out:
         size = find_member(open_archive(path, path.name), member, path.name).file_size
         with Bar(total=size, unit="B", desc=f"unpack {target.name}") as bar:
-            for block in blocks_of(source):
+            for block in read_blocks(source):
                 out.write(block)
                 bar.update(len(block))
     return target

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
-from tunelock.fetching.web import download_url, redact
+from tunelock.fetching.web import download_url, redact_url
 from tunelock.run.bars import Bar
 from tunelock.run.errors import Stop
 from tunelock.run.hashing import sha256_file
@@ -19,19 +19,19 @@ COMMIT = re.compile(r"[0-9a-f]{40}")
 SHA256 = re.compile(r"[0-9a-f]{64}")
 
 
-class WheelMember(NamedTuple):
+class _WheelMember(NamedTuple):
     """A file inside a wheel of the package index: `wheel:NAME==VERSION/PATH/IN/WHEEL`."""
 
     requirement: str
     member: str
 
 
-def parse_wheel_uri(uri: str) -> WheelMember:
+def parse_wheel_uri(uri: str) -> _WheelMember:
     """Split `wheel:NAME==VERSION/MEMBER`; `Stop` if it has another form."""
     match = WHEEL_URI.fullmatch(uri)
     if not match:
         raise Stop(f"'{uri}' is no wheel address; write wheel:NAME==VERSION/PATH/IN/WHEEL.")
-    return WheelMember(f"{match['name']}=={match['version']}", match["member"])
+    return _WheelMember(f"{match['name']}=={match['version']}", match["member"])
 
 
 def cache_folder() -> Path:
@@ -44,8 +44,8 @@ def fetch_wheel(requirement: str, sha256: str) -> Path:
 
     It comes out of the cache, or else from the package index that pip is set up for; `Stop` if pip cannot get it.
     """
-    return fetched(
-        "*.whl", f"{requirement} from the package index", sha256, lambda folder: download(requirement, folder)
+    return _fetch_pinned(
+        "*.whl", f"{requirement} from the package index", sha256, lambda folder: download_wheel(requirement, folder)
     )
 
 
@@ -54,10 +54,10 @@ def fetch_url(url: str, sha256: str) -> Path:
 
     It comes out of the cache, or else from the server; `Stop` if that cannot be reached or gives something else.
     """
-    return fetched("content", redact(url), sha256, lambda folder: download_url(url, folder))
+    return _fetch_pinned("content", redact_url(url), sha256, lambda folder: download_url(url, folder))
 
 
-def fetched(pattern: str, what: str, sha256: str, get: Callable[[Path], Path]) -> Path:
+def _fetch_pinned(pattern: str, what: str, sha256: str, get: Callable[[Path], Path]) -> Path:
     """The file `pattern` in the cache, which `get(folder)` fetches if it is not there whole; a fault leaves nothing."""
     if not SHA256.fullmatch(sha256 or ""):
         raise Stop(f"{what}: its pin is '{sha256}', which is no sha256; give the 64 hexadecimal digits of its bytes.")
@@ -72,14 +72,14 @@ def fetched(pattern: str, what: str, sha256: str, get: Callable[[Path], Path]) -
         found = sha256_file(file)
         if found != sha256:
             page = "the server answered with a web page, not with the file; check the address"
-            advice = page if is_page(file) else "correct the pin only if you trust the new file"
+            advice = page if _is_page(file) else "correct the pin only if you trust the new file"
             raise Stop(f"{what} has sha256 {found}, params.yaml pins {sha256}; it was removed: {advice}.")
         folder.mkdir(exist_ok=True)
         os.replace(file, folder / file.name)
     return folder / file.name
 
 
-def is_page(file: Path) -> bool:
+def _is_page(file: Path) -> bool:
     """Whether a file begins like an HTML page."""
     with open(file, "rb") as content:
         return (
@@ -87,7 +87,7 @@ def is_page(file: Path) -> bool:
         )
 
 
-def download(requirement: str, folder: Path) -> Path:
+def download_wheel(requirement: str, folder: Path) -> Path:
     """Have pip put the wheel of `requirement`, without its dependencies, into `folder`; pip shows errors alone."""
     print(f"fetch {requirement} from the package index", file=sys.stderr, flush=True)
     options = ["-qq", "--disable-pip-version-check", "--no-deps", "--only-binary=:all:", "--dest", str(folder)]

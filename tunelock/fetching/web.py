@@ -19,8 +19,8 @@ def download_url(url: str, folder: Path) -> Path:
     """Write the body that `url` answers with to `folder`/content, with a progress bar."""
     from urllib3.exceptions import HTTPError
 
-    name, broken = redact(url), False
-    with answer(url) as response, open(folder / "content", "wb") as out:
+    name, broken = redact_url(url), False
+    with _request_page(url) as response, open(folder / "content", "wb") as out:
         length = response.headers.get("Content-Length", "")
         total = int(length) if length.isdecimal() else None
         with Bar(total=total, unit="B", desc=f"fetch {name.rsplit('/', 1)[-1]}") as bar:
@@ -36,13 +36,13 @@ def download_url(url: str, folder: Path) -> Path:
     return folder / "content"
 
 
-def answer(url: str):
+def _request_page(url: str):
     """The server's answer, redirects followed by hand; `Stop` if it is none with status 200."""
     import requests
 
     here = url
     try:
-        port_of(url)
+        _find_port(url)
         for _ in range(MAX_REDIRECTS + 1):
             headers = {"Accept-Encoding": "identity"}
             response = requests.get(here, headers=headers, stream=True, allow_redirects=False, timeout=TIMEOUTS)
@@ -54,12 +54,12 @@ def answer(url: str):
             here = there
     except (requests.RequestException, ValueError) as error:  # their text quotes the address with its secrets
         fault = type(error).__name__
-        raise Stop(f"{redact(url)} cannot be reached ({fault}); check the address and the network.") from None
+        raise Stop(f"{redact_url(url)} cannot be reached ({fault}); check the address and the network.") from None
     if response.is_redirect:
-        raise Stop(f"{redact(url)} redirects more than {MAX_REDIRECTS} times; check the address.")
+        raise Stop(f"{redact_url(url)} redirects more than {MAX_REDIRECTS} times; check the address.")
     if response.status_code != 200:
         response.close()
-        raise Stop(f"{redact(url)}: the server answered with status {response.status_code}; check the address.")
+        raise Stop(f"{redact_url(url)}: the server answered with status {response.status_code}; check the address.")
     response.raw.enforce_content_length = False  # it would lose the count of what came
     return response
 
@@ -71,13 +71,15 @@ def refuse_redirect(named: str, here: str, there: str) -> None:
         why = "which is not on the web"
     elif scheme == "http" and urlsplit(here).scheme == "https":
         why = "which is not encrypted"
-    elif port_of(there) != port_of(named) and not is_public(*port_of(there)):
+    elif _find_port(there) != _find_port(named) and not _is_public_host(*_find_port(there)):
         why = "which is on a private network"
     if why:
-        raise Stop(f"{redact(named)} redirects to {redact(there)}, {why}; give that address itself if you trust it.")
+        raise Stop(
+            f"{redact_url(named)} redirects to {redact_url(there)}, {why}; give that address itself if you trust it."
+        )
 
 
-def port_of(url: str) -> tuple[str, int]:
+def _find_port(url: str) -> tuple[str, int]:
     """Host and port of a web address; `ValueError` if it has none."""
     parts = urlsplit(url)
     if not parts.hostname or parts.scheme not in PORTS:
@@ -85,7 +87,7 @@ def port_of(url: str) -> tuple[str, int]:
     return parts.hostname, parts.port or PORTS[parts.scheme]
 
 
-def is_public(host: str, port: int) -> bool:
+def _is_public_host(host: str, port: int) -> bool:
     """Whether all addresses of a host are on the open internet. One that has none is for the request to report."""
     try:
         found = {info[4][0].split("%")[0] for info in socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)}
@@ -95,7 +97,7 @@ def is_public(host: str, port: int) -> bool:
     return all((getattr(number, "ipv4_mapped", None) or number).is_global for number in numbers)
 
 
-def redact(url: str) -> str:
+def redact_url(url: str) -> str:
     """A web address without the passwords and tokens that it may carry."""
     head, *secret = re.split(r"[?#]", url, maxsplit=1)
     return re.sub(r"//[^/]*@", "//", head) + "?…" * bool(secret)

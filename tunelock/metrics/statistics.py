@@ -12,7 +12,7 @@ from rouge_score.rouge_scorer import RougeScorer
 from sacrebleu.metrics import BLEU, CHRF
 
 from tunelock.metrics.normalise import normalise
-from tunelock.records.ngrams import shingles
+from tunelock.records.ngrams import list_ngrams
 
 
 def shares(values: Iterable[float]) -> np.ndarray:
@@ -115,7 +115,7 @@ def choice_rows(losses: list[list[float]], right: list[int], lengths: list[list[
 
 def repetition_rows(answers: list[str]) -> np.ndarray:
     """The share of an answer's runs of four words that stood in it before."""
-    runs = [shingles(text, 4) for text in answers]
+    runs = [list_ngrams(text, 4) for text in answers]
     return shares(1 - len(set(found)) / len(found) if found else 0.0 for found in runs)
 
 

@@ -9,7 +9,7 @@ from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
-from tunelock.reading.reading import Source, look
+from tunelock.reading.reading import Source, look_at_source
 from tunelock.rendering.rendering import IGNORE, fit
 from tunelock.run.hashing import sha256_path
 
@@ -51,7 +51,7 @@ def make_source(path: str, revision: str | None, **options: str | dict[str, str]
 
 def preview_source(source: Source, tokenizer, params: dict, each_token: bool) -> Preview:
     """Read the first rows of a source; without a tokenizer (None) the examples are not rendered."""
-    formats, rows = look(source, MOST_ROWS)
+    formats, rows = look_at_source(source, MOST_ROWS)
     records = [row for row in rows if "status" not in row]
     left_out = Counter(row["reason"] for row in rows if "status" in row)
     examples = [_make_example(record, tokenizer, params, each_token) for record in records[:EXAMPLES]]

@@ -20,21 +20,21 @@ SERVICE = re.compile(r":[0-9]{1,5}\b|/[0-9]{1,2}\b| port [0-9]| - \S{1,32} \[")
 LATER = re.compile(r"\+|,? (?:and|or) (?:earlier|prior|later|below|above|newer|older|before)\b", re.I)
 
 
-def addresses(text: str) -> Iterator[tuple[int, int]]:
+def find_addresses(text: str) -> Iterator[tuple[int, int]]:
     """Public IP addresses; a dotted quad must not look like a version."""
     last = 0
     for found in IPV4.finditer(text):
         start, end = found.span()
         lead = ("[IP]" if last else "") + text[max(last, start - CONTEXT) : start]
-        if is_public(found[0]) and is_no_version(found[0], lead, text[end : end + CONTEXT]):
+        if _is_public_address(found[0]) and _is_no_version(found[0], lead, text[end : end + CONTEXT]):
             yield start, end
             last = end
     for found in IPV6.finditer(text) if ":" in text else ():
-        if is_public(found[0]):
+        if _is_public_address(found[0]):
             yield found.span()
 
 
-def is_public(address: str) -> bool:
+def _is_public_address(address: str) -> bool:
     """True for an address of one host on the Internet."""
     try:
         parsed = ipaddress.ip_address(address)
@@ -43,7 +43,7 @@ def is_public(address: str) -> bool:
     return parsed.is_global and not parsed.is_multicast
 
 
-def is_no_version(quad: str, lead: str, tail: str) -> bool:
+def _is_no_version(quad: str, lead: str, tail: str) -> bool:
     """Whether the words around a dotted quad, or a first number that few versions reach, make it an address."""
     cues = list(CUE.finditer(SAME_STRETCH.search(lead)[0]))
     if LATER.match(tail) or quad.endswith(".0") or (cues and cues[-1]["version"]):

@@ -32,28 +32,28 @@ NETWORK = re.compile(r"4.{12}(?:...){0,2}|(?:5[1-5]|2[2-7]|35).{14}|3[47].{13}|3
 IBAN = re.compile(r"[A-Z](?<![A-Za-z0-9][A-Z])[A-Z][0-9]{2}(?: ?[A-Z0-9]{4}){2,7}(?: ?[A-Z0-9]{1,4})?(?![0-9])")
 
 
-def emails(text: str) -> Iterator[tuple[int, int]]:
+def find_emails(text: str) -> Iterator[tuple[int, int]]:
     """Mailboxes at public domains; `git@host` is an account that no person reads."""
     for found in EMAIL.finditer(text) if "@" in text else ():
         if not NOBODY.match(text, found.start("host")) and not found[0].startswith("git@"):
             yield found.span()
 
 
-def phones(text: str) -> Iterator[tuple[int, int]]:
+def find_phones(text: str) -> Iterator[tuple[int, int]]:
     """Numbers in the form +NN, and national ones behind a word such as `tel` or in the American form 212-555-0123."""
     for found in ABROAD.finditer(text) if "+" in text else ():
         if (
             not ALNUM.intersection(text[max(found.start() - 1, 0) : found.start()])
             and text[found.end() : found.end() + 1] != "+"
         ):
-            whole = list(phone_in(text, found.span(), (None,)))
+            whole = list(_find_phone(text, found.span(), (None,)))
             before_space = (found.start(), max(text.rfind(" ", *found.span()), found.start()))  # a date may follow
-            yield from whole or phone_in(text, before_space, (None,))
+            yield from whole or _find_phone(text, before_space, (None,))
     for found in AT_HOME.finditer(text) if LONG_RUN.search(text) else ():
-        yield from phone_in(text, found.span(found.lastgroup), ("US",) if found["nanp"] else REGIONS)
+        yield from _find_phone(text, found.span(found.lastgroup), ("US",) if found["nanp"] else REGIONS)
 
 
-def phone_in(text: str, span: tuple[int, int], regions: Collection[str | None]) -> Iterator[tuple[int, int]]:
+def _find_phone(text: str, span: tuple[int, int], regions: Collection[str | None]) -> Iterator[tuple[int, int]]:
     """The first number in the span that is valid, and grouped as usual, in one of the regions."""
     start, end = span
     for region in regions:
@@ -63,7 +63,7 @@ def phone_in(text: str, span: tuple[int, int], regions: Collection[str | None]) 
                 return
 
 
-def cards(text: str) -> Iterator[tuple[int, int]]:
+def find_cards(text: str) -> Iterator[tuple[int, int]]:
     """Numbers in a card network's range and length that pass Luhn's check."""
     for found in CARD.finditer(text):
         digits = re.sub("[ -]", "", found[0])
@@ -72,7 +72,7 @@ def cards(text: str) -> Iterator[tuple[int, int]]:
             yield found.span()
 
 
-def ibans(text: str) -> Iterator[tuple[int, int]]:
+def find_ibans(text: str) -> Iterator[tuple[int, int]]:
     """Account numbers of a country's length and form with the right check digits; capital letters only."""
     for found in IBAN.finditer(text):
         start, end = found.span()

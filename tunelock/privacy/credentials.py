@@ -34,9 +34,9 @@ TOKENS = {  # what the plugins lack, cut short (a JWT's signature, a key's body)
 }
 
 
-def secrets(text: str) -> Iterator[tuple[int, int]]:
+def find_secrets(text: str) -> Iterator[tuple[int, int]]:
     """Tokens with a form of their own; those of few different characters are placeholders."""
-    for pattern in secret_patterns(text):
+    for pattern in _choose_patterns(text):
         for found in pattern.finditer(text):
             start, end = found.span()
             while start < end and text[start] not in ALNUM:
@@ -48,7 +48,7 @@ def secrets(text: str) -> Iterator[tuple[int, int]]:
                 yield start, end
 
 
-def secret_patterns(text: str) -> Iterator[re.Pattern]:
+def _choose_patterns(text: str) -> Iterator[re.Pattern]:
     """The patterns whose literals stand in the text; without a word of 20 characters or a URL there is no secret."""
     if "://" not in text and max(map(len, text.split()), default=0) < 20:
         return
@@ -58,12 +58,12 @@ def secret_patterns(text: str) -> Iterator[re.Pattern]:
     for plugin, anchors in PLUGINS.items():
         for anchor in anchors:
             if anchor in text:
-                yield from denylist(plugin)
+                yield from _load_denylist(plugin)
                 break
 
 
 @functools.cache
-def denylist(plugin: str) -> tuple[re.Pattern, ...]:
+def _load_denylist(plugin: str) -> tuple[re.Pattern, ...]:
     """The patterns of one plugin; imported when first needed, for detect-secrets brings `requests` with it."""
     module, _, name = plugin.partition(".")
     return tuple(getattr(importlib.import_module(f"detect_secrets.plugins.{module}"), name).denylist)

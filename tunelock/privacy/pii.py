@@ -8,17 +8,24 @@ documentation, and placeholders such as `ghp_xxxx`.
 from collections.abc import Collection
 from typing import NamedTuple
 
-from tunelock.privacy.addresses import addresses
-from tunelock.privacy.contacts import cards, emails, ibans, phones
-from tunelock.privacy.credentials import secrets
+from tunelock.privacy.addresses import find_addresses
+from tunelock.privacy.contacts import find_cards, find_emails, find_ibans, find_phones
+from tunelock.privacy.credentials import find_secrets
 
 KINDS = ("email", "phone", "card", "iban", "ip", "secret")
 MASKS = tuple(f"[{kind.upper()}]" for kind in KINDS)
 ROUNDS = 8  # more than a search in the masked text has ever needed; bounds the time on a hostile text
-FINDERS = {"email": emails, "phone": phones, "card": cards, "iban": ibans, "ip": addresses, "secret": secrets}
+FINDERS = {
+    "email": find_emails,
+    "phone": find_phones,
+    "card": find_cards,
+    "iban": find_ibans,
+    "ip": find_addresses,
+    "secret": find_secrets,
+}
 
 
-class Finding(NamedTuple):
+class PiiFinding(NamedTuple):
     """What was found, by its character offsets; the value itself is never kept."""
 
     kind: str
@@ -26,24 +33,32 @@ class Finding(NamedTuple):
     end: int
 
 
-def find(text: str, kinds: Collection[str]) -> list[Finding]:
+def find_pii(text: str, kinds: Collection[str]) -> list[PiiFinding]:
     """The findings of these kinds, sorted; of two that overlap the longer stays, of equally long ones the earlier.
 
     A mask changes what stands beside it, so the masked text is searched again until it holds nothing.
     """
-    found = scan(text, kinds)
+    found = _scan_text(text, kinds)
     for _ in range(ROUNDS if found else 0):
-        more = scan(mask(text, found), kinds)
+        more = _scan_text(mask_pii(text, found), kinds)
         if not more:
             break
-        found = longest([*found, *(Finding(k, unmasked(start, found), unmasked(end, found)) for k, start, end in more)])
+        found = _keep_longest(
+            [
+                *found,
+                *(
+                    PiiFinding(k, _unmask_position(start, found), _unmask_position(end, found))
+                    for k, start, end in more
+                ),
+            ]
+        )
     return found
 
 
-def scan(text: str, kinds: Collection[str]) -> list[Finding]:
+def _scan_text(text: str, kinds: Collection[str]) -> list[PiiFinding]:
     """One search; what touches a mask is the rest of something masked before, and no finding."""
-    found = (Finding(kind, *span) for kind in KINDS if kind in kinds for span in FINDERS[kind](text))
-    return longest(
+    found = (PiiFinding(kind, *span) for kind in KINDS if kind in kinds for span in FINDERS[kind](text))
+    return _keep_longest(
         [
             f
             for f in found
@@ -52,9 +67,9 @@ def scan(text: str, kinds: Collection[str]) -> list[Finding]:
     )
 
 
-def longest(findings: list[Finding]) -> list[Finding]:
+def _keep_longest(findings: list[PiiFinding]) -> list[PiiFinding]:
     """The findings sorted, without those that overlap a longer or an equally long earlier one."""
-    kept: list[Finding] = []
+    kept: list[PiiFinding] = []
     for finding in sorted(findings, key=lambda f: f[1:]):
         if not kept or finding.start >= kept[-1].end:
             kept.append(finding)
@@ -63,7 +78,7 @@ def longest(findings: list[Finding]) -> list[Finding]:
     return kept
 
 
-def unmasked(position: int, findings: list[Finding]) -> int:
+def _unmask_position(position: int, findings: list[PiiFinding]) -> int:
     """Where a position of the masked text lies in the text."""
     for kind, start, end in findings:
         if position <= start:
@@ -72,7 +87,7 @@ def unmasked(position: int, findings: list[Finding]) -> int:
     return position
 
 
-def mask(text: str, findings: list[Finding]) -> str:
+def mask_pii(text: str, findings: list[PiiFinding]) -> str:
     """The text with each finding replaced by its kind: `[EMAIL]`, `[PHONE]`, ..."""
     parts, last = [], 0
     for kind, start, end in findings:

@@ -3,7 +3,7 @@
 import os
 import re
 
-from tunelock.privacy.credentials import secrets
+from tunelock.privacy.credentials import find_secrets
 
 HIDDEN = "[redacted]"
 SECRET_NAME = re.compile(  # not `secret` alone: that is a kind of data in `pii`, and its value says what becomes of it
@@ -12,18 +12,18 @@ SECRET_NAME = re.compile(  # not `secret` alone: that is a kind of data in `pii`
 )
 
 
-def redacted(value, name: str = ""):
+def redact_settings(value, name: str = ""):
     """A copy of JSON-like settings with `[redacted]` for what looks like a secret by its key or its form.
 
     A form is one of `tunelock.privacy.credentials`, or the value of an environment variable with a secret's name.
     """
     if isinstance(value, dict):
-        return {redacted(str(key)): redacted(inner, str(key)) for key, inner in value.items()}
+        return {redact_settings(str(key)): redact_settings(inner, str(key)) for key, inner in value.items()}
     if isinstance(value, list | tuple):
-        return [redacted(inner, name) for inner in value]
+        return [redact_settings(inner, name) for inner in value]
     if value and is_secret_name(name):
         return HIDDEN
-    return without_secrets(value) if isinstance(value, str) else value
+    return _redact_text(value) if isinstance(value, str) else value
 
 
 def is_secret_name(name: str) -> bool:
@@ -31,9 +31,9 @@ def is_secret_name(name: str) -> bool:
     return bool(SECRET_NAME.search(re.sub(r"(?<=[a-z])(?=[A-Z])", "_", name).lower()))
 
 
-def without_secrets(text: str) -> str:
+def _redact_text(text: str) -> str:
     """The text with `[redacted]` in place of each secret."""
-    found = {text[start:end] for start, end in secrets(text)}
+    found = {text[start:end] for start, end in find_secrets(text)}
     found |= {value for name, value in os.environ.items() if is_secret_name(name) and len(value) >= 8}
     for secret in sorted(found, key=len, reverse=True):
         text = text.replace(secret, HIDDEN)

@@ -6,14 +6,14 @@ import xml.etree.ElementTree as ET
 from collections.abc import Iterator
 from typing import BinaryIO
 
-from tunelock.reading.rows import Fault, Row, shown
+from tunelock.reading.rows import Fault, Row, quote_row
 from tunelock.run.errors import Stop
 
 NAMESPACE = {"c": "http://cwe.mitre.org/cwe-7"}
 CANDIDATES = 4  # the true weakness and three others, so that chance accuracy is 25 %
 
 
-def read_weaknesses(xml: BinaryIO, name: str) -> list[ET.Element]:
+def _read_weaknesses(xml: BinaryIO, name: str) -> list[ET.Element]:
     """The `Weakness` elements of a catalogue; `Stop` if the file is not one."""
     try:
         weaknesses = ET.parse(xml).getroot().findall("c:Weaknesses/c:Weakness", NAMESPACE)
@@ -24,19 +24,17 @@ def read_weaknesses(xml: BinaryIO, name: str) -> list[ET.Element]:
     return weaknesses
 
 
-def cwe_rows(xml: BinaryIO, name: str) -> Iterator[Row | Fault]:
+def read_cwe_rows(xml: BinaryIO, name: str) -> Iterator[Row | Fault]:
     """Yield a row a question, in the order of the catalogue, numbered from 1; deprecated entries are dropped.
 
     The columns are instruction, context, response, task and group (the CWE id).
     """
-    weaknesses = read_weaknesses(xml, name)
+    weaknesses = _read_weaknesses(xml, name)
     names = {f"CWE-{w.get('ID')}": w.get("Name") for w in weaknesses if w.get("Status") != "Deprecated"}
     number = 0
     for weakness in weaknesses:
         group = f"CWE-{weakness.get('ID')}"
-        for task, instruction, context, response in questions_about(
-            weakness, f"{group} ({weakness.get('Name')})", names
-        ):
+        for task, instruction, context, response in _ask_about(weakness, f"{group} ({weakness.get('Name')})", names):
             number += 1
             columns = {
                 "group": group,
@@ -46,39 +44,44 @@ def cwe_rows(xml: BinaryIO, name: str) -> Iterator[Row | Fault]:
                 "response": response,
             }
             if weakness.get("Status") == "Deprecated":
-                yield Fault(number, "deprecated", shown(json.dumps(columns)), status="dropped")
+                yield Fault(number, "deprecated", quote_row(json.dumps(columns)), status="dropped")
             else:
                 yield Row(number, columns)
 
 
-def questions_about(weakness: ET.Element, title: str, names: dict[str, str]) -> Iterator[tuple[str, str, str, str]]:
+def _ask_about(weakness: ET.Element, title: str, names: dict[str, str]) -> Iterator[tuple[str, str, str, str]]:
     """Yield (task, instruction, context, response) for each fact that the catalogue states of a weakness."""
     details = [
-        text(weakness.find("c:Description", NAMESPACE)),
-        text(weakness.find("c:Extended_Description", NAMESPACE)),
+        _text_of(weakness.find("c:Description", NAMESPACE)),
+        _text_of(weakness.find("c:Extended_Description", NAMESPACE)),
     ]
     yield "explain", f"Explain the weakness {title}.", "", " ".join(filter(None, details))
     for item in weakness.iterfind("c:Potential_Mitigations/c:Mitigation", NAMESPACE):
-        phases, strategy = texts(item, "Phase"), texts(item, "Strategy")
+        phases, strategy = _texts_of(item, "Phase"), _texts_of(item, "Strategy")
         when = f" in the phase {' and '.join(phases)}" if phases else ""
         how = f" by the strategy {strategy[0]}" if strategy else ""
-        yield "mitigate", f"How can {title} be mitigated{when}{how}?", "", text(item.find("c:Description", NAMESPACE))
+        yield (
+            "mitigate",
+            f"How can {title} be mitigated{when}{how}?",
+            "",
+            _text_of(item.find("c:Description", NAMESPACE)),
+        )
     for item in weakness.iterfind("c:Common_Consequences/c:Consequence", NAMESPACE):
-        impact = f"Impact: {', '.join(texts(item, 'Impact'))}. {' '.join(texts(item, 'Note'))}".strip()
-        scopes = " and ".join(texts(item, "Scope")).lower()
+        impact = f"Impact: {', '.join(_texts_of(item, 'Impact'))}. {' '.join(_texts_of(item, 'Note'))}".strip()
+        scopes = " and ".join(_texts_of(item, "Scope")).lower()
         yield "consequences", f"What are the consequences of {title} for {scopes}?", "", impact
     for item in weakness.iterfind("c:Detection_Methods/c:Detection_Method", NAMESPACE):
-        method = " ".join(texts(item, "Method"))
-        yield "detect", f"How can {title} be detected by {method}?", "", text(item.find("c:Description", NAMESPACE))
+        method = " ".join(_texts_of(item, "Method"))
+        yield "detect", f"How can {title} be detected by {method}?", "", _text_of(item.find("c:Description", NAMESPACE))
     group = f"CWE-{weakness.get('ID')}"
     for item in weakness.iterfind("c:Observed_Examples/c:Observed_Example", NAMESPACE):
-        cve, report = " ".join(texts(item, "Reference")), text(item.find("c:Description", NAMESPACE))
+        cve, report = " ".join(_texts_of(item, "Reference")), _text_of(item.find("c:Description", NAMESPACE))
         question = "Which of the listed weaknesses does this vulnerability report describe?"
-        choices = "\n".join(f"- {key}: {names[key]}" for key in candidates(group, report, names))
+        choices = "\n".join(f"- {key}: {names[key]}" for key in pick_candidates(group, report, names))
         yield "classify", question, f"{cve}: {report}\n{choices}", f"{group}: {weakness.get('Name')}"
 
 
-def candidates(truth: str, salt: str, names: dict[str, str]) -> list[str]:
+def pick_candidates(truth: str, salt: str, names: dict[str, str]) -> list[str]:
     """The true key and `CANDIDATES - 1` others, chosen and ordered by a hash of `salt`, so without a position bias."""
 
     def rank(key: str) -> str:
@@ -88,11 +91,11 @@ def candidates(truth: str, salt: str, names: dict[str, str]) -> list[str]:
     return sorted([key for key in [truth, *others] if key in names], key=lambda key: rank(f"order\0{key}"))
 
 
-def text(element: ET.Element | None) -> str:
+def _text_of(element: ET.Element | None) -> str:
     """All text below an element, its XHTML markup dropped and white space folded."""
     return "" if element is None else " ".join(" ".join(element.itertext()).split())
 
 
-def texts(element: ET.Element, tag: str) -> list[str]:
+def _texts_of(element: ET.Element, tag: str) -> list[str]:
     """The texts of the direct children with this tag, the empty ones left out."""
-    return list(filter(None, (text(child) for child in element.iterfind(f"c:{tag}", NAMESPACE))))
+    return list(filter(None, (_text_of(child) for child in element.iterfind(f"c:{tag}", NAMESPACE))))

@@ -32,7 +32,7 @@ class Format(NamedTuple):
     from_messages: Callable[[list[dict]], dict]
 
 
-def cell(columns: dict, key: str) -> str:
+def _read_cell(columns: dict, key: str) -> str:
     """The text in a column; empty if the column is not there or null."""
     value = columns.get(key)
     if not isinstance(value, str | None):
@@ -40,7 +40,7 @@ def cell(columns: dict, key: str) -> str:
     return value or ""
 
 
-def from_chatml(columns: dict) -> list[dict]:
+def _from_chatml(columns: dict) -> list[dict]:
     """Messages of role and content, and a weight of 0; what else they carry is not kept."""
     messages = columns["messages"]
     fault = find_chat_fault(messages)
@@ -50,7 +50,7 @@ def from_chatml(columns: dict) -> list[dict]:
     return [{"role": m["role"], "content": m["content"], **weight} for m, weight in zip(messages, unlearnt)]
 
 
-def from_sharegpt(columns: dict) -> list[dict]:
+def _from_sharegpt(columns: dict) -> list[dict]:
     """Turns of from/value, with the system prompt of a `system` column."""
     said = columns["conversations"]
     if not isinstance(said, list) or not all(isinstance(turn, dict) for turn in said):
@@ -65,14 +65,17 @@ def from_sharegpt(columns: dict) -> list[dict]:
         }
         for turn in said
     ]
-    system = cell(columns, "system")
-    return from_chatml({"messages": ([{"role": "system", "content": system}] if system.strip() else []) + messages})
+    system = _read_cell(columns, "system")
+    return _from_chatml({"messages": ([{"role": "system", "content": system}] if system.strip() else []) + messages})
 
 
-def from_alpaca(columns: dict) -> list[dict]:
+def _from_alpaca(columns: dict) -> list[dict]:
     """Instruction, input and output; LLaMA-Factory's `history` of question-answer pairs comes first."""
     messages = make_messages(
-        cell(columns, "instruction"), cell(columns, "input"), cell(columns, "output"), cell(columns, "system")
+        _read_cell(columns, "instruction"),
+        _read_cell(columns, "input"),
+        _read_cell(columns, "output"),
+        _read_cell(columns, "system"),
     )
     history = columns.get("history") or []
     if not isinstance(history, list) or not all(isinstance(pair, list | tuple) and len(pair) == 2 for pair in history):
@@ -80,34 +83,36 @@ def from_alpaca(columns: dict) -> list[dict]:
     earlier = [
         {"role": role, "content": content} for pair in history for role, content in zip(("user", "assistant"), pair)
     ]
-    return from_chatml({"messages": messages[:-2] + earlier + messages[-2:]})
+    return _from_chatml({"messages": messages[:-2] + earlier + messages[-2:]})
 
 
-def from_columns(instruction: str, context: str | None, response: str) -> Callable[[dict], list[dict]]:
+def _read_columns(instruction: str, context: str | None, response: str) -> Callable[[dict], list[dict]]:
     """A reader of single questions whose parts stand in these columns."""
 
     def read(columns: dict) -> list[dict]:
-        asked = cell(columns, instruction), cell(columns, context) if context else ""
-        return from_chatml({"messages": make_messages(*asked, cell(columns, response), cell(columns, "system"))})
+        asked = _read_cell(columns, instruction), _read_cell(columns, context) if context else ""
+        return _from_chatml(
+            {"messages": make_messages(*asked, _read_cell(columns, response), _read_cell(columns, "system"))}
+        )
 
     return read
 
 
-def from_completion(columns: dict) -> list[dict]:
+def _from_completion(columns: dict) -> list[dict]:
     """Prompt and completion, as texts or as lists of messages."""
     if isinstance(columns["prompt"], list) and isinstance(columns["completion"], list):
-        return from_chatml({"messages": columns["prompt"] + columns["completion"]})
-    return from_columns("prompt", None, "completion")(columns)
+        return _from_chatml({"messages": columns["prompt"] + columns["completion"]})
+    return _read_columns("prompt", None, "completion")(columns)
 
 
-def from_text(columns: dict) -> list[dict]:
+def _from_text(columns: dict) -> list[dict]:
     """A raw text, without a conversation around it."""
-    if not cell(columns, "text").strip():
+    if not _read_cell(columns, "text").strip():
         raise Unfit("empty_text")
     return [{"role": "text", "content": columns["text"]}]
 
 
-def single(names: tuple[str, str], system: str | None = None) -> Callable[[list[dict]], dict]:
+def _write_columns(names: tuple[str, str], system: str | None = None) -> Callable[[list[dict]], dict]:
     """A writer of one question and its answer into columns; `Unfit` for what has more turns."""
 
     def write(messages: list[dict]) -> dict:
@@ -121,7 +126,7 @@ def single(names: tuple[str, str], system: str | None = None) -> Callable[[list[
     return write
 
 
-def to_sharegpt(messages: list[dict]) -> dict:
+def _to_sharegpt(messages: list[dict]) -> dict:
     names = {"user": "human", "assistant": "gpt"}
     if messages[0]["role"] == "text":
         raise Unfit("does_not_fit")
@@ -129,45 +134,49 @@ def to_sharegpt(messages: list[dict]) -> dict:
     return {"conversations": [{key: turn[key] for key in ("from", "value", "weight") if key in turn} for turn in said]}
 
 
-def to_chatml(messages: list[dict]) -> dict:
+def _to_chatml(messages: list[dict]) -> dict:
     if messages[0]["role"] == "text":
         raise Unfit("does_not_fit")
     return {"messages": messages}
 
 
-def to_text(messages: list[dict]) -> dict:
+def _to_text(messages: list[dict]) -> dict:
     if messages[0]["role"] != "text":
         raise Unfit("does_not_fit")
     return {"text": messages[0]["content"]}
 
 
-def to_alpaca(messages: list[dict]) -> dict:
-    return {"input": "", **single(("instruction", "output"), "system")(messages)}
+def _to_alpaca(messages: list[dict]) -> dict:
+    return {"input": "", **_write_columns(("instruction", "output"), "system")(messages)}
 
 
 FORMATS = {  # in the order in which a row is asked for its marks
-    "chatml": Format(frozenset({"messages"}), from_chatml, to_chatml),
-    "sharegpt": Format(frozenset({"conversations"}), from_sharegpt, to_sharegpt),
-    "alpaca": Format(frozenset({"instruction", "output"}), from_alpaca, to_alpaca),
+    "chatml": Format(frozenset({"messages"}), _from_chatml, _to_chatml),
+    "sharegpt": Format(frozenset({"conversations"}), _from_sharegpt, _to_sharegpt),
+    "alpaca": Format(frozenset({"instruction", "output"}), _from_alpaca, _to_alpaca),
     "instruction": Format(
         frozenset({"instruction", "response"}),
-        from_columns("instruction", "context", "response"),
-        single(("instruction", "response"), "system"),
+        _read_columns("instruction", "context", "response"),
+        _write_columns(("instruction", "response"), "system"),
     ),
-    "completion": Format(frozenset({"prompt", "completion"}), from_completion, single(("prompt", "completion"))),
+    "completion": Format(
+        frozenset({"prompt", "completion"}), _from_completion, _write_columns(("prompt", "completion"))
+    ),
     "qa": Format(
-        frozenset({"question", "answer"}), from_columns("question", None, "answer"), single(("question", "answer"))
+        frozenset({"question", "answer"}),
+        _read_columns("question", None, "answer"),
+        _write_columns(("question", "answer")),
     ),
-    "text": Format(frozenset({"text"}), from_text, to_text),
-}  # fmt: skip
+    "text": Format(frozenset({"text"}), _from_text, _to_text),
+}
 
 
-def detect(columns: dict) -> str | None:
+def detect_format(columns: dict) -> str | None:
     """The format whose marks these columns have; None if there is none."""
     return next((name for name, known in FORMATS.items() if known.columns <= columns.keys()), None)
 
 
-def fill(template: str, columns: dict) -> str:
+def fill_template(template: str, columns: dict) -> str:
     """The template with each `{column}` replaced by that column's value.
 
     Raises:
@@ -185,9 +194,9 @@ def fill(template: str, columns: dict) -> str:
     return PLACE.sub(value, template)
 
 
-def from_mapping(mapping: dict[str, str], columns: dict) -> list[dict]:
+def map_columns(mapping: dict[str, str], columns: dict) -> list[dict]:
     """The messages of a row with any columns, by templates for instruction, context, response, system or text."""
-    filled = {key: fill(template, columns) for key, template in mapping.items()}
+    filled = {key: fill_template(template, columns) for key, template in mapping.items()}
     if "text" in filled:
-        return from_text(filled)
+        return _from_text(filled)
     return FORMATS["instruction"].to_messages(filled)

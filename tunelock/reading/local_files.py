@@ -11,10 +11,10 @@ from pathlib import Path, PurePosixPath
 
 from tunelock.reading.raw_files import (
     RawFile,
-    contents,
     is_hidden,
     is_supported,
-    nfc,
+    list_raw_files,
+    normalise_name,
     nothing_in,
     require_supported,
 )
@@ -27,21 +27,21 @@ GENERAL = "data/general"  # and of general_source
 MAGIC = re.compile(r"[*?[]")
 
 
-def local_files(path: str, revision: str | None, root: Path, watched: str = RAW) -> list[RawFile]:
+def find_local_files(path: str, revision: str | None, root: Path, watched: str = RAW) -> list[RawFile]:
     """The files of a local file, folder or glob, whose bytes DVC watches (in `watched`) or `revision` pins."""
     if not path or "\0" in path or ".." in PurePosixPath(path).parts:
         raise Stop(f"'{path}' is no path that can be read; write one without '..'.")
     root = Path(os.path.abspath(root))
-    place = on_disk(root / path)
-    files = select(place, path, root, watched)
+    place = _spell_as_on_disk(root / path)
+    files = _select_files(place, path, root, watched)
     if revision:
-        check_pin(place, path, revision)
+        _check_pin(place, path, revision)
     else:
-        refuse_unwatched(place, path, files, root, watched)
-    return [raw for file in files for raw in contents(file, shown(file, root), file.name)]
+        _refuse_unwatched(place, path, files, root, watched)
+    return [raw for file in files for raw in list_raw_files(file, _name_file(file, root), file.name)]
 
 
-def select(place: Path | None, path: str, root: Path, watched: str) -> list[Path]:
+def _select_files(place: Path | None, path: str, root: Path, watched: str) -> list[Path]:
     """The files that `path` means: the file `place`, the supported ones in the folder `place`, or those of a glob."""
     if place and place.is_file():
         require_supported(path, path)
@@ -50,20 +50,20 @@ def select(place: Path | None, path: str, root: Path, watched: str) -> list[Path
         raise Stop(f"{path} is neither a file nor a folder; if it is a link to nothing, run `dvc checkout`.")
     parts = PurePosixPath(path).parts
     depth = len(parts) if place else next((n for n, part in enumerate(parts) if MAGIC.search(part)), len(parts))
-    base, glob = place or on_disk(root.joinpath(*parts[:depth])), "/".join(parts[depth:]) or "**"
+    base, glob = place or _spell_as_on_disk(root.joinpath(*parts[:depth])), "/".join(parts[depth:]) or "**"
     if base is None:
-        raise Stop(f"{path} is missing{advice_to_pull(root / path, root)}.")
-    refuse_unpulled(base, glob, root)
-    found = (file for file in walk(base) if fits(file.relative_to(base).as_posix(), glob))
+        raise Stop(f"{path} is missing{_advise_to_pull(root / path, root)}.")
+    _refuse_unpulled(base, glob, root)
+    found = (file for file in walk_files(base) if matches_glob(file.relative_to(base).as_posix(), glob))
     chosen = [file for file in found if is_supported(file.name) and file != root / watched / "README.md"]
     if not chosen:
-        raise nothing_in(path, advice_to_pull(root / path, root))
+        raise nothing_in(path, _advise_to_pull(root / path, root))
     return chosen
 
 
-def walk(folder: Path) -> Iterator[Path]:
+def walk_files(folder: Path) -> Iterator[Path]:
     """The files below a folder, the hidden ones and those in hidden folders left out."""
-    for here, folders, names in os.walk(folder, onerror=unreadable):
+    for here, folders, names in os.walk(folder, onerror=_refuse_unreadable):
         folders[:] = sorted(name for name in folders if not is_hidden(name))
         for path in (Path(here, name) for name in folders):
             if path.is_symlink():
@@ -75,11 +75,11 @@ def walk(folder: Path) -> Iterator[Path]:
                 yield path
 
 
-def unreadable(error: OSError) -> None:
+def _refuse_unreadable(error: OSError) -> None:
     raise Stop(f"{error.filename} cannot be listed ({error.strerror}); check the path and its permissions.")
 
 
-def fits(name: str, glob: str) -> bool:
+def matches_glob(name: str, glob: str) -> bool:
     """Whether a relative path matches a glob: `*` within a folder, `**` across folders, as in the shell."""
 
     def rest(parts: Sequence[str], patterns: Sequence[str]) -> bool:
@@ -89,10 +89,10 @@ def fits(name: str, glob: str) -> bool:
             return any(rest(parts[skipped:], patterns[1:]) for skipped in range(len(parts) + 1))
         return bool(parts) and fnmatchcase(parts[0], patterns[0]) and rest(parts[1:], patterns[1:])
 
-    return rest(PurePosixPath(nfc(name)).parts, PurePosixPath(nfc(glob)).parts)
+    return rest(PurePosixPath(normalise_name(name)).parts, PurePosixPath(normalise_name(glob)).parts)
 
 
-def check_pin(place: Path | None, path: str, revision: str) -> None:
+def _check_pin(place: Path | None, path: str, revision: str) -> None:
     """Stop if a file or folder has not the digest that its source pins."""
     if place is None:
         raise Stop(f"{path} is a glob, which no revision can pin; name the folder, or leave the revision out.")
@@ -101,24 +101,24 @@ def check_pin(place: Path | None, path: str, revision: str) -> None:
         raise Stop(f"{path} has sha256 {found}, params.yaml pins {revision}; correct 'revision' if you trust it.")
 
 
-def refuse_unwatched(place: Path | None, path: str, files: list[Path], root: Path, watched: str) -> None:
+def _refuse_unwatched(place: Path | None, path: str, files: list[Path], root: Path, watched: str) -> None:
     """Stop at a file that may change without DVC's notice: outside the folder `watched`, or a link out of it.
 
     DVC's own links, into its cache, are watched: the path is in that folder, and the cache does not change.
     """
     raw = root / watched
-    homes = [folder.resolve() for folder in (raw, *cache_folders(root))]
+    homes = [folder.resolve() for folder in (raw, *_find_cache_folders(root))]
     for file in files:
         target = file.resolve()
         if not file.is_relative_to(raw) or not any(target.is_relative_to(home) for home in homes):
             pin = f"pin it with revision: {sha256_path(place)}" if place else "name a folder instead and pin that"
             raise Stop(
-                f"{shown(file, root)} is not in {watched}, the one folder that DVC watches for new data (a link counts "
-                f"as where it leads); bring it in with `dvc add`, `dvc import` or `dvc import-url`, or {pin}."
+                f"{_name_file(file, root)} is not in {watched}, the one folder that DVC watches for new data (a link "
+                f"counts as where it leads); bring it in with `dvc add`, `dvc import` or `dvc import-url`, or {pin}."
             )
 
 
-def cache_folders(root: Path) -> list[Path]:
+def _find_cache_folders(root: Path) -> list[Path]:
     """Where DVC keeps the files that it may link to: its default place and the one this repository configures."""
     config = configparser.ConfigParser(interpolation=None, strict=False)
     with contextlib.suppress(configparser.Error):  # DVC itself will complain
@@ -126,35 +126,37 @@ def cache_folders(root: Path) -> list[Path]:
     return [root / ".dvc" / config.get("cache", "dir", fallback="cache").strip("'\""), root / ".dvc" / "cache"]
 
 
-def refuse_unpulled(base: Path, glob: str, root: Path) -> None:
+def _refuse_unpulled(base: Path, glob: str, root: Path) -> None:
     """Stop if DVC tracks something that belongs to the source and is not there: it must not shrink unnoticed."""
     for pointer in filter(Path.is_file, base.rglob("*.dvc")):
         entry = load_yaml(pointer)
         for out in entry.get("outs") or []:
             tracked = pointer.parent / entry.get("wdir", "") / out["path"]
             name = tracked.relative_to(base).as_posix() if tracked.is_relative_to(base) else ""
-            wanted = fits(name, glob) or ("**" in glob and not is_supported(name))  # a folder, perhaps with such files
+            wanted = matches_glob(name, glob) or (
+                "**" in glob and not is_supported(name)
+            )  # a folder, perhaps with such files
             if wanted and not tracked.exists():
-                raise Stop(f"{shown(tracked, root)} is missing{advice_to_pull(pointer.with_suffix(''), root)}.")
+                raise Stop(f"{_name_file(tracked, root)} is missing{_advise_to_pull(pointer.with_suffix(''), root)}.")
 
 
-def advice_to_pull(path: Path, root: Path) -> str:
+def _advise_to_pull(path: Path, root: Path) -> str:
     """What to do where a path is missing or has nothing in it, if DVC tracks it or a folder above it."""
     for pointer in (Path(f"{place}.dvc") for place in (path, *path.parents)):
         if pointer.is_file():
-            return "; run `dvc pull {0}`, or `dvc checkout {0}` if it was pulled".format(shown(pointer, root))
+            return "; run `dvc pull {0}`, or `dvc checkout {0}` if it was pulled".format(_name_file(pointer, root))
     return "; check the path"
 
 
-def on_disk(path: Path) -> Path | None:
+def _spell_as_on_disk(path: Path) -> Path | None:
     """The path as the disk spells it: macOS writes é as e and an accent, YAML mostly does not."""
     spellings = (Path(unicodedata.normalize(kind, str(path))) for kind in ("NFC", "NFD"))
     return next((spelling for spelling in (path, *spellings) if os.path.lexists(spelling)), None)
 
 
-def shown(path: Path, root: Path) -> str:
+def _name_file(path: Path, root: Path) -> str:
     """How provenance names a local file: relative to the repository if it is in it."""
-    name = nfc((path.relative_to(root) if path.is_relative_to(root) else path).as_posix())
+    name = normalise_name((path.relative_to(root) if path.is_relative_to(root) else path).as_posix())
     try:
         name.encode()
     except UnicodeEncodeError:

@@ -8,7 +8,7 @@ from pathlib import Path, PurePosixPath
 from typing import BinaryIO, NamedTuple
 from zipfile import ZipFile, ZipInfo
 
-from tunelock.fetching.archives import blocks_of, member_stream, open_archive, unpacked
+from tunelock.fetching.archives import open_archive, read_blocks, stream_member, unpack_stream
 from tunelock.run.errors import Stop
 
 SUFFIXES = (".jsonl", ".ndjson", ".json", ".csv", ".tsv", ".parquet", ".txt", ".md", ".xml")
@@ -30,7 +30,7 @@ class RawFile(NamedTuple):
     open: Callable[[], BinaryIO]
 
 
-def form_of(path: str) -> tuple[str, str] | None:
+def find_form(path: str) -> tuple[str, str] | None:
     """Suffix and packing ("" if none) that a path ends with, in lower case; None if we cannot read such a file."""
     path = path.lower()
     packing = next(filter(path.endswith, PACKINGS), "")
@@ -39,7 +39,7 @@ def form_of(path: str) -> tuple[str, str] | None:
 
 
 def is_supported(path: str) -> bool:
-    return path.lower().endswith(".zip") or form_of(path) is not None
+    return path.lower().endswith(".zip") or find_form(path) is not None
 
 
 def require_supported(path: str, name: str) -> None:
@@ -47,53 +47,53 @@ def require_supported(path: str, name: str) -> None:
         raise Stop(f"{name} has no suffix that can be read ({SUPPORTED}).")
 
 
-def contents(file: Path, name: str, place: str) -> list[RawFile]:
+def list_raw_files(file: Path, name: str, place: str) -> list[RawFile]:
     """The raw files in `file`: the supported members of a zip, otherwise itself; `place` has its suffix."""
     size = file.stat().st_size
     if not size:
         raise Stop(f"{name} is empty; remove it or fetch it again.")
     if not place.lower().endswith(".zip"):
-        return [raw_file(name, place, size, partial(open, file, "rb"))]
+        return [_wrap_file(name, place, size, partial(open, file, "rb"))]
     archive = open_archive(file, name)
-    members = [info for info in archive.infolist() if form_of(info.filename) and not is_hidden(info.filename)]
+    members = [info for info in archive.infolist() if find_form(info.filename) and not is_hidden(info.filename)]
     if not members:
         raise nothing_in(name)
-    return [member_file(archive, info, name, f"{name}!{nfc(info.filename)}") for info in members]
+    return [wrap_member(archive, info, name, f"{name}!{normalise_name(info.filename)}") for info in members]
 
 
-def member_file(archive: ZipFile, info: ZipInfo, archive_name: str, name: str) -> RawFile:
+def wrap_member(archive: ZipFile, info: ZipInfo, archive_name: str, name: str) -> RawFile:
     """The raw file that a member of an archive is; the archive stays open for as long as the raw file lives."""
     if not info.file_size:
         raise Stop(f"{name} is empty; remove it or fetch it again.")
-    return raw_file(name, info.filename, info.compress_size, partial(member_stream, archive, info, archive_name))
+    return _wrap_file(name, info.filename, info.compress_size, partial(stream_member, archive, info, archive_name))
 
 
-def raw_file(name: str, place: str, size: int, opener: Callable[[], BinaryIO]) -> RawFile:
+def _wrap_file(name: str, place: str, size: int, opener: Callable[[], BinaryIO]) -> RawFile:
     """Wrap what `opener` gives so that it is decompressed, and seekable where the format asks for it."""
-    suffix, packing = form_of(place)
+    suffix, packing = find_form(place)
     if packing:
-        opener = partial(open_packed, opener, packing, name, size)
-    return RawFile(name, suffix, size, partial(open_seekable, opener) if suffix == ".parquet" else opener)
+        opener = partial(_open_packed, opener, packing, name, size)
+    return RawFile(name, suffix, size, partial(_open_seekable, opener) if suffix == ".parquet" else opener)
 
 
-def open_packed(opener: Callable[[], BinaryIO], packing: str, name: str, size: int) -> BinaryIO:
-    return unpacked(opener(), packing, name, size)
+def _open_packed(opener: Callable[[], BinaryIO], packing: str, name: str, size: int) -> BinaryIO:
+    return unpack_stream(opener(), packing, name, size)
 
 
-def open_seekable(opener: Callable[[], BinaryIO]) -> BinaryIO:
+def _open_seekable(opener: Callable[[], BinaryIO]) -> BinaryIO:
     """The stream, or a temporary file with its content if it only reads forwards."""
     stream = opener()
     if stream.seekable():
         return stream
     with stream:
         copy = tempfile.TemporaryFile()  # noqa: SIM115  the reader closes it
-        for block in blocks_of(stream):
+        for block in read_blocks(stream):
             copy.write(block)
     copy.seek(0)
     return copy
 
 
-def nfc(name: str) -> str:
+def normalise_name(name: str) -> str:
     return unicodedata.normalize("NFC", name)
 
 

@@ -8,11 +8,11 @@ import io
 from collections.abc import Callable, Iterator
 from typing import BinaryIO
 
-from tunelock.reading.cwe import cwe_rows
-from tunelock.reading.json_rows import json_rows, jsonl_rows
-from tunelock.reading.rows import SHOWN, SURROGATE, Fault, Row, lines_of, shown
+from tunelock.reading.cwe import read_cwe_rows
+from tunelock.reading.json_rows import read_json_rows, read_jsonl_rows
+from tunelock.reading.rows import SHOWN, SURROGATE, Fault, Row, quote_row, read_numbered_lines
 from tunelock.reading.sources import RawFile
-from tunelock.reading.table_rows import csv_rows, parquet_rows
+from tunelock.reading.table_rows import read_csv_rows, read_parquet_rows
 from tunelock.run.errors import Stop
 
 Progress = Callable[[int], object]
@@ -33,22 +33,22 @@ def read_rows(
     """
     with file.open() as raw:
         if file.suffix in (".parquet", ".xml"):  # binary, or with an encoding of its own
-            yield from (parquet_rows if file.suffix == ".parquet" else cwe_rows)(raw, file.name)
+            yield from (read_parquet_rows if file.suffix == ".parquet" else read_cwe_rows)(raw, file.name)
             return
-        stream, repairs = decoded(raw, file.name, encoding, progress)
+        stream, repairs = _decode_stream(raw, file.name, encoding, progress)
         match file.suffix:
             case ".csv" | ".tsv":
-                rows = csv_rows(stream, file.name, delimiter or ("\t" if file.suffix == ".tsv" else ","))
+                rows = read_csv_rows(stream, file.name, delimiter or ("\t" if file.suffix == ".tsv" else ","))
             case ".json":
-                rows = json_rows(stream, file.name)
+                rows = read_json_rows(stream, file.name)
             case ".jsonl" | ".ndjson":
-                rows = jsonl_rows(stream)
+                rows = read_jsonl_rows(stream)
             case _:
-                rows = text_rows(stream, chunk_chars)
-        yield from marked(rows, file.name, repairs)
+                rows = _read_text_rows(stream, chunk_chars)
+        yield from _note_repairs(rows, file.name, repairs)
 
 
-def marked(rows: Iterator[Row | Fault], name: str, repairs: tuple[str, ...]) -> Iterator[Row | Fault]:
+def _note_repairs(rows: Iterator[Row | Fault], name: str, repairs: tuple[str, ...]) -> Iterator[Row | Fault]:
     """The rows, the file's own repairs noted on the first that is no fault; a file without any stops."""
     found = None
     for found in rows:
@@ -61,21 +61,23 @@ def marked(rows: Iterator[Row | Fault], name: str, repairs: tuple[str, ...]) -> 
     yield from rows
 
 
-def decoded(raw: BinaryIO, name: str, encoding: str | None, progress: Progress) -> tuple[BinaryIO, tuple[str, ...]]:
+def _decode_stream(
+    raw: BinaryIO, name: str, encoding: str | None, progress: Progress
+) -> tuple[BinaryIO, tuple[str, ...]]:
     """A stream of UTF-8 bytes without byte-order mark, and the repairs this took."""
     stream = io.BufferedReader(raw, 2**20) if isinstance(raw, io.RawIOBase) else raw
     head = stream.read(64)
-    stream = io.BufferedReader(Rest(head, stream, progress), 2**20)
+    stream = io.BufferedReader(_Rest(head, stream, progress), 2**20)
     repairs = ("byte_order_mark",) if head.startswith(codecs.BOM_UTF8) else ()
     stream.read(len(codecs.BOM_UTF8) if repairs else 0)
     if encoding:
-        return io.BufferedReader(Recoded(stream, encoding, name), 2**20), repairs
-    if wide := wide_encoding(head):
+        return io.BufferedReader(_Recoded(stream, encoding, name), 2**20), repairs
+    if wide := _detect_wide_encoding(head):
         raise Stop(f"{name} is in {wide[:6].upper()}; add `encoding: {wide}` to its source.")
     return stream, repairs
 
 
-def wide_encoding(head: bytes) -> str | None:
+def _detect_wide_encoding(head: bytes) -> str | None:
     """The form of UTF-16 or UTF-32 that a text begins in, by its mark or by where its zero bytes stand."""
     marked = next(filter(head.startswith, UNICODE_MARKS), None)
     if marked:
@@ -88,7 +90,7 @@ def wide_encoding(head: bytes) -> str | None:
     return None
 
 
-class Rest(io.RawIOBase):
+class _Rest(io.RawIOBase):
     """A stream whose first bytes were read already."""
 
     def __init__(self, head: bytes, stream: BinaryIO, progress: Progress):
@@ -105,7 +107,7 @@ class Rest(io.RawIOBase):
         return len(block)
 
 
-class Recoded(io.RawIOBase):
+class _Recoded(io.RawIOBase):
     """A stream in another encoding as UTF-8 bytes; what cannot be decoded becomes U+FFFD, which the cleaning sees."""
 
     def __init__(self, stream: BinaryIO, encoding: str, name: str):
@@ -136,33 +138,35 @@ class Recoded(io.RawIOBase):
         return text
 
 
-def text_rows(stream: BinaryIO, chunk_chars: int) -> Iterator[Row | Fault]:
+def _read_text_rows(stream: BinaryIO, chunk_chars: int) -> Iterator[Row | Fault]:
     """A document as pieces of whole paragraphs, at most `chunk_chars` characters each if its paragraphs allow it."""
     piece, start, size = [], 1, 0
-    for found in paragraphs(stream):
+    for found in _read_paragraphs(stream):
         if isinstance(found, Fault):
             yield found
             continue
         line, paragraph = found
         if piece and size + len(paragraph) > chunk_chars:
-            yield text_row(start, "\n\n".join(piece))
+            yield _make_text_row(start, "\n\n".join(piece))
             piece, size = [], 0
         start = start if piece else line
         piece.append(paragraph)
         size += len(paragraph) + 2
     if piece:
-        yield text_row(start, "\n\n".join(piece))
+        yield _make_text_row(start, "\n\n".join(piece))
 
 
-def text_row(line: int, text: str) -> Row | Fault:
+def _make_text_row(line: int, text: str) -> Row | Fault:
     reason = "nul" if "\0" in text else "invalid_utf8" if SURROGATE.search(text) else None
-    return Fault(line, reason, shown(text.encode(errors="surrogateescape"))) if reason else Row(line, {"text": text})
+    return (
+        Fault(line, reason, quote_row(text.encode(errors="surrogateescape"))) if reason else Row(line, {"text": text})
+    )
 
 
-def paragraphs(stream: BinaryIO) -> Iterator[tuple[int, str] | Fault]:
+def _read_paragraphs(stream: BinaryIO) -> Iterator[tuple[int, str] | Fault]:
     """What blank lines divide, with the line where each starts; bytes that are no UTF-8 become lone surrogates."""
     lines, start = [], 1
-    for number, raw, whole in lines_of(stream):
+    for number, raw, whole in read_numbered_lines(stream):
         line = raw.decode(errors="surrogateescape").rstrip("\r\n")
         if whole and line.strip():
             start = start if lines else number
@@ -172,6 +176,6 @@ def paragraphs(stream: BinaryIO) -> Iterator[tuple[int, str] | Fault]:
             yield start, "\n".join(lines)
             lines = []
         if not whole:
-            yield Fault(number, "line_too_long", shown(raw[:SHOWN]))
+            yield Fault(number, "line_too_long", quote_row(raw[:SHOWN]))
     if lines:
         yield start, "\n".join(lines)

@@ -7,11 +7,11 @@ from collections import Counter
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from tunelock.reading.formats import FORMATS, detect, fill, from_mapping
+from tunelock.reading.formats import FORMATS, detect_format, fill_template, map_columns
 from tunelock.reading.local_files import RAW
 from tunelock.reading.readers import Progress, read_rows
-from tunelock.reading.rows import Fault, Row, Unfit, shown
-from tunelock.reading.sources import RawFile, files_of
+from tunelock.reading.rows import Fault, Row, Unfit, quote_row
+from tunelock.reading.sources import RawFile, find_files
 from tunelock.records.record import fold_text, hash_texts, make_record, replace_texts
 from tunelock.run.bars import Bar
 from tunelock.run.errors import Stop
@@ -39,43 +39,43 @@ class Source(NamedTuple):
     weight: float = 1.0
 
 
-def read(name: str, source: Source, watched: str = RAW) -> Iterator[dict]:
+def read_source(name: str, source: Source, watched: str = RAW) -> Iterator[dict]:
     """Yield a record, or a dict with `status` and `reason`, for each row of each file of a source.
 
     A local file outside the folder `watched` needs a revision, for DVC would not see it change.
     """
-    files = files_of(source.path, source.revision, watched=watched)
-    with Bar(total=sum(map(expected, files)), unit="B", desc=f"read {name}") as bar:
+    files = find_files(source.path, source.revision, watched=watched)
+    with Bar(total=sum(map(_expect_bytes, files)), unit="B", desc=f"read {name}") as bar:
         for file in files:
             before = bar.n
-            yield from records_of(name, source, file, bar.update)
+            yield from read_file_records(name, source, file, bar.update)
             if bar.n == before:  # Parquet and XML are read as a whole
-                bar.update(expected(file))
-            bar.total += bar.n - before - expected(file)
+                bar.update(_expect_bytes(file))
+            bar.total += bar.n - before - _expect_bytes(file)
             bar.refresh()
 
 
-def expected(file: RawFile) -> int:
+def _expect_bytes(file: RawFile) -> int:
     """About how many bytes will be read from a file."""
     return file.size * (UNPACKED if "!" in file.name or file.name.endswith((".gz", ".zst")) else 1)
 
 
-def look(source: Source, limit: int) -> tuple[dict[str, str], list[dict]]:
+def look_at_source(source: Source, limit: int) -> tuple[dict[str, str], list[dict]]:
     """The format of each file of a source, and what becomes of its first rows, at most `limit` in all."""
     kinds, rows = {}, []
-    for file in files_of(source.path, source.revision):
-        probe = read_rows(file, source.encoding, source.delimiter, source.chunk_chars, ignore)
-        kind = None if source.columns else format_of(source, file, list(itertools.islice(probe, PROBED)))
+    for file in find_files(source.path, source.revision):
+        probe = read_rows(file, source.encoding, source.delimiter, source.chunk_chars, _ignore_progress)
+        kind = None if source.columns else _decide_format(source, file, list(itertools.islice(probe, PROBED)))
         kinds[file.name] = kind or ("mapped by columns" if source.columns else "no row can be read")
-        rows += itertools.islice(records_of("preview", source, file, ignore), limit - len(rows))
+        rows += itertools.islice(read_file_records("preview", source, file, _ignore_progress), limit - len(rows))
     return kinds, rows
 
 
-def ignore(_read: int) -> None:
+def _ignore_progress(_read: int) -> None:
     """No progress to show."""
 
 
-def records_of(name: str, source: Source, file: RawFile, progress: Progress) -> Iterator[dict]:
+def read_file_records(name: str, source: Source, file: RawFile, progress: Progress) -> Iterator[dict]:
     """Yield a record, or a dict with `status` and `reason`, for each row of a file.
 
     Raises:
@@ -83,40 +83,44 @@ def records_of(name: str, source: Source, file: RawFile, progress: Progress) -> 
     """
     rows = read_rows(file, source.encoding, source.delimiter, source.chunk_chars, progress)
     probe = list(itertools.islice(rows, PROBED))
-    kind = None if source.columns else format_of(source, file, probe)
+    kind = None if source.columns else _decide_format(source, file, probe)
     for row in itertools.chain(probe, rows):
         try:
             if isinstance(row, Fault):
-                yield set_aside(name, file, row)
+                yield _set_aside(name, file, row)
             else:
-                yield from records_in(name, source, file, kind, row)
+                yield from _make_records(name, source, file, kind, row)
         except Unfit as unfit:
-            yield set_aside(
-                name, file, Fault(row.line, str(unfit), shown(json.dumps(row.columns, ensure_ascii=False, default=str)))
+            yield _set_aside(
+                name,
+                file,
+                Fault(row.line, str(unfit), quote_row(json.dumps(row.columns, ensure_ascii=False, default=str))),
             )
 
 
-def records_in(name: str, source: Source, file: RawFile, kind: str | None, row: Row) -> list[dict]:
+def _make_records(name: str, source: Source, file: RawFile, kind: str | None, row: Row) -> list[dict]:
     """The record of one row, of a long text one a piece; `Unfit` if it is none.
 
     Where no row told the file's `kind`, the row's own counts.
     """
-    kind = kind or detect(row.columns)
+    kind = kind or detect_format(row.columns)
     if source.columns:
-        messages = from_mapping(source.columns, row.columns)
+        messages = map_columns(source.columns, row.columns)
     elif kind and FORMATS[kind].columns <= row.columns.keys():
         messages = FORMATS[kind].to_messages(row.columns)
     else:
         raise Unfit("other_format")
     text = messages[0]["content"] if messages[0]["role"] == "text" else None
-    task = fill(source.task, row.columns) if source.task else "chat" if text is None else "text"
-    group = group_of(source, file, row, text)
-    parts = [messages] if text is None else [replace_texts(messages, [part]) for part in cut(text, source.chunk_chars)]
+    task = fill_template(source.task, row.columns) if source.task else "chat" if text is None else "text"
+    group = _find_group(source, file, row, text)
+    parts = (
+        [messages] if text is None else [replace_texts(messages, [part]) for part in cut_text(text, source.chunk_chars)]
+    )
     records = [make_record(part, name, file.name, row.line, task, group, source.licence) for part in parts]
     return [{**record, "repairs": list(row.repairs)} for record in records] if row.repairs else records
 
 
-def cut(text: str, size: int, cuts: tuple[tuple[str, str], ...] = CUTS) -> list[str]:
+def cut_text(text: str, size: int, cuts: tuple[tuple[str, str], ...] = CUTS) -> list[str]:
     """A text in pieces of at most `size` characters: whole paragraphs, if need be lines, sentences, words.
 
     A longer word stays whole; so does a text that has the size.
@@ -128,17 +132,17 @@ def cut(text: str, size: int, cuts: tuple[tuple[str, str], ...] = CUTS) -> list[
     for part in filter(str.strip, re.split(boundary, text)):
         longer = pieces[-1] + mark + part if pieces[-1] else part
         pieces[-1:] = [longer] if len(longer) <= size or not pieces[-1] else [pieces[-1], part]
-    return [piece for part in pieces for piece in cut(part, size, cuts[1:])]
+    return [piece for part in pieces for piece in cut_text(part, size, cuts[1:])]
 
 
-def group_of(source: Source, file: RawFile, row: Row, text: str | None) -> str | None:
+def _find_group(source: Source, file: RawFile, row: Row, text: str | None) -> str | None:
     """What must stay in one split with this row: the pieces of one text, or what the source's template says."""
     if source.group is None:
         if text is None:
             return None
         return file.name if file.suffix in DOCUMENTS else f"{hash_texts(fold_text(text)):016x}"
     try:
-        group = fill(source.group, row.columns).strip()
+        group = fill_template(source.group, row.columns).strip()
     except Unfit:
         group = ""
     if not group:
@@ -146,12 +150,12 @@ def group_of(source: Source, file: RawFile, row: Row, text: str | None) -> str |
     return group
 
 
-def format_of(source: Source, file: RawFile, probe: list[Row | Fault]) -> str | None:
+def _decide_format(source: Source, file: RawFile, probe: list[Row | Fault]) -> str | None:
     """The declared format, or that of most rows; None where no row can be read."""
     if source.format:
         return source.format
     rows = [row for row in probe if isinstance(row, Row)]
-    seen = Counter(detect(row.columns) for row in rows)
+    seen = Counter(detect_format(row.columns) for row in rows)
     seen.pop(None, None)
     if seen or not rows:
         return seen.most_common(1)[0][0] if seen else None
@@ -162,6 +166,6 @@ def format_of(source: Source, file: RawFile, probe: list[Row | Fault]) -> str | 
     )
 
 
-def set_aside(name: str, file: RawFile, fault: Fault) -> dict:
+def _set_aside(name: str, file: RawFile, fault: Fault) -> dict:
     """A row that is no record, as it is kept in set_aside.jsonl."""
     return {"source": name, "file": file.name, **fault._asdict()}

@@ -31,7 +31,7 @@ class Unfit(ValueError):
     """What is wrong with one row, in one word."""
 
 
-def lines_of(stream: BinaryIO) -> Iterator[tuple[int, bytes, bool]]:
+def read_numbered_lines(stream: BinaryIO) -> Iterator[tuple[int, bytes, bool]]:
     """Number and bytes of each line, which ends at a newline and nowhere else, and whether it is whole.
 
     Of a line above `MAX_LINE` comes the beginning, and the rest is passed over, so that it fills no memory.
@@ -46,7 +46,7 @@ def lines_of(stream: BinaryIO) -> Iterator[tuple[int, bytes, bool]]:
             whole = rest.endswith(b"\n")
 
 
-def shown(raw: bytes | str) -> str:
+def quote_row(raw: bytes | str) -> str:
     """The beginning of a bad row as text that can be written again; bytes that are no UTF-8 as \\xNN."""
     text = raw.decode(errors="backslashreplace") if isinstance(raw, bytes) else raw
     return text.strip("\r\n")[:SHOWN].encode(errors="backslashreplace").decode()

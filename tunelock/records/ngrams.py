@@ -31,105 +31,105 @@ SYMBOL = r"|[+=<>%^&|/]|#(?<=\w#)|\*(?:(?<=\w\*)(?=\w)|(?<= \*)(?= ))|-(?<!\w-)(
 BASE = 0x9E3779B97F4A7C15  # odd, so it has an inverse modulo 2**64
 
 
-def fold(text: str) -> str:
+def _fold_case(text: str) -> str:
     """NFKC form, case folded: what two spellings of one text have in common."""
     return text.lower() if text.isascii() else unicodedata.normalize("NFKC", text).casefold()
 
 
-def words(text: str) -> list[str]:
+def split_words(text: str) -> list[str]:
     """The words of a text in their order."""
-    folded = fold(text)
-    return word_pattern(folded, "").findall(folded)
+    folded = _fold_case(text)
+    return _choose_pattern(folded, "").findall(folded)
 
 
-def tokens(text: str) -> list[str]:
+def split_tokens(text: str) -> list[str]:
     """The words of a text and the symbols that carry meaning: C++ is not C, nor 6 / 2 the same as 6 * 2 or 6 - 2."""
-    folded = fold(text)
-    return word_pattern(folded, SYMBOL).findall(folded)
+    folded = _fold_case(text)
+    return _choose_pattern(folded, SYMBOL).findall(folded)
 
 
-def word_pattern(folded: str, symbol: str) -> re.Pattern:
+def _choose_pattern(folded: str, symbol: str) -> re.Pattern:
     """The fastest pattern that finds the words of this text, and the symbols."""
     if folded.isascii():
-        return compiled(f"[a-z0-9]+{symbol}")
-    return compiled((any_word() if OTHER_SCRIPT.search(folded) else r"[^\W_]+") + symbol)
+        return _compile_pattern(f"[a-z0-9]+{symbol}")
+    return _compile_pattern((_match_any_word() if OTHER_SCRIPT.search(folded) else r"[^\W_]+") + symbol)
 
 
-compiled = cache(re.compile)
+_compile_pattern = cache(re.compile)
 
 
 @cache
-def any_word() -> str:
+def _match_any_word() -> str:
     """A word of any script. `\\w` alone would break Hindi at its vowel signs, which are marks and not letters."""
     spaced = rf"[^\W_{UNSPACED}]"
-    return rf"[{UNSPACED}]|{spaced}(?:{spaced}|[{marks()}])*"
+    return rf"[{UNSPACED}]|{spaced}(?:{spaced}|[{_list_marks()}])*"
 
 
 @cache
-def marks() -> str:
+def _list_marks() -> str:
     """The combining marks outside the unspaced scripts, as the inside of a character class."""
     unspaced = re.compile(f"[{UNSPACED}]")
     found = (chr(i) for i in range(0x300, 0x1E944) if unicodedata.category(chr(i))[0] == "M")
     return "".join(mark for mark in found if not unspaced.match(mark))
 
 
-def shingles(text: str, size: int) -> list[tuple[str, ...]]:
+def list_ngrams(text: str, size: int) -> list[tuple[str, ...]]:
     """The word n-grams of a text in their order; none if it has fewer than `size` words."""
-    found = words(text)
+    found = split_words(text)
     return list(zip(*(found[start:] for start in range(size))))
 
 
-def ngram_hashes(text: str, size: int = 13) -> np.ndarray:
+def hash_ngrams(text: str, size: int = 13) -> np.ndarray:
     """The sorted distinct 64-bit hashes of a text's word n-grams; empty if it has fewer than `size` words."""
-    return distinct(rolling(word_hashes(words(text)), size))
+    return _drop_repetitions(hash_runs(hash_words(split_words(text)), size))
 
 
-def shingle_tokens(text: str) -> list[str]:
+def split_shingle_tokens(text: str) -> list[str]:
     """At least two tokens, whose neighbouring pairs are the shingles: a lone one twice, the text itself if none."""
-    found = tokens(text) or [" ".join(fold(text).split())]
+    found = split_tokens(text) or [" ".join(_fold_case(text).split())]
     return found if len(found) > 1 else found * 2
 
 
-def shingle_hashes(text: str) -> np.ndarray:
+def hash_shingles(text: str) -> np.ndarray:
     """The sorted distinct hashes of the pairs of neighbouring tokens of a text."""
-    return distinct(rolling(word_hashes(shingle_tokens(text)), 2))
+    return _drop_repetitions(hash_runs(hash_words(split_shingle_tokens(text)), 2))
 
 
-def similarity(left: str, right: str) -> float:
+def measure_similarity(left: str, right: str) -> float:
     """Jaccard similarity of the shingles of two texts."""
-    return jaccard(frozenset(shingle_hashes(left).tolist()), frozenset(shingle_hashes(right).tolist()))
+    return compute_jaccard(frozenset(hash_shingles(left).tolist()), frozenset(hash_shingles(right).tolist()))
 
 
-def jaccard(left: frozenset, right: frozenset) -> float:
+def compute_jaccard(left: frozenset, right: frozenset) -> float:
     """What two sets share, of all they hold."""
     shared = len(left & right)
     return shared / (len(left) + len(right) - shared)
 
 
 @lru_cache(maxsize=2**17)
-def word_hash(word: str) -> int:
+def _hash_word(word: str) -> int:
     """XXH3 of a word; remembered, for few words make up most of any text."""
     return xxh3_64_intdigest(word.encode("utf-8", "surrogatepass"))
 
 
-def word_hashes(found: list[str]) -> np.ndarray:
+def hash_words(found: list[str]) -> np.ndarray:
     """The hash of each word."""
-    return np.fromiter(map(word_hash, found), dtype=np.uint64, count=len(found))
+    return np.fromiter(map(_hash_word, found), dtype=np.uint64, count=len(found))
 
 
-def rolling(values: np.ndarray, size: int) -> np.ndarray:
+def hash_runs(values: np.ndarray, size: int) -> np.ndarray:
     """The hash of each run of `size` values: differences of prefix sums, so the cost does not grow with `size`."""
     if len(values) < size:
         return np.empty(0, dtype=np.uint64)
-    up, down = powers(1 << (len(values) - 1).bit_length())
+    up, down = compute_powers(1 << (len(values) - 1).bit_length())
     sums = np.cumsum(values * up[: len(values)], dtype=np.uint64)
     runs = sums[size - 1 :].copy()
     runs[1:] -= sums[: len(sums) - size]
-    return mixed(runs * down[: len(runs)])
+    return mix_bits(runs * down[: len(runs)])
 
 
 @lru_cache(maxsize=64)
-def powers(count: int) -> tuple[np.ndarray, np.ndarray]:
+def compute_powers(count: int) -> tuple[np.ndarray, np.ndarray]:
     """`BASE**i` and its inverse modulo 2**64, for i below `count`."""
     both = [np.full(count, base, dtype=np.uint64) for base in (BASE, pow(BASE, -1, 2**64))]
     for factors in both:
@@ -138,7 +138,7 @@ def powers(count: int) -> tuple[np.ndarray, np.ndarray]:
     return both[0], both[1]
 
 
-def mixed(values: np.ndarray) -> np.ndarray:
+def mix_bits(values: np.ndarray) -> np.ndarray:
     """SplitMix64's finaliser: every bit of the result depends on every bit of the value. Changes `values`."""
     values ^= values >> np.uint64(30)
     values *= np.uint64(0xBF58476D1CE4E5B9)
@@ -148,7 +148,7 @@ def mixed(values: np.ndarray) -> np.ndarray:
     return values
 
 
-def distinct(values: np.ndarray) -> np.ndarray:
+def _drop_repetitions(values: np.ndarray) -> np.ndarray:
     """Sorted without repetitions; a third of `np.unique`'s time on short arrays. Changes `values`."""
     values.sort()
     return values[np.concatenate(([True], values[1:] != values[:-1]))] if len(values) else values

@@ -14,7 +14,7 @@ CHUNK = 2**20  # bytes of a task: large against the cost of sending it, small ag
 Result = TypeVar("Result")
 
 
-def chunks(path: Path | str, size: int = CHUNK) -> Iterator[tuple[int, int]]:
+def cut_chunks(path: Path | str, size: int = CHUNK) -> Iterator[tuple[int, int]]:
     """Yield (start, stop) byte positions that cut a file at its newlines."""
     end, start = os.path.getsize(path), 0
     with open(path, "rb") as file:
@@ -26,8 +26,8 @@ def chunks(path: Path | str, size: int = CHUNK) -> Iterator[tuple[int, int]]:
             start = stop
 
 
-def read_lines(path: Path | str, start: int, stop: int) -> list[bytes]:
-    """The lines between two positions that `chunks` gave, each with its newline."""
+def _read_lines(path: Path | str, start: int, stop: int) -> list[bytes]:
+    """The lines between two positions that `cut_chunks` gave, each with its newline."""
     with open(path, "rb") as file:
         file.seek(start)
         return file.read(stop - start).splitlines(keepends=True)
@@ -38,10 +38,10 @@ def map_lines(function: Callable[[list[bytes]], Result], path: Path | str, title
 
     `function` must be picklable; a small file is not worth the start of other processes.
     """
-    pieces = list(chunks(path))
+    pieces = list(cut_chunks(path))
     jobs = min(os.cpu_count() or 1, len(pieces) // 4 or 1)
     run = Parallel(n_jobs=jobs, return_as="generator", pre_dispatch="2*n_jobs")
-    results = run(delayed(apply)(function, path, piece) for piece in pieces)
+    results = run(delayed(_apply_to_chunk)(function, path, piece) for piece in pieces)
     with Bar(total=os.path.getsize(path), unit="B", desc=title) as bar:
         for (start, stop), result in zip(pieces, results):
             bar.update(stop - start)
@@ -50,6 +50,6 @@ def map_lines(function: Callable[[list[bytes]], Result], path: Path | str, title
         get_reusable_executor().shutdown(wait=True)
 
 
-def apply(function: Callable[[list[bytes]], Result], path: Path | str, piece: tuple[int, int]) -> Result:
+def _apply_to_chunk(function: Callable[[list[bytes]], Result], path: Path | str, piece: tuple[int, int]) -> Result:
     """One task."""
-    return function(read_lines(path, *piece))
+    return function(_read_lines(path, *piece))

@@ -10,19 +10,19 @@ from itertools import islice
 
 import numpy as np
 
-from tunelock.records.ngrams import mixed
+from tunelock.records.ngrams import mix_bits
 from tunelock.records.splits import TEST, TRAIN, VAL
 
 MAX_FOLDS = 20  # more of them come nearer to a ratio such as 0.3, and take longer
 
 
-def fractions(keys: np.ndarray, seed: int) -> np.ndarray:
+def hash_to_fractions(keys: np.ndarray, seed: int) -> np.ndarray:
     """For each 64-bit key a number in [0, 1) that follows from `seed` and the key alone."""
     salt = np.frombuffer(hashlib.sha256(str(seed).encode()).digest()[:8], np.uint64)[0]
-    return (mixed(keys.astype(np.uint64) ^ salt) >> np.uint64(11)) / 2**53
+    return (mix_bits(keys.astype(np.uint64) ^ salt) >> np.uint64(11)) / 2**53
 
 
-def joined(groups: np.ndarray, clusters: np.ndarray, max_rows: float) -> np.ndarray:
+def join_groups(groups: np.ndarray, clusters: np.ndarray, max_rows: float) -> np.ndarray:
     """Groups that share a near-duplicate cluster become one, unless it would have more than `max_rows` rows.
 
     Similarity chains: where everything is a little like something else, one group would swallow the data. Such a chain
@@ -45,13 +45,13 @@ def joined(groups: np.ndarray, clusters: np.ndarray, max_rows: float) -> np.ndar
     return np.where(rows[component[group]] > max_rows, groups, smallest[component[group]])
 
 
-def by_hash(groups: np.ndarray, seed: int, val_ratio: float, test_ratio: float) -> np.ndarray:
+def split_by_hash(groups: np.ndarray, seed: int, val_ratio: float, test_ratio: float) -> np.ndarray:
     """The split of each row by the hash of its group: it depends on no other group, so new rows move no old ones."""
-    place = fractions(groups, seed)
+    place = hash_to_fractions(groups, seed)
     return np.select([place < val_ratio, place < val_ratio + test_ratio], [VAL, TEST], TRAIN)
 
 
-def stratified(groups: np.ndarray, tasks: np.ndarray, seed: int, val_ratio: float, test_ratio: float) -> np.ndarray:
+def split_by_task(groups: np.ndarray, tasks: np.ndarray, seed: int, val_ratio: float, test_ratio: float) -> np.ndarray:
     """The split of each row so that the shares of the tasks are as even as whole groups allow.
 
     scikit-learn's StratifiedGroupKFold, once for test and once for val. It looks at all groups, so new rows can move
@@ -60,11 +60,11 @@ def stratified(groups: np.ndarray, tasks: np.ndarray, seed: int, val_ratio: floa
     split = np.full(len(groups), TRAIN)
     for target, ratio in ((TEST, test_ratio), (VAL, val_ratio / (1 - test_ratio))):
         rest = np.flatnonzero(split == TRAIN)
-        split[rest[one_fold(groups[rest], tasks[rest], seed, ratio)]] = target
+        split[rest[_take_fold(groups[rest], tasks[rest], seed, ratio)]] = target
     return split
 
 
-def one_fold(groups: np.ndarray, tasks: np.ndarray, seed: int, ratio: float) -> np.ndarray:
+def _take_fold(groups: np.ndarray, tasks: np.ndarray, seed: int, ratio: float) -> np.ndarray:
     """The indices of about `ratio` of the rows, in whole groups; none if there are too few rows for that."""
     from sklearn.model_selection import StratifiedGroupKFold
 
@@ -78,20 +78,20 @@ def one_fold(groups: np.ndarray, tasks: np.ndarray, seed: int, ratio: float) -> 
         return np.concatenate([fold for _, fold in taken])
 
 
-def lonely_tasks(groups: np.ndarray, tasks: np.ndarray) -> np.ndarray:
+def find_lonely_tasks(groups: np.ndarray, tasks: np.ndarray) -> np.ndarray:
     """The tasks that one group alone has: they cannot be both trained and tested."""
     pairs = np.unique(np.stack([tasks.astype(groups.dtype), groups]), axis=1)
     found, counts = np.unique(pairs[0], return_counts=True)
     return found[counts == 1]
 
 
-def in_fair_order(ids: np.ndarray, strata: np.ndarray, weights: np.ndarray, seed: int) -> np.ndarray:
+def order_fairly(ids: np.ndarray, strata: np.ndarray, weights: np.ndarray, seed: int) -> np.ndarray:
     """An order of rows in which any beginning holds the strata in proportion to their weights.
 
     `strata` are small integers, `weights` a positive number for each. The k-th row of a stratum, by hash, comes at the
     time (k + 1/2) / weight: weighted fair queueing. A row that arrives displaces at most one other.
     """
-    place = fractions(ids, seed)
+    place = hash_to_fractions(ids, seed)
     order = np.lexsort((place, strata))
     starts = np.searchsorted(strata[order], np.arange(len(weights)))
     rank = np.arange(len(ids)) - starts[strata[order]]

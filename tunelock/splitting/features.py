@@ -8,8 +8,8 @@ from typing import BinaryIO, NamedTuple
 
 import numpy as np
 
-from tunelock.records.near import WIDTH, signatures
-from tunelock.records.ngrams import ngram_hashes, words
+from tunelock.records.near import WIDTH, compute_signatures
+from tunelock.records.ngrams import hash_ngrams, split_words
 from tunelock.records.parallel import map_lines
 from tunelock.records.record import fold_text, hash_texts, number_of, question_of, reference_of, whole_text_of
 
@@ -66,14 +66,14 @@ class Features(NamedTuple):
         return np.frombuffer(os.pread(self.ngrams.fileno(), 8 * (end - start), 8 * start), np.uint64)
 
 
-def features(path: Path, folder: Path) -> Features:
+def read_features(path: Path, folder: Path) -> Features:
     """Read what is compared from the records of a file; the large arrays go to files in `folder`, not into memory."""
     names = ("hashes", "whole", "answers", "ngrams")
     labels: dict[str, dict[str, int]] = {"task": {}, "source": {}}  # of each kind, a number for each
     codes = {"task": [np.zeros(0, int)], "source": [np.zeros(0, int)]}
     counts, sizes = [np.zeros(0, int)], [0]
     files = {name: open(folder / f"{name}.tmp", "wb") for name in names}  # noqa: SIM115 — closed below
-    for found in map_lines(examine, path, "compare"):
+    for found in map_lines(_describe_lines, path, "compare"):
         for name in names:
             found[name].tofile(files[name])
         for kind, numbers in labels.items():
@@ -84,9 +84,9 @@ def features(path: Path, folder: Path) -> Features:
         file.close()
     return Features(
         np.fromfile(folder / "hashes.tmp", np.uint64).reshape(-1, 4),
-        *(in_order(labels[kind], np.concatenate(codes[kind])) for kind in ("task", "source")),
-        mapped(folder / "whole.tmp", np.uint16).reshape(-1, WIDTH),
-        mapped(folder / "answers.tmp", np.uint16).reshape(-1, WIDTH),
+        *(_sort_labels(labels[kind], np.concatenate(codes[kind])) for kind in ("task", "source")),
+        _map_array(folder / "whole.tmp", np.uint16).reshape(-1, WIDTH),
+        _map_array(folder / "answers.tmp", np.uint16).reshape(-1, WIDTH),
         open(folder / "ngrams.tmp", "rb"),
         np.cumsum(np.concatenate(counts)),
         np.cumsum(sizes),
@@ -94,7 +94,7 @@ def features(path: Path, folder: Path) -> Features:
     )
 
 
-def in_order(numbers: dict[str, int], codes: np.ndarray) -> Labels:
+def _sort_labels(numbers: dict[str, int], codes: np.ndarray) -> Labels:
     """Labels numbered in the order in which they were met, numbered anew in the order of their names."""
     names = sorted(numbers)
     place = np.zeros(len(names), int)
@@ -102,32 +102,32 @@ def in_order(numbers: dict[str, int], codes: np.ndarray) -> Labels:
     return Labels(names, place[codes])
 
 
-def mapped(path: Path, dtype: type) -> np.ndarray:
+def _map_array(path: Path, dtype: type) -> np.ndarray:
     """The array in a file, left there; an empty file cannot be mapped."""
     return np.memmap(path, dtype, "r") if path.stat().st_size else np.zeros(0, dtype)
 
 
-def examine(lines: list[bytes]) -> dict:
+def _describe_lines(lines: list[bytes]) -> dict:
     """The features of some lines, in the arrays of `Features` and as lists."""
     records = [json.loads(line) for line in lines]
     texts, answers = [whole_text_of(record) for record in records], [reference_of(record) for record in records]
-    grams = [ngram_hashes(text, NGRAM) for text in texts]
+    grams = [hash_ngrams(text, NGRAM) for text in texts]
     return {
-        "hashes": np.array([hashes_of(record) for record in records], np.uint64),
+        "hashes": np.array([_hash_record(record) for record in records], np.uint64),
         "task": [record["task"] for record in records],
         "source": [record["source"] for record in records],
-        "whole": signatures(texts),
-        "answers": signatures(answers),
+        "whole": compute_signatures(texts),
+        "answers": compute_signatures(answers),
         "ngrams": np.concatenate(grams),
         "counts": np.array([len(gram) for gram in grams]),
         "sizes": [len(line) for line in lines],
     }
 
 
-def hashes_of(record: dict) -> tuple[int, int, int, int]:
+def _hash_record(record: dict) -> tuple[int, int, int, int]:
     """Id, group, question and answer; 0 for the question of a raw text and for an answer that says nothing."""
     asked, said = fold_text(question_of(record)), fold_text(reference_of(record))
-    saying = len(words(said)) >= SAYING
+    saying = len(split_words(said)) >= SAYING
     return (
         number_of(record["id"]),
         hash_texts(record["group"]),

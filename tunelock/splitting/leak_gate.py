@@ -7,11 +7,11 @@ import numpy as np
 
 from tunelock.records.splits import SPLITS, TRAIN
 from tunelock.run.errors import Stop
-from tunelock.splitting.features import Features, features
-from tunelock.splitting.leaks import overlaps
+from tunelock.splitting.features import Features, read_features
+from tunelock.splitting.leaks import find_overlaps
 
 
-def check(
+def check_splits(
     folder: Path, temporary: Path, kinds: list[str], threshold: float, common: np.ndarray
 ) -> tuple[Features, np.ndarray]:
     """The gate: read the written splits again and stop at an empty one, or at anything that two of them share.
@@ -24,7 +24,7 @@ def check(
         for name in SPLITS:
             with open(folder / f"{name}.jsonl", "rb") as rows:
                 shutil.copyfileobj(rows, out)
-    known = features(whole, temporary)
+    known = read_features(whole, temporary)
     ends = np.cumsum([(folder / f"{name}.jsonl").stat().st_size for name in SPLITS])
     split = np.searchsorted(ends, known.lines[:-1], side="right")
     for code, name in enumerate(SPLITS):
@@ -35,9 +35,9 @@ def check(
             }
             raise Stop(f"the {name} split is empty; {remedies.get(name, f'raise {name}_ratio')}, or add data.")
     for column, what in ((0, "the row"), (1, "the group")):
-        refuse_straddling(known, split, column, what)
+        _refuse_straddling(known, split, column, what)
     train, held = np.flatnonzero(split == TRAIN), np.flatnonzero(split != TRAIN)
-    for kind, pairs in overlaps(known, train, held, kinds, threshold, common)[0].items():
+    for kind, pairs in find_overlaps(known, train, held, kinds, threshold, common)[0].items():
         if len(pairs):
             rows = np.unique(pairs[:, 0])
             raise Stop(
@@ -47,7 +47,7 @@ def check(
     return known, split
 
 
-def refuse_straddling(known: Features, split: np.ndarray, column: int, what: str) -> None:
+def _refuse_straddling(known: Features, split: np.ndarray, column: int, what: str) -> None:
     """Stop if one value of a column of hashes is in two splits."""
     pairs = np.unique(np.stack([known.hashes[:, column], split.astype(np.uint64)]), axis=1)
     values, counts = np.unique(pairs[0], return_counts=True)

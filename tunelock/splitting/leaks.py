@@ -5,8 +5,8 @@ from functools import lru_cache
 
 import numpy as np
 
-from tunelock.records.near import matches
-from tunelock.records.ngrams import jaccard, shingle_hashes
+from tunelock.records.near import find_matches
+from tunelock.records.ngrams import compute_jaccard, hash_shingles
 from tunelock.records.record import reference_of
 from tunelock.splitting.features import Features
 
@@ -15,7 +15,7 @@ BLOCK = 2**13  # rows that are looked up together
 REMEMBERED = 2**14  # rows whose shingles are kept in memory: in a crowd of likes each is compared with many
 
 
-def overlaps(
+def find_overlaps(
     known: Features, train: np.ndarray, held: np.ndarray, kinds: list[str], threshold: float, common: np.ndarray | None
 ) -> tuple[dict[str, np.ndarray], np.ndarray]:
     """The rows of `train` that are known from rows of `held` (both indices), by kind.
@@ -28,15 +28,15 @@ def overlaps(
     """
     found, boilerplate = {}, np.zeros(0, np.uint64) if common is None else common
     if "exact" in kinds:
-        found["exact"] = equal(known.hashes[:, 2:], train, held)
+        found["exact"] = _find_equal(known.hashes[:, 2:], train, held)
     if "near" in kinds:
-        found["near"] = alike(known, train, held, threshold)
+        found["near"] = _find_alike(known, train, held, threshold)
     if "ngram" in kinds:
-        found["ngram"], boilerplate = sharing(known, train, held, common)
+        found["ngram"], boilerplate = _find_sharing(known, train, held, common)
     return found, boilerplate
 
 
-def equal(hashes: np.ndarray, train: np.ndarray, held: np.ndarray) -> np.ndarray:
+def _find_equal(hashes: np.ndarray, train: np.ndarray, held: np.ndarray) -> np.ndarray:
     """Rows with the same question or the same answer, 0 being none."""
     pairs = []
     for column in hashes.T:
@@ -47,18 +47,18 @@ def equal(hashes: np.ndarray, train: np.ndarray, held: np.ndarray) -> np.ndarray
     return np.concatenate(pairs)
 
 
-def alike(known: Features, train: np.ndarray, held: np.ndarray, threshold: float) -> np.ndarray:
+def _find_alike(known: Features, train: np.ndarray, held: np.ndarray, threshold: float) -> np.ndarray:
     """Rows that are near-duplicates as a whole, or whose answers are, where both answers say something."""
 
     def pairs(signed: np.ndarray, left: np.ndarray, right: np.ndarray, text: Callable[[int], str]) -> np.ndarray:
         @lru_cache(REMEMBERED)
         def shingles(row: int) -> frozenset:
-            return frozenset(shingle_hashes(text(row)).tolist())
+            return frozenset(hash_shingles(text(row)).tolist())
 
         def verify(i: int, j: int) -> float:
-            return jaccard(shingles(left[i]), shingles(right[j]))
+            return compute_jaccard(shingles(left[i]), shingles(right[j]))
 
-        hits = matches(signed[left], signed[right], threshold, verify)
+        hits = find_matches(signed[left], signed[right], threshold, verify)
         return np.stack([left[hits[:, 0]], right[hits[:, 1]]], axis=1)
 
     saying = known.hashes[:, 3] != 0
@@ -68,23 +68,23 @@ def alike(known: Features, train: np.ndarray, held: np.ndarray, threshold: float
     return np.concatenate([pairs(known.whole, train, held, known.text), answers])
 
 
-def sharing(
+def _find_sharing(
     known: Features, train: np.ndarray, held: np.ndarray, common: np.ndarray | None
 ) -> tuple[np.ndarray, np.ndarray]:
     """Rows that share an n-gram with a held-out row, unless it is boilerplate; and the boilerplate."""
     wanted = np.unique(np.concatenate([np.zeros(0, np.uint64), *(known.grams(row) for row in held)]))
     if common is None:
         counts = np.zeros(len(wanted), np.int64)
-        for _, places in found_in(wanted, known, train):
+        for _, places in _find_ngrams(wanted, known, train):
             place, times = np.unique(places, return_counts=True)
             counts[place] += times
         common = wanted[counts > BOILERPLATE]
     telling = wanted[~np.isin(wanted, common)]
-    guilty = np.unique(np.concatenate([train[:0], *(rows for rows, _ in found_in(telling, known, train))]))
+    guilty = np.unique(np.concatenate([train[:0], *(rows for rows, _ in _find_ngrams(telling, known, train))]))
     return np.stack([guilty, np.full(len(guilty), -1)], axis=1), common
 
 
-def found_in(wanted: np.ndarray, known: Features, rows: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+def _find_ngrams(wanted: np.ndarray, known: Features, rows: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """Yield, for blocks of rows, each row with an n-gram in the sorted array `wanted`, and its place there."""
     for start in range(0, len(rows) if len(wanted) else 0, BLOCK):
         block = rows[start : start + BLOCK]

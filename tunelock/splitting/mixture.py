@@ -5,7 +5,7 @@ from typing import NamedTuple
 import numpy as np
 
 from tunelock.records.splits import SPLITS, TRAIN
-from tunelock.splitting.assignment import fractions, in_fair_order
+from tunelock.splitting.assignment import hash_to_fractions, order_fairly
 from tunelock.splitting.features import Features
 
 
@@ -17,7 +17,7 @@ class Choice(NamedTuple):
     because: np.ndarray
 
 
-def strata(known: Features, task_weights: dict, sources: dict) -> tuple[np.ndarray, np.ndarray]:
+def weigh_strata(known: Features, task_weights: dict, sources: dict) -> tuple[np.ndarray, np.ndarray]:
     """The number of each row's pair of source and task, and each pair's weight: the source's times the task's."""
     (all_sources, source), (all_tasks, task) = known.sources, known.tasks
     pairs, number = np.unique(source * len(all_tasks) + task, return_inverse=True)
@@ -26,7 +26,7 @@ def strata(known: Features, task_weights: dict, sources: dict) -> tuple[np.ndarr
     return number, np.array(weights, float)
 
 
-def sample(
+def take_sample(
     known: Features, choice: Choice, code: int, limit: int | None, weighing: tuple, replay: tuple[set, float], seed: int
 ) -> np.ndarray:
     """The rows of one split in the order in which they are written; those above `limit` get their reason.
@@ -37,17 +37,19 @@ def sample(
     number, weights = weighing
     ready, replayed = (choice.split == code) & (choice.reason == ""), known.sources.among(names)
     rows, extra = (np.flatnonzero(ready & some) for some in (~replayed, replayed))
-    rows, extra = (some[in_fair_order(known.hashes[some, 0], number[some], weights, seed)] for some in (rows, extra))
+    rows, extra = (some[order_fairly(known.hashes[some, 0], number[some], weights, seed)] for some in (rows, extra))
     most = len(rows) / (1 - share)  # rows that there are if all of the other sources' are taken
     whole = most if limit is None else min(limit, most)
     extra, above = np.split(extra, [round(whole * share)])
     choice.reason[above] = "replay_share"
     rows, above = np.split(rows, [len(rows) if limit is None else limit - len(extra)])
     choice.reason[above] = f"max_{SPLITS[code]}_samples"
-    return np.concatenate([rows, extra])[np.argsort(np.concatenate([spread(rows), spread(extra)]), kind="stable")]
+    return np.concatenate([rows, extra])[
+        np.argsort(np.concatenate([_spread_evenly(rows), _spread_evenly(extra)]), kind="stable")
+    ]
 
 
-def spread(rows: np.ndarray) -> np.ndarray:
+def _spread_evenly(rows: np.ndarray) -> np.ndarray:
     """Places between 0 and 1 at even distances, one a row."""
     return (np.arange(len(rows)) + 0.5) / max(len(rows), 1)
 
@@ -58,6 +60,6 @@ def cap_tasks(known: Features, choice: Choice, limit: int | None, replay: set[st
         return
     tasks, replayed = known.tasks.codes, known.sources.among(replay)
     rows = np.flatnonzero((choice.split == TRAIN) & (choice.reason == "") & ~replayed)
-    order = rows[np.lexsort((fractions(known.hashes[rows, 0], seed), tasks[rows]))]
+    order = rows[np.lexsort((hash_to_fractions(known.hashes[rows, 0], seed), tasks[rows]))]
     starts = np.searchsorted(tasks[order], tasks[order])
     choice.reason[order[np.arange(len(order)) - starts >= limit]] = "max_rows_per_task"

@@ -21,7 +21,7 @@ from pathlib import Path
 
 from transformers import TrainerCallback
 
-from tunelock.privacy.redaction import redacted
+from tunelock.privacy.redaction import redact_settings
 from tunelock.run.errors import Stop
 from tunelock.watching.recorders import RECORDERS, TrackedRun
 
@@ -52,7 +52,9 @@ def make_trackers(report_to: list[str], folder: Path, run_name: str, settings: d
     """
     for name in report_to:
         _require_packages(name)
-    return [Tracking(name, TrackedRun(folder, run_name, redacted(settings))) for name in dict.fromkeys(report_to)]
+    return [
+        Tracking(name, TrackedRun(folder, run_name, redact_settings(settings))) for name in dict.fromkeys(report_to)
+    ]
 
 
 def _require_packages(name: str) -> None:
