@@ -26,7 +26,7 @@ from tunelock.training.checkpoints import checkpoints, latest_whole
 from tunelock.training.curves import best_step, curve
 from tunelock.training.freezing import freeze
 from tunelock.training.optimisation import OPTIMISATION_PARAMS, sft_config
-from tunelock.training.penalties.regularization import penalty
+from tunelock.training.penalties.all_penalties import build_penalty
 from tunelock.training.trainer import Extras, ResponseTrainer
 from tunelock.watching.doctor import Doctor
 from tunelock.watching.progress import announce_cost
@@ -81,7 +81,7 @@ def extras(params, model, rows: list[dict], trackers: list) -> Extras:
         packing=params.packing,
         patience=params.early_stopping_patience,
         penalty=functools.partial(
-            penalty, **params.select(PENALTY_PARAMS), rows=[row for row in rows if row["source"] in replay],
+            build_penalty, **params.select(PENALTY_PARAMS), rows=[row for row in rows if row["source"] in replay],
             batch_size=params.per_device_train_batch_size, seed=params.seed,
         ),
         unfreezing=freeze(model, **params.select(FREEZING_PARAMS)) if method.trains_whole_model else None,

@@ -25,7 +25,7 @@ from tunelock.reading.reading import Source
 from tunelock.rendering.rendering import IGNORE, fit, load_tokenizer
 from tunelock.run.errors import Stop
 from tunelock.run.params import Params, load_yaml
-from tunelock.training.penalties.replay import padded
+from tunelock.training.penalties.replay import pad_rows
 
 ROOT = Path(__file__).parents[2]
 GENERAL = ROOT / "data" / "general" / "questions.jsonl"
@@ -43,7 +43,7 @@ def damaged(model, share: float):
 def taught(folder: Path, source: dict):
     """The model in `folder` after a few steps on the answers of a source: it knows something that can be lost."""
     model, (records, _) = load_model(folder, "float32"), general_records(Source(**source))
-    ids, labels = padded(fit(load_tokenizer(folder), records, None, 384)[0], model.device)
+    ids, labels = pad_rows(fit(load_tokenizer(folder), records, None, 384)[0], model.device)
     optimiser = torch.optim.AdamW(model.parameters(), lr=1e-2)
     for _ in range(20):
         loss, tokens = response_loss(hidden_states(model, ids), model.get_output_embeddings().weight, labels)

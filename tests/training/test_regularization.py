@@ -18,8 +18,8 @@ from tunelock.run.errors import Stop
 from tunelock.training.freezing import freeze
 from tunelock.training.penalties.displacement import low_rank_pull
 from tunelock.training.penalties.divergence import CHUNK
-from tunelock.training.penalties.regularization import penalty
-from tunelock.training.penalties.replay import drawn
+from tunelock.training.penalties.all_penalties import build_penalty
+from tunelock.training.penalties.replay import draw_rows
 
 BATCH = 5
 SIZES = {"vocab_size": 101, "hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2,
@@ -84,7 +84,7 @@ def agree(found: torch.Tensor, model, expected: torch.Tensor, tolerance: float =
 def test_l2_of_full_tuning_is_half_the_squared_distance_to_the_base():
     model = make("full")
     base = {name: parameter.detach().clone() for name, parameter in trained(model).items()}
-    pull = penalty("l2", 0.3, model, [], BATCH, 0)
+    pull = build_penalty("l2", 0.3, model, [], BATCH, 0)
     assert pull(model, 0) == 0
     shake(model)
     expected = 0.15 * sum((parameter - base[name]).square().sum() for name, parameter in trained(model).items())
@@ -94,7 +94,7 @@ def test_l2_of_full_tuning_is_half_the_squared_distance_to_the_base():
 @pytest.mark.parametrize("options", [{}, {"use_rslora": True}, {"bias": "all"}])
 def test_l2_of_lora_is_that_of_the_dense_matrices_it_adds(options):
     model = make("lora", **options)
-    pull = penalty("l2", 0.3, model, [], BATCH, 0)
+    pull = build_penalty("l2", 0.3, model, [], BATCH, 0)
     shake(model)
     agree(pull(model, 0), model, 0.15 * sum(dense(layer).square().sum() for layer in adapted(model).values()))
 
@@ -103,7 +103,7 @@ def test_biases_trained_beside_lora_count_as_moved():
     model = torch.nn.Sequential(torch.nn.Linear(8, 8))
     model = get_peft_model(model, LoraConfig(r=2, target_modules=["0"], bias="lora_only"))
     model.device = torch.device("cpu")
-    pull = penalty("l2", 1.0, model, [], BATCH, 0)
+    pull = build_penalty("l2", 1.0, model, [], BATCH, 0)
     with torch.no_grad():
         model.base_model.model[0].base_layer.bias.add_(0.5)
     assert pull(model, 0).item() == pytest.approx(8 * 0.25 / 2)
@@ -125,7 +125,7 @@ def test_ewc_of_full_tuning_weighs_with_the_fisher_information():
     model = make("full")
     base = {name: parameter.detach().clone() for name, parameter in trained(model).items()}
     information = naive_fisher(model, trained(model), ROWS)
-    pull = penalty("ewc", 0.3, model, ROWS, BATCH, 0)
+    pull = build_penalty("ewc", 0.3, model, ROWS, BATCH, 0)
     assert all(parameter.grad is None for parameter in model.parameters())
     shake(model)
     expected = sum((information[name] * (p - base[name]).square()).sum() for name, p in trained(model).items())
@@ -137,7 +137,7 @@ def test_ewc_of_lora_is_that_of_the_dense_matrices_and_leaves_the_base_frozen():
     information = naive_fisher(plain, {n: p for n, p in plain.named_parameters() if "proj" in n}, ROWS)
     model = make("lora")
     before = set(trained(model))
-    pull = penalty("ewc", 0.3, model, ROWS, BATCH, 0)
+    pull = build_penalty("ewc", 0.3, model, ROWS, BATCH, 0)
     assert set(trained(model)) == before and all(parameter.grad is None for parameter in model.parameters())
     shake(model)
     key = "{}.weight".format
@@ -175,7 +175,7 @@ def batch_of(pull, rows, step) -> list[dict]:
 def test_kl_and_its_gradients_agree_with_a_naive_computation(method):
     base = make("full")
     model = make(method)
-    pull = penalty("kl", 0.3, model, ROWS, BATCH, 0)
+    pull = build_penalty("kl", 0.3, model, ROWS, BATCH, 0)
     assert pull(model, 2).item() == pytest.approx(0, abs=1e-6)
     shake(model)
     batch = batch_of(pull, ROWS, 2)
@@ -187,7 +187,7 @@ def test_kl_and_its_gradients_agree_with_a_naive_computation(method):
 @pytest.mark.parametrize("config", [PromptTuningConfig, PrefixTuningConfig])
 def test_kl_measures_what_a_soft_prompt_changes(config):
     base, model = make(), get_peft_model(make(), config(task_type="CAUSAL_LM", num_virtual_tokens=4))
-    pull = penalty("kl", 0.3, model, ROWS, BATCH, 0)
+    pull = build_penalty("kl", 0.3, model, ROWS, BATCH, 0)
     shake(model)
     batch = batch_of(pull, ROWS, 1)
     with torch.no_grad():
@@ -203,7 +203,7 @@ def capped_model() -> Gemma2ForCausalLM:
 
 def test_kl_knows_models_that_cap_their_logits():
     base, model, rows = capped_model(), capped_model(), replay(3)
-    pull = penalty("kl", 1.0, model, rows, BATCH, 0)
+    pull = build_penalty("kl", 1.0, model, rows, BATCH, 0)
     shake(model, 0.2)
     with torch.no_grad():
         answers = {row["id"]: base(input_ids=torch.tensor([row["input_ids"]])).logits[0] for row in rows}
@@ -212,7 +212,7 @@ def test_kl_knows_models_that_cap_their_logits():
 
 def test_kl_keeps_the_logits_of_no_more_than_a_chunk_of_tokens():
     model, rows = capped_model(), replay(4, 100)
-    pull = penalty("kl", 1.0, model, rows, BATCH, 0)
+    pull = build_penalty("kl", 1.0, model, rows, BATCH, 0)
     sizes = []
 
     def pack(tensor: torch.Tensor) -> torch.Tensor:
@@ -227,19 +227,19 @@ def test_kl_keeps_the_logits_of_no_more_than_a_chunk_of_tokens():
 def test_kl_is_zero_to_the_bit_at_the_start_in_bfloat16_too():
     model = make("lora", torch.bfloat16)
     with torch.autocast("cpu", torch.bfloat16):
-        pull = penalty("kl", 1.0, model, ROWS, BATCH, 0)
+        pull = build_penalty("kl", 1.0, model, ROWS, BATCH, 0)
         assert pull(model, 0) == 0
 
 
 def test_batches_follow_from_seed_and_step_alone_and_use_every_row():
     model = make("full")
-    one, again = (penalty("kl", 1.0, model, ROWS, BATCH, 7) for _ in range(2))
+    one, again = (build_penalty("kl", 1.0, model, ROWS, BATCH, 7) for _ in range(2))
     order = [one.batch_number(step) for step in range(9)]
     assert order == [again.batch_number(step) for step in range(9)]
     assert [sorted(order[i : i + 3]) for i in (0, 3, 6)] == [[0, 1, 2]] * 3
     assert len({tuple(order[i : i + 3]) for i in (0, 3, 6)}) > 1
-    assert order != [penalty("kl", 1.0, model, ROWS, BATCH, 8).batch_number(step) for step in range(9)]
-    assert drawn(ROWS, 7, 4) == drawn(ROWS, 7, 4) != drawn(ROWS, 8, 4) and len(drawn(ROWS, 7, 4)) == 4
+    assert order != [build_penalty("kl", 1.0, model, ROWS, BATCH, 8).batch_number(step) for step in range(9)]
+    assert draw_rows(ROWS, 7, 4) == draw_rows(ROWS, 7, 4) != draw_rows(ROWS, 8, 4) and len(draw_rows(ROWS, 7, 4)) == 4
 
 
 @pytest.mark.parametrize("regularization", ["l2", "ewc", "kl"])
@@ -248,7 +248,7 @@ def test_a_strong_weight_holds_the_model_at_the_base_and_a_weak_one_lets_it_go(m
     def distance(weight: float) -> float:
         """How far the penalised quantity is from the base after some steps towards other answers."""
         model = make(method)
-        pull = penalty(regularization, weight, model, ROWS, BATCH, 0)
+        pull = build_penalty(regularization, weight, model, ROWS, BATCH, 0)
         optimizer = torch.optim.AdamW(trained(model).values(), lr=3e-3, weight_decay=0.0)
         ids = torch.tensor([[5, 6, 7, 8, 9, 10] * 3])
         for step in range(12):
@@ -293,7 +293,7 @@ def penalised(folder, model, pull, steps: int = 5, batch: int = 4, **options) ->
 def test_a_resumed_run_ends_with_the_bits_of_an_uninterrupted_one(regularization, tmp_path):
     def run(folder, steps: int, resume: str | None = None) -> dict[str, torch.Tensor]:
         model = make("lora", lora_dropout=0.1)
-        pull = penalty(regularization, 1.0, model, ROWS, BATCH, 0)
+        pull = build_penalty(regularization, 1.0, model, ROWS, BATCH, 0)
         penalised(folder, model, pull, steps).train(resume_from_checkpoint=resume)
         return {name: parameter.detach().clone() for name, parameter in trained(model).items()}
 
@@ -307,7 +307,7 @@ def test_a_resumed_run_ends_with_the_bits_of_an_uninterrupted_one(regularization
 def test_the_penalty_weighs_the_same_under_gradient_accumulation(batch, tmp_path, monkeypatch):
     model = make()
     base = {name: parameter.detach().clone() for name, parameter in trained(model).items()}
-    pull = penalty("l2", 1.0, model, [], BATCH, 0)
+    pull = build_penalty("l2", 1.0, model, [], BATCH, 0)
     shake(model)
     before = {name: parameter.detach() - base[name] for name, parameter in trained(model).items()}
     monkeypatch.setattr(PenalisedTrainer, "compute_loss", lambda *a, **k: 0 * model.lm_head.weight.sum())
@@ -319,7 +319,7 @@ def test_the_penalty_weighs_the_same_under_gradient_accumulation(batch, tmp_path
 def test_layers_that_thaw_later_are_measured_from_the_base():
     model = make("full")
     callback = freeze(model, True, 1, [{"at": 0.5, "layers": 1, "learning_rate": 1e-4}])
-    pull = penalty("l2", 1.0, model, [], BATCH, 0)
+    pull = build_penalty("l2", 1.0, model, [], BATCH, 0)
     (phase,) = callback.phases
     for parameter in phase.parameters:
         parameter.requires_grad_(False)
@@ -341,19 +341,19 @@ def test_low_rank_pull_makes_no_matrix_of_the_layers_size_without_importance():
 
 
 def test_what_cannot_be_is_said_plainly(tmp_path):
-    assert penalty("none", 1.0, make("full"), ROWS, BATCH, 0) is None
+    assert build_penalty("none", 1.0, make("full"), ROWS, BATCH, 0) is None
     for regularization in ("ewc", "kl"):
         with pytest.raises(Stop, match="needs replay rows"):
-            penalty(regularization, 1.0, make("full"), [], BATCH, 0)
+            build_penalty(regularization, 1.0, make("full"), [], BATCH, 0)
     with pytest.raises(Stop, match="DoRA"):
-        penalty("l2", 1.0, make("lora", use_dora=True), [], BATCH, 0)
+        build_penalty("l2", 1.0, make("lora", use_dora=True), [], BATCH, 0)
     soft = get_peft_model(make("full"), PromptTuningConfig(task_type="CAUSAL_LM", num_virtual_tokens=4))
     for regularization in ("l2", "ewc"):
         with pytest.raises(Stop, match="use kl"):
-            penalty(regularization, 1.0, soft, ROWS, BATCH, 0)
+            build_penalty(regularization, 1.0, soft, ROWS, BATCH, 0)
     make().save_pretrained(tmp_path)
     quantised = LlamaForCausalLM.from_pretrained(tmp_path, quantization_config=BitsAndBytesConfig(load_in_4bit=True))
     quantised = get_peft_model(quantised, LoraConfig(r=4, target_modules="all-linear"))
     with pytest.raises(Stop, match="quantised"):
-        penalty("ewc", 1.0, quantised, ROWS, BATCH, 0)
-    assert penalty("l2", 1.0, quantised, [], BATCH, 0)(quantised, 0) == 0
+        build_penalty("ewc", 1.0, quantised, ROWS, BATCH, 0)
+    assert build_penalty("l2", 1.0, quantised, [], BATCH, 0)(quantised, 0) == 0

@@ -21,7 +21,7 @@ from tunelock.training.batches import LengthGroupedSampler
 from tunelock.training.curves import best_step, curve, stale
 from tunelock.training.freezing import freeze
 from tunelock.training.optimisation import sft_config
-from tunelock.training.penalties.regularization import penalty
+from tunelock.training.penalties.all_penalties import build_penalty
 from tunelock.training.trainer import PLAIN, Extras, ResponseTrainer
 
 ROOT = Path(__file__).parents[2]
@@ -65,7 +65,7 @@ def make_trainer(
     return kind(model, tokenizer, config, lora, weighed, rows[:3], extras)
 
 
-L2 = functools.partial(penalty, regularization="l2", rows=[], batch_size=4, seed=0)  # its weight is to be given
+L2 = functools.partial(build_penalty, regularization="l2", rows=[], batch_size=4, seed=0)  # its weight is to be given
 
 
 def weights(trainer) -> dict[str, torch.Tensor]:

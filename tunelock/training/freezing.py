@@ -35,7 +35,7 @@ def freeze(
 
     A head that is tied to the embeddings is the same matrix, so it is frozen with them; a head of its own is trained.
     The scheduled layers still ask for a gradient when this returns, so that whoever looks for what will be trained
-    (the optimiser, `tunelock.training.penalties.regularization`) finds them. The callback freezes them when training
+    (the optimiser, `tunelock.training.penalties.all_penalties`) finds them. The callback freezes them when training
     begins.
 
     Args:

@@ -30,7 +30,7 @@ class Extras(NamedTuple):
     """What a run may have beside the loss over its rows.
 
     `patience` is how many validations may pass without a better loss; `penalty(model=model)`, called once before
-    training, gives what each optimiser step adds to the loss (`tunelock.training.penalties.regularization`), or None.
+    training, gives what each optimiser step adds to the loss (`tunelock.training.penalties.all_penalties`), or None.
     """
 
     packing: bool = False

@@ -9,7 +9,7 @@ from tunelock.model.losses import head_weight, response_loss
 from tunelock.model.tuned import hidden_states
 from tunelock.rendering.rendering import IGNORE
 from tunelock.run.errors import Stop
-from tunelock.training.penalties.replay import as_base, padded
+from tunelock.training.penalties.replay import borrow_base, pad_rows
 
 
 class Displacement:
@@ -139,12 +139,12 @@ def fisher(
         return hook
 
     tokens, hooks = 0, []
-    with as_base(model) as base:
+    with borrow_base(model) as base:
         for name, weight in weights.items():
             weight.requires_grad_()
             hooks.append(weight.register_post_accumulate_grad_hook(collect(sums[name])))
         for row in rows:
-            loss, count = row_loss(base, *padded([row], base.device))
+            loss, count = row_loss(base, *pad_rows([row], base.device))
             loss.backward()
             tokens += count
     for hook in hooks:

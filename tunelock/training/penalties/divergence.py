@@ -10,7 +10,7 @@ from transformers import PreTrainedModel
 from tunelock.model.losses import logits
 from tunelock.model.tuned import hidden_states
 from tunelock.rendering.rendering import IGNORE
-from tunelock.training.penalties.replay import as_base, padded
+from tunelock.training.penalties.replay import borrow_base, pad_rows
 
 CHUNK = 64  # tokens whose logits exist at a time; some six float32 matrices of 64 x vocabulary
 
@@ -30,8 +30,8 @@ class Divergence:
         self.weight, self.seed = weight, seed
         rows = sorted(rows, key=lambda row: (len(row["input_ids"]), row["id"]))
         batches = [rows[i : i + batch_size] for i in range(0, len(rows), batch_size)]
-        self.batches = [padded(batch, model.device) for batch in batches]
-        with as_base(model) as base, torch.no_grad():
+        self.batches = [pad_rows(batch, model.device) for batch in batches]
+        with borrow_base(model) as base, torch.no_grad():
             self.base_states = [supervised_states(base, *batch) for batch in self.batches]
             head = base.get_output_embeddings()
             trained = any(parameter.requires_grad for parameter in head.parameters())

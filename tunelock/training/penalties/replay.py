@@ -11,14 +11,14 @@ from tunelock.model.tuned import plain
 from tunelock.rendering.rendering import IGNORE
 
 
-def drawn(rows: list[dict], seed: int, limit: int) -> list[dict]:
+def draw_rows(rows: list[dict], seed: int, limit: int) -> list[dict]:
     """At most `limit` of the rows, chosen by the seed."""
     order = torch.randperm(len(rows), generator=torch.Generator().manual_seed(seed)).tolist()
     return [rows[i] for i in sorted(order[:limit])]
 
 
 @contextmanager
-def as_base(model: PreTrainedModel | PeftModel):
+def borrow_base(model: PreTrainedModel | PeftModel):
     """Yield the model as it was before training: without adapter and dropout."""
     training = model.training
     model.eval()
@@ -27,7 +27,7 @@ def as_base(model: PreTrainedModel | PeftModel):
     model.train(training)
 
 
-def padded(rows: list[dict], device: torch.device) -> tuple[torch.Tensor, torch.Tensor]:
+def pad_rows(rows: list[dict], device: torch.device) -> tuple[torch.Tensor, torch.Tensor]:
     """`input_ids` and `labels` of shape (rows, longest row), padded on the right, where attention does not look."""
     ids = pad_sequence([torch.tensor(row["input_ids"]) for row in rows], batch_first=True)
     labels = pad_sequence([torch.tensor(row["labels"]) for row in rows], batch_first=True, padding_value=IGNORE)

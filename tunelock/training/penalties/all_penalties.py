@@ -1,0 +1,80 @@
+"""The penalties by the name that params.yaml has for them, and what each excludes.
+
+A new penalty: its file, its import, its place in the list.
+"""
+
+from typing import Any
+
+from tunelock.model.methods.all_methods import METHODS
+from tunelock.run.errors import Stop
+from tunelock.run.rules import Values, rule
+from tunelock.training.penalties import ewc, kl, l2
+from tunelock.training.penalties.penalty import Penalty, Replay
+
+MODULES = (l2, ewc, kl)
+PENALTIES: dict[str, Penalty] = {module.PENALTY.name: module.PENALTY for module in MODULES}
+NO_PENALTY = "none"
+
+
+def list_penalties(**needs: bool) -> list[str]:
+    """The names of the penalties with these needs, such as `needs_replay=True`."""
+    found = PENALTIES.values()
+    for need, wanted in needs.items():
+        found = [penalty for penalty in found if getattr(penalty, need) is wanted]
+    return [penalty.name for penalty in found]
+
+
+HOLD_WEIGHTS, HOLD_ANSWERS = list_penalties(needs_moved_weights=True), list_penalties(needs_moved_weights=False)
+WITH_GRADIENTS, WITHOUT_GRADIENTS = list_penalties(needs_gradients=True), list_penalties(needs_gradients=False)
+
+
+@rule(
+    f"regularization: {' and '.join(HOLD_WEIGHTS)} hold the base's weights, which soft prompts leave alone; "
+    f"set none or {' or '.join(HOLD_ANSWERS)}."
+)
+def unmoved_weights_are_held(values: Values) -> bool:
+    return values["regularization"] in HOLD_WEIGHTS and not METHODS[values["method"]].moves_base_weights
+
+
+@rule(
+    f"regularization: {' and '.join(WITH_GRADIENTS)} needs gradients of the base's weights, which quantised ones have "
+    f"not; set {' or '.join(WITHOUT_GRADIENTS)}."
+)
+def base_has_no_gradients(values: Values) -> bool:
+    return values["regularization"] in WITH_GRADIENTS and not METHODS[values["method"]].base_has_gradients
+
+
+@rule(
+    f"regularization: {' and '.join(HOLD_WEIGHTS)} do not know DoRA's magnitudes; set {' or '.join(HOLD_ANSWERS)}, "
+    "or use_dora to false."
+)
+def weights_of_dora_are_held(values: Values) -> bool:
+    return values["use_dora"] and values["regularization"] in HOLD_WEIGHTS
+
+
+def build_penalty(
+    regularization: str, regularization_weight: float, model: Any, rows: list[dict], batch_size: int, seed: int
+) -> Any:
+    """The penalty of params.yaml's `regularization`, None for `none`: see `Penalty.build`.
+
+    Args:
+        rows: rendered replay rows (`id`, `input_ids`, `labels`, see `tunelock.rendering.rendering.fit`); unused by l2.
+        batch_size: replay rows a step (kl).
+
+    Raises:
+        Stop: no replay rows for a penalty that needs them; a method that does not move the base's weights by a matrix
+            for one that measures how far.
+    """
+    if regularization == NO_PENALTY:
+        return None
+    from tunelock.rendering.rendering import IGNORE
+
+    penalty = PENALTIES[regularization]
+    if penalty.needs_replay:
+        rows = [row for row in rows if any(label != IGNORE for label in row["labels"][1:])]
+        if not rows:
+            raise Stop(
+                f"regularization is {regularization}, which needs replay rows, and train has none; give a source "
+                f"`role: replay` and set replay_share, or use {' or '.join(list_penalties(needs_replay=False))}."
+            )
+    return penalty.build(model, regularization_weight, Replay(rows, batch_size, seed))
