@@ -16,9 +16,9 @@ from transformers import (
 from tunelock.rendering.rendering import IGNORE
 from tunelock.run.errors import Stop
 from tunelock.training.freezing import freeze
+from tunelock.training.penalties.all_penalties import build_penalty
 from tunelock.training.penalties.displacement import low_rank_pull
 from tunelock.training.penalties.divergence import CHUNK
-from tunelock.training.penalties.all_penalties import build_penalty
 from tunelock.training.penalties.replay import draw_rows
 
 BATCH = 5
