@@ -7,6 +7,8 @@ from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
 WINGS = ("stages", "tunelock")
+# Rooms that others import for their names and rules; what their functions import is for those who build a model.
+DESCRIBED = ("model/methods", "training/penalties")
 
 
 def source_of(module: str) -> Path | None:
@@ -26,9 +28,16 @@ def imported_modules(tree: ast.AST) -> Iterator[str]:
             yield from (alias.name for alias in node.names)
 
 
-def imports_of(file: Path) -> set[Path]:
+def imported_at_the_top(file: Path) -> set[str]:
+    """The names that a file imports as soon as it is imported."""
+    statements = [node for node in has_code(file) if isinstance(node, ast.Import | ast.ImportFrom)]
+    return set(imported_modules(ast.Module(statements, [])))
+
+
+def imports_of(file: Path, at_the_top: bool = False) -> set[Path]:
     """The files of ours that a file imports by itself; `__init__.py` only where it is imported by name."""
-    found = {source_of(name) for name in imported_modules(ast.parse(file.read_text())) if name.startswith(WINGS)}
+    names = imported_at_the_top(file) if at_the_top else imported_modules(ast.parse(file.read_text()))
+    found = {source_of(name) for name in names if name.startswith(WINGS)}
     return {path for path in found if path and path != file and (path.name != "__init__.py" or len(has_code(path)) > 0)}
 
 
@@ -62,13 +71,16 @@ def arrows() -> dict[str, set[str]]:
     return dict(found)
 
 
-def reached(file: Path, but_not: tuple[str, ...] = ()) -> set[Path]:
-    """The files that a file imports, directly or not, itself included; files in the rooms `but_not` are no way on."""
+def reached(file: Path, but_not: tuple[str, ...] = (), described: tuple[str, ...] = ()) -> set[Path]:
+    """The files that a file imports, directly or not, itself included.
+
+    Files in the rooms `but_not` are no way on; those in the rooms `described` are for what they import at the top.
+    """
     seen, waiting = set(), [file]
     while waiting:
         here = waiting.pop()
         if here in seen or room_of(here) in but_not:
             continue
         seen.add(here)
-        waiting += imports_of(here)
+        waiting += imports_of(here, at_the_top=room_of(here) in described)
     return seen

@@ -1,4 +1,4 @@
-"""Against forgetting: what holds the model near its base. What a penalty needs of a method stands with the penalties."""
+"""Against forgetting: what holds the model near its base. What penalties need of a method stands with them."""
 
 from typing import Literal
 

@@ -1,5 +1,6 @@
 """The schema of `params.yaml`: a file a banner, collected here."""
 
+from tunelock.model.methods.all_methods import list_method_rules
 from tunelock.run.rules import Rule, rules_of
 from tunelock.schema import (
     claims_params,
@@ -13,6 +14,7 @@ from tunelock.schema import (
     split_params,
     training_params,
 )
+from tunelock.training.penalties import all_penalties
 
 BANNERS = (
     sources_params,
@@ -44,8 +46,8 @@ class Schema(  # the fields of the last base come first
 
 
 def collect_rules() -> list[Rule]:
-    """The contradictions that the banners name, in the order of params.yaml."""
+    """The contradictions that the banners name, in the order of params.yaml, and what methods and penalties exclude."""
     rules: list[Rule] = []
     for banner in BANNERS:
         rules += rules_of(banner)
-    return rules
+    return [*rules, *list_method_rules(), *rules_of(all_penalties)]
