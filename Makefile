@@ -10,7 +10,7 @@ INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
 .DEFAULT_GOAL := help
 .PHONY: help repro test lint bench bench-data bench-scale bench-memory bench-diagnosis bench-interrupt \
-	bench-generation bench-agreement bench-controls chromium lock clean
+	bench-generation bench-agreement bench-controls chromium schema lock clean
 
 help: ## this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 18
@@ -61,6 +61,9 @@ chromium: ## Debian's Chromium, where there is none and you may install it
 	export DEBIAN_FRONTEND=noninteractive; \
 	$$may apt-get update -q && $$may apt-get install -yq --no-install-recommends chromium || \
 	echo "chromium is missing and could not be installed; put it on the PATH (Debian: sudo apt-get install chromium)" >&2
+
+schema: $(VENV)/done ## write params.schema.json, by which editors complete and check params.yaml
+	python -m tunelock.schema.json_schema
 
 lock: $(VENV)/dev ## write constraints.txt from what is installed
 	@{ sed -n '1{/^#/p}' constraints.txt; pip freeze | grep -vE '^(torch|pip|setuptools)=='; } > constraints.new
