@@ -6,9 +6,9 @@ from pydantic import Field
 
 from tunelock.schema.field_types import StrictFields
 
-METRIC = r"^[a-z][a-z0-9_]*(\.[a-z0-9_]+)*$"  # its file may stand before it: claims.p
-NUMBER = r"-?\d+(\.\d+)?([eE]-?\d+)?"
-THRESHOLD = rf"^(<=|>=|<|>|==) ?(main( ?\* ?{NUMBER})?|{NUMBER})$"
+_METRIC = r"^[a-z][a-z0-9_]*(\.[a-z0-9_]+)*$"  # its file may stand before it: claims.p
+_NUMBER = r"-?\d+(\.\d+)?([eE]-?\d+)?"
+_THRESHOLD = rf"^(<=|>=|<|>|==) ?(main( ?\* ?{_NUMBER})?|{_NUMBER})$"
 
 
 class ClaimsParams(StrictFields):
@@ -16,4 +16,4 @@ class ClaimsParams(StrictFields):
 
     confidence_level: Annotated[float, Field(gt=0.5, lt=1)]
     bootstrap_samples: Annotated[int, Field(ge=200)]
-    gate: dict[Annotated[str, Field(pattern=METRIC)], Annotated[str, Field(pattern=THRESHOLD)]]
+    gate: dict[Annotated[str, Field(pattern=_METRIC)], Annotated[str, Field(pattern=_THRESHOLD)]]

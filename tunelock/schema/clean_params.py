@@ -23,5 +23,5 @@ class CleanParams(StrictFields):
 
 
 @rule("min_response_chars: is above max_response_chars, so no row could pass; lower it.")
-def no_answer_can_be_long_enough(values: Values) -> bool:
+def _no_answer_can_be_long_enough(values: Values) -> bool:
     return values["min_response_chars"] > values["max_response_chars"]

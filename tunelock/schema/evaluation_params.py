@@ -21,10 +21,10 @@ class EvaluationParams(StrictFields):
 
 
 @rule("max_new_tokens: must be below max_length, or no room is left for the prompt; lower it.")
-def no_room_for_the_prompt(values: Values) -> bool:
+def _no_room_for_the_prompt(values: Values) -> bool:
     return values["max_new_tokens"] >= values["max_length"]
 
 
 @rule("general_source: is not trained on, so role and weight mean nothing there; remove them.")
-def general_source_with_training_keys(values: Values) -> bool:
+def _general_source_with_training_keys(values: Values) -> bool:
     return not {"role", "weight"}.isdisjoint(values["general_source"])

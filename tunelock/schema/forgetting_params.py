@@ -7,7 +7,7 @@ from tunelock.schema.field_types import Positive, StrictFields, Text, Weight
 from tunelock.schema.sources_params import has_replay_source
 from tunelock.training.penalties.all_penalties import NO_PENALTY, PENALTIES, list_penalties
 
-COMPARE_WITH_BASE = list_penalties(needs_replay=True)
+_COMPARE_WITH_BASE = list_penalties(needs_replay=True)
 
 
 class ForgettingParams(StrictFields):
@@ -19,8 +19,8 @@ class ForgettingParams(StrictFields):
 
 
 @rule(
-    f"regularization: {' and '.join(COMPARE_WITH_BASE)} compare with the base on general data; give a source "
+    f"regularization: {' and '.join(_COMPARE_WITH_BASE)} compare with the base on general data; give a source "
     "`role: replay`."
 )
-def comparison_without_replay(values: Values) -> bool:
-    return values["regularization"] in COMPARE_WITH_BASE and not has_replay_source(values)
+def _comparison_without_replay(values: Values) -> bool:
+    return values["regularization"] in _COMPARE_WITH_BASE and not has_replay_source(values)

@@ -9,7 +9,7 @@ from tunelock.run.rules import Values, rule
 from tunelock.schema.field_types import Count, Positive, Share, StrictFields
 
 
-class Unfreezing(StrictFields):
+class _Unfreezing(StrictFields):
     """One step of `unfreeze_schedule`."""
 
     at: Share
@@ -32,16 +32,16 @@ class MethodParams(StrictFields):
     num_virtual_tokens: Count
     freeze_embeddings: bool
     freeze_layers: Annotated[int, Field(ge=0)]
-    unfreeze_schedule: Annotated[list[Unfreezing], Field(min_length=1)] | None
+    unfreeze_schedule: Annotated[list[_Unfreezing], Field(min_length=1)] | None
 
 
 @rule("unfreeze_schedule: thaws more layers than freeze_layers froze; raise freeze_layers.")
-def more_layers_thawed_than_frozen(values: Values) -> bool:
+def _more_layers_thawed_than_frozen(values: Values) -> bool:
     thawed = sum(step["layers"] for step in values["unfreeze_schedule"] or [])
     return thawed > 0 and thawed > values["freeze_layers"]
 
 
 @rule("unfreeze_schedule: its steps are to be in the order of `at`, each at another one; sort them.")
-def unfreezing_is_out_of_order(values: Values) -> bool:
+def _unfreezing_is_out_of_order(values: Values) -> bool:
     times = [step["at"] for step in values["unfreeze_schedule"] or []]
     return times != sorted(set(times))

@@ -22,5 +22,5 @@ class ModelParams(StrictFields):
 
 
 @rule("model_revision: a wheel is pinned by its sha256 (64 hex digits); put it here.")
-def wheel_has_no_sha256(values: Values) -> bool:
+def _wheel_has_no_sha256(values: Values) -> bool:
     return values["model_name_or_path"].startswith("wheel:") and len(values["model_revision"]) != 64

@@ -11,7 +11,7 @@ from tunelock.run.rules import find_broken_rules
 from tunelock.schema.params_schema import Schema, collect_rules
 from tunelock.schema.sources_params import SourceSchema, find_wrong_sources
 
-SECRET = re.compile(r"(hf_|sk-|ghp_|glpat-|AKIA|xox[bp]-)[A-Za-z0-9_-]{12,}")
+_SECRET = re.compile(r"(hf_|sk-|ghp_|glpat-|AKIA|xox[bp]-)[A-Za-z0-9_-]{12,}")
 
 
 def find_problems(values: dict[str, Any]) -> list[str]:
@@ -23,7 +23,7 @@ def find_problems(values: dict[str, Any]) -> list[str]:
     found = [_write_sentence(key, error) for key, error in wrong.items()]
     found += find_broken_rules(collect_rules(), sound) + find_wrong_sources(sound)
     for key, value in values.items():
-        if SECRET.search(str(value)):
+        if _SECRET.search(str(value)):
             found.append(f"{key}: looks like a secret; take it out and keep it in the environment.")
     return found
 
@@ -65,7 +65,7 @@ def _write_sentence(key: str, error: ErrorDetails) -> str:
     if kind == "literal_error" and isinstance(value, str):
         return f"{key}: {_explain_choice(value, error['ctx']['expected'])}."
     message = error["msg"].removeprefix("Input ").removeprefix("String ").removeprefix("Value error, ")
-    message = message if SECRET.search(str(value)) else f"{value!r} {message}"
+    message = message if _SECRET.search(str(value)) else f"{value!r} {message}"
     if isinstance(value, str) and kind in ("int_type", "float_type") and re.fullmatch(r"[-+.\deE]+", value):
         message += ", so take the quotes off"
     return f"{key}: {message}."
@@ -81,5 +81,5 @@ def _explain_choice(value: str, expected: str) -> str:
     """That a value is none of those expected, which pydantic lists as `'a', 'b' or 'c'`."""
     close = difflib.get_close_matches(value, re.findall(r"'([^']+)'", expected), n=1)
     hint = f"; did you mean '{close[0]}'?" if close else ""
-    quoted = "the value" if SECRET.search(value) else f"'{value}'"
+    quoted = "the value" if _SECRET.search(value) else f"'{value}'"
     return f"{quoted} is none of {expected}{hint}"

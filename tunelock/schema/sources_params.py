@@ -42,7 +42,7 @@ def _read_roles(values: Values) -> set[str]:
 
 
 @rule("sources: every source has `role: replay`; what is to be learnt needs `role: main`.")
-def no_source_is_to_be_learnt(values: Values) -> bool:
+def _no_source_is_to_be_learnt(values: Values) -> bool:
     return "main" not in _read_roles(values)
 
 
@@ -57,12 +57,12 @@ def find_wrong_sources(values: Values) -> list[str]:
     return found
 
 
-PINS = {"http://": (64, "sha256"), "https://": (64, "sha256"), "wheel:": (64, "sha256"), "hf://": (40, "commit")}
+_PINS = {"http://": (64, "sha256"), "https://": (64, "sha256"), "wheel:": (64, "sha256"), "hf://": (40, "commit")}
 
 
 def _find_missing_pins(place: str, source: dict[str, Any]) -> list[str]:
     found = []
-    for scheme, (digits, what) in PINS.items():
+    for scheme, (digits, what) in _PINS.items():
         if source["path"].startswith(scheme) and len(source.get("revision") or "") != digits:
             found.append(f"{place}.revision: is to be the {what} ({digits} hex digits) of {scheme}…; put it here.")
     return found

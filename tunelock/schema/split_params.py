@@ -32,20 +32,20 @@ class SplitParams(StrictFields):
 
 
 @rule("golden_ratio: nothing says what is golden; set golden_groups, golden_where or golden_ratio.")
-def nothing_is_golden(values: Values) -> bool:
+def _nothing_is_golden(values: Values) -> bool:
     return not values["golden_groups"] and not values["golden_where"] and not values["golden_ratio"]
 
 
 @rule("replay_share: no source has `role: replay`; give one that role, or set 0.")
-def replay_has_no_source(values: Values) -> bool:
+def _replay_has_no_source(values: Values) -> bool:
     return values["replay_share"] > 0 and not has_replay_source(values)
 
 
 @rule("replay_share: is 0, so the source with `role: replay` would not be used; raise it or remove the source.")
-def replay_source_is_unused(values: Values) -> bool:
+def _replay_source_is_unused(values: Values) -> bool:
     return values["replay_share"] == 0 and has_replay_source(values)
 
 
 @rule("test_ratio: with val_ratio it takes every group, so train would be empty; lower one of them.")
-def train_would_be_empty(values: Values) -> bool:
+def _train_would_be_empty(values: Values) -> bool:
     return values["val_ratio"] + values["test_ratio"] >= 1
