@@ -1,7 +1,6 @@
 """The comment and the gate on a real bare repository with branches, run as CI runs them."""
 
 import contextlib
-import io
 import json
 import re
 import subprocess
@@ -9,14 +8,15 @@ from pathlib import Path
 
 import pytest
 
+from tests.command_line import run_tunelock
 from tests.conftest import ROOT, Project
-from tunelock.commands.pull_request import compared, main
 from tunelock.pull_request.comment import LONGEST, compose_comment
 from tunelock.pull_request.facts import Facts
 from tunelock.pull_request.gate import check_lock
 from tunelock.pull_request.lock import list_stale, refuse_tracked_cache
 from tunelock.pull_request.pairing import compare_commits, pair_rows, read_scores
 from tunelock.pull_request.thresholds import GateLine, check_rules, judge_lines
+from tunelock.pull_request.two_commits import compare_rows
 from tunelock.run.errors import Stop
 from tunelock.run.params import load_yaml
 from tunelock.run.revisions import find_commit
@@ -140,26 +140,18 @@ def better(remote, tmp_path) -> Project:
 
 
 def run(project: Project, *command: str, exits: int = 0) -> str:
-    """Output and errors of `python -m tunelock.commands.pull_request` in a process of its own, as CI has it."""
-    done = project.run("python", "-m", "tunelock.commands.pull_request", *command, check=False)
+    """Output and errors of `tunelock pr` in a process of its own, as CI has it."""
+    done = project.run("python", "-m", "tunelock", "pr", *command, check=False)
     assert done.returncode == exits, done.stdout + done.stderr
     return done.stdout + done.stderr
 
 
 def here(project: Project, *command: str, exits: int = 0) -> str:
     """The same in this process, which has imported everything."""
-    said = io.StringIO()
-    with contextlib.chdir(project.folder), pytest.MonkeyPatch.context() as patch:
-        patch.setattr("sys.argv", ["pull_request", *command])
-        with contextlib.redirect_stdout(said), contextlib.redirect_stderr(said):
-            try:
-                main()
-                code = 0
-            except SystemExit as stop:
-                print(stop.code if isinstance(stop.code, str) else "")
-                code = stop.code if isinstance(stop.code, int) else 1
-    assert code == exits, said.getvalue()
-    return said.getvalue()
+    with contextlib.chdir(project.folder):
+        done = run_tunelock("pr", *command)
+    assert done.exit_code == exits, done.output
+    return done.stdout + done.stderr
 
 
 def text_of(project: Project) -> str:
@@ -365,6 +357,13 @@ def test_a_revision_that_is_not_there_is_told(clones):
     assert "no revision '--help'" in here(clones["better"], "gate", "--", "--help", exits=2)
 
 
+def test_a_script_reads_the_gate_as_json_and_its_exit_code(clones):
+    found = json.loads(here(clones["worse"], "gate", "--json", exits=1))
+    assert found["outcome"] == "failed"
+    assert {check["result"] for check in found["checks"]} >= {"failed"}
+    assert here(clones["better"], "gate", "no-such-branch", "--json", exits=2).startswith("tunelock pr gate: ")
+
+
 def test_a_shallow_clone_is_told_how_to_get_the_rest(remote, tmp_path):
     project = cloned(remote, tmp_path, "better", "--depth=1")
     assert "run `git fetch --unshallow origin`" in here(project, "gate", exits=2)
@@ -376,12 +375,14 @@ def test_a_base_without_scores_is_told_and_so_is_a_commit_without(better, monkey
     monkeypatch.chdir(better.folder)
     better.run("git", "rm", "-q", "--cached", "metrics/scores.csv")
     better.run("git", "-c", "user.name=x", "-c", "user.email=x@example.invalid", "commit", "-qm", "older")
-    found, pairs, why = compared(find_commit("HEAD"), 0.95, 200)
-    text = compose_comment(facts(comparisons=found, pairs=pairs, unpaired_because=why))
+    found = compare_rows(find_commit("HEAD"), 0.95, 200)
+    text = compose_comment(
+        facts(comparisons=found.comparisons, pairs=found.pairs, unpaired_because=found.unpaired_because)
+    )
     assert "### Not compared with `main` row by row; gate" in text and "no `metrics/scores.csv`" in text
     (better.folder / "metrics/scores.csv").unlink()
     with pytest.raises(Stop, match=r"metrics/scores.csv is missing; run `dvc repro`"):
-        compared(find_commit("HEAD"), 0.95, 200)
+        compare_rows(find_commit("HEAD"), 0.95, 200)
 
 
 def test_hand_edited_metrics_and_a_stale_lock_are_found(better, monkeypatch):
@@ -432,9 +433,7 @@ STEPS = [step for job in WORKFLOW["jobs"].values() for step in job["steps"]]
 
 def test_the_workflow_runs_the_gate_and_the_comment_with_commands_that_exist():
     script = "\n".join(step["run"] for step in WORKFLOW["jobs"]["check"]["steps"] if "run" in step)
-    assert "tunelock.commands.pull_request comment" in script and "tunelock.commands.pull_request gate" in script
-    for module in re.findall(r"-m ([\w.]+)", script):
-        assert Path(ROOT, *module.split(".")).with_suffix(".py").exists(), module
+    assert re.findall(r"tunelock (.*?) \"\$BASE", script) == ["pr comment", "pr gate"]
     targets = (ROOT / "Makefile").read_text().replace("$(VENV)", ".venv")
     for target in re.findall(r"make (\S+)", script):
         assert f"\n{target}:" in targets, target

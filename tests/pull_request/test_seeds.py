@@ -1,12 +1,13 @@
 """Repeats over seeds: real experiments of a tiny DAG of its own, and the arithmetic."""
 
 import contextlib
+import json
 import statistics
 
 import pytest
 
 from tests.conftest import ROOT, Project
-from tunelock.commands.seeds import report
+from tunelock.pull_request.seed_report import report_seeds, tabulate_seeds
 from tunelock.pull_request.seed_spread import SeedRun, format_spreads, group_runs, list_runs, measure_spread
 from tunelock.run.errors import Stop
 
@@ -54,18 +55,21 @@ def project(tmp_path_factory) -> Project:
 
 
 def test_experiments_that_differ_in_the_seed_are_summarised(project):
-    said = project.run("python", "-m", "tunelock.commands.seeds").stdout
+    said = project.run("python", "-m", "tunelock", "seeds").stdout
     assert "3 runs, seeds 0, 2, 4" in said  # the workspace is the commit, and counts once
     assert "| `test_perplexity_tuned` | 3 | 16.00 | 2.00 | 14.00 | 18.00 | 14.00 | 14.3 % |" in said
     assert "waiting: not counted, queued." in said
     assert "No run has" in said and "retention" in said
+    found = json.loads(project.run("python", "-m", "tunelock", "seeds", "--json").stdout)
+    assert found["groups"][0]["seeds"] == [0, 2, 4]
+    assert found["groups"][0]["metrics"]["test_perplexity_tuned"]["deviation"] == 2
 
 
 def test_a_workspace_that_was_edited_but_not_run_does_not_count(project):
     with contextlib.ExitStack() as after:
         after.callback(project.run, "git", "checkout", "-q", ".")
         project.set(seed=9)
-        said = project.run("python", "-m", "tunelock.commands.seeds", "--metrics", "test_perplexity_base").stdout
+        said = project.run("python", "-m", "tunelock", "seeds", "--metric", "test_perplexity_base").stdout
     assert "seeds 0, 2, 4" in said and "| `test_perplexity_base` | 3 | 30.00 | 0 | 30.00 | 30.00 | - | - |" in said
     assert "The workspace is not counted: step: params.yaml:seed modified" in said
 
@@ -100,7 +104,7 @@ def test_a_run_without_a_metric_and_one_that_failed_are_named():
         run("d", 3, {}, why_not="failed"),
     ]
     runs.append(run("e", 4, {"m": 2.0}, **{"params.yaml:lora_r": 8}))
-    said = report(runs, ["m", "other"], [])
+    said = report_seeds(runs, ["m", "other"], [])
     assert "e: alone with its params (`lora_r=8`)." in said
     assert "3 runs, seeds 0, 1, 2" in said and "| `m` | 2 | 2.000 |" in said
     assert "m is missing in c." in said and "d: not counted, failed." in said and "No run has other." in said
@@ -109,7 +113,16 @@ def test_a_run_without_a_metric_and_one_that_failed_are_named():
 @pytest.mark.parametrize("runs", [[], [run("a", 0, {"m": 1.0})], [run("a", 0, {}, r=1), run("b", 1, {}, r=2)]])
 def test_fewer_than_two_runs_are_told(runs):
     with pytest.raises(Stop, match="no two finished runs differ in the seed alone; run `dvc exp run -S seed=1`"):
-        report(runs, ["m"], [])
+        report_seeds(runs, ["m"], [])
+
+
+def test_a_script_gets_the_same_figures():
+    runs = [run("a", 0, {"m": 1.0}), run("b", 1, {"m": 3.0}), run("c", 2, {}, why_not="failed")]
+    found = json.loads(json.dumps(tabulate_seeds(runs, ["m", "other"], ["A remark."])))
+    (group,) = found["groups"]
+    assert (group["runs"], group["seeds"], list(group["metrics"])) == (["a", "b"], [0, 1], ["m"])
+    assert (group["metrics"]["m"]["mean"], group["metrics"]["m"]["count"]) == (2.0, 2)
+    assert found["left_out"] == ["c: not counted, failed."] and found["remarks"] == ["A remark."]
 
 
 def test_what_dvc_shows_of_a_failed_run_is_not_a_result():

@@ -11,16 +11,19 @@ from typer.core import TyperGroup
 from tunelock.commands.configure import configure
 from tunelock.commands.convert import convert
 from tunelock.commands.estimate import estimate
+from tunelock.commands.pr import pr
 from tunelock.commands.preview import preview
 from tunelock.commands.report import report
 from tunelock.commands.review import review
+from tunelock.commands.seeds import seeds
 from tunelock.commands.verify import verify
 from tunelock.run.errors import Stop
 
 PANELS = {
     "Look": (preview, report, review),
     "Before a run": (configure, estimate, convert),
-    "After a run": (verify,),
+    "After a run": (seeds, verify),
+    "In a pull request": (pr,),
 }
 
 

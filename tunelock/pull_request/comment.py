@@ -177,4 +177,4 @@ def _tabulate_timings(facts: Facts) -> str:
 def _name_commits(facts: Facts) -> str:
     """Which two commits were compared."""
     both = f"{facts.here} against {format_code(facts.base)} ({facts.base_commit[:7]})"
-    return f"<sub>{both}, by `python -m tunelock.commands.pull_request comment`</sub>"
+    return f"<sub>{both}, by `tunelock pr comment`</sub>"
