@@ -23,7 +23,7 @@ class RowComparison:
 
 @dataclass(frozen=True, slots=True)
 class TwoCommits:
-    """`base` as it was asked for, its commit, the gate's rules and the level of params.yaml here, and what was compared."""
+    """`base` as it was asked for, its commit, rules of the gate and level of params.yaml here, what was compared."""
 
     base: str
     commit: str
