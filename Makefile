@@ -6,18 +6,22 @@ DATATROVE := $(VENV)/datatrove
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 PINNED := import sys, tomllib; p = tomllib.load(open("pyproject.toml", "rb"))["project"]; \
 	print(*{"run": p["dependencies"], **p["optional-dependencies"]}[sys.argv[1]], sep="\n")
-INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check
+INSTALL := $(BIN)/python -m pip install -qq --disable-pip-version-check
 
 .DEFAULT_GOAL := help
-.PHONY: help repro test lint bench bench-data bench-scale bench-memory bench-diagnosis bench-interrupt \
+.NOTPARALLEL:
+.PHONY: help repro forecast test lint bench bench-data bench-scale bench-memory bench-diagnosis bench-interrupt \
 	bench-generation bench-agreement bench-controls chromium schema lock clean
 
 help: ## this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 18
 
-repro: $(VENV)/done ## rebuild what changed, all of it the first time, and print the result table
+repro: forecast $(VENV)/done ## rebuild what changed, all of it the first time, and print the result table
 	dvc repro
 	@python -m tunelock report --table
+
+forecast:
+	@"$(PYTHON)" -m tunelock.planning.before_repro $(VENV)
 
 test: $(VENV)/dev lint chromium ## lint and the whole test suite
 	python -m pytest
@@ -76,7 +80,7 @@ clean: ## remove the venv and the checkpoints; what DVC tracks stays
 # The tools of the tests come apart: trackers that are merely installed cost every start of a trainer seconds.
 # An existing venv keeps its Python: another one written over it would not work.
 $(VENV)/done: pyproject.toml constraints.txt
-	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@test -x $(BIN)/python || "$(PYTHON)" -m venv $(VENV)
 	@python -c '$(PINNED)' run > $(VENV)/requirements.txt
 	$(INSTALL) -c constraints.txt -r $(VENV)/requirements.txt
 	@touch $@
@@ -88,7 +92,7 @@ $(VENV)/dev: $(VENV)/done
 
 # datatrove 0.10.1 fails with the xxhash that the rest uses, so it gets a venv of its own.
 $(DATATROVE)/done: | $(VENV)/done
-	$(PYTHON) -m venv $(DATATROVE)
-	$(DATATROVE)/bin/python -m pip install --quiet --disable-pip-version-check datatrove==0.10.1 xxhash==3.8.2 \
+	"$(PYTHON)" -m venv $(DATATROVE)
+	$(DATATROVE)/bin/python -m pip install -qq --disable-pip-version-check datatrove==0.10.1 xxhash==3.8.2 \
 		spacy==3.8.18 tokenizers==0.23.3 orjson==3.13.0 regex==2026.11.15
 	@touch $@

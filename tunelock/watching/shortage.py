@@ -1,6 +1,5 @@
 """Too little memory: seen before training, recognised when it happens, and answered with what to try."""
 
-import resource
 import sys
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,13 +11,10 @@ from tunelock.planning.memory import GB, Batch, estimate_memory
 from tunelock.planning.memory_settings import MEMORY_PARAMS, MemorySettings
 from tunelock.run.errors import Stop
 from tunelock.run.files import read_json
+from tunelock.run.free_memory import measure_free_ram
 
 FORECAST_PARAMS = MEMORY_PARAMS  # of params.yaml, for `watch_memory`
 _CERTAIN = 1.5  # times what there is: the estimate is good to a fifth, so this cannot fit
-_CONTROL_GROUPS = (  # (limit, use) of cgroup v2 and v1: a container has less than its machine
-    ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory.current"),
-    ("/sys/fs/cgroup/memory/memory.limit_in_bytes", "/sys/fs/cgroup/memory/memory.usage_in_bytes"),
-)
 
 
 def is_shortage(error: BaseException) -> bool:
@@ -36,33 +32,7 @@ def measure_free_memory() -> int:
     torch = sys.modules.get("torch")
     if torch and torch.cuda.is_available():
         return torch.cuda.mem_get_info()[0]
-    return min([_free_on_machine(), *_free_in_control_groups(), *_free_address_space()])
-
-
-def _free_on_machine() -> int:
-    """Free bytes of the machine, caches that can be dropped included."""
-    import psutil
-
-    return psutil.virtual_memory().available
-
-
-def _free_in_control_groups() -> list[int]:
-    """Free bytes below the limits of control groups, as containers and batch jobs have them."""
-    found = []
-    for limit, used in _CONTROL_GROUPS:
-        try:
-            found.append(int(Path(limit).read_text()) - int(Path(used).read_text()))
-        except (OSError, ValueError):  # no such file, or no limit ("max")
-            continue
-    return found
-
-
-def _free_address_space() -> list[int]:
-    """Free bytes below `ulimit -v`."""
-    limit, _ = resource.getrlimit(resource.RLIMIT_AS)
-    if limit == resource.RLIM_INFINITY or not Path("/proc/self/statm").exists():
-        return []
-    return [limit - int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()]
+    return measure_free_ram()
 
 
 class MemoryNeed(NamedTuple):
