@@ -1,6 +1,7 @@
 """What `make repro` says before it installs or runs anything, in plain Python."""
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -57,6 +58,8 @@ def project(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     Path("dvc.yaml").write_text(DAG)
     Path("dvc.lock").write_text(LOCK)
+    for pins in (Path("pyproject.toml"), Path("constraints.txt")):
+        pins.touch()
     Path("metrics").mkdir()
     Path("metrics/timings.json").write_text(json.dumps(TIMINGS))
 
@@ -71,6 +74,14 @@ def test_what_is_there_already_takes_no_disk():
     Path(".venv/done").touch()
     needs = read_needs(Path(".venv"))
     assert needs.disk == 1e9 and not needs.installs
+
+
+def test_other_versions_are_installed_into_the_same_environment():
+    Path(".venv").mkdir()
+    Path(".venv/done").touch()
+    os.utime("constraints.txt", (2e9, 2e9))
+    needs = read_needs(Path(".venv"))
+    assert needs.installs == Path(".venv") and needs.disk == 4e9
 
 
 def test_a_project_that_never_ran_promises_nothing():

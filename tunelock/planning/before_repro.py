@@ -78,9 +78,15 @@ def read_needs(venv: Path) -> Needs:
     memory = [timings[f"{name}_peak_rss_gb"] for name in stages if f"{name}_peak_rss_gb" in timings]
     lock = Path("dvc.lock").read_text() if Path("dvc.lock").exists() else ""
     missing = [out.size for out in read_locked_outs(lock) if not Path(out.path).exists()]
-    installs = None if (venv / "done").exists() else venv
-    disk = COPIES * sum(missing) + (VENV_BYTES if installs else 0)
+    disk = COPIES * sum(missing) + (0 if (venv / "done").exists() else VENV_BYTES)
+    installs = None if _is_installed(venv) else venv
     return Needs(len(stages), sum(seconds) or None, disk, max(memory) * GB if memory else None, installs)
+
+
+def _is_installed(venv: Path) -> bool:
+    """Whether make would find the environment as new as the files that it is made from."""
+    done, pins = venv / "done", [Path("pyproject.toml"), Path("constraints.txt")]
+    return done.exists() and all(pin.stat().st_mtime <= done.stat().st_mtime for pin in pins)
 
 
 def describe_needs(needs: Needs, free: Free) -> str:
