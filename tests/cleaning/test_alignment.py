@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tunelock.cleaning.alignment import LONG_QUESTION, RULES, detect_language, find_broken_rule
+from tunelock.cleaning.alignment import ANSWER_RULES, LONG_QUESTION, detect_language, find_broken_answer_rule
 
 PASSAGE = "word " * LONG_QUESTION
 RUSSIAN = "Столица Франции — Париж, красивый город."
@@ -35,8 +35,8 @@ ENGLISH = "The capital of France is Paris, a beautiful city."
     ],
 )
 def test_an_answer_that_breaks_a_rule(question, answer, rule):
-    assert find_broken_rule(question, answer, RULES) == rule
-    assert find_broken_rule(question, answer, set(RULES) - {rule}) is None
+    assert find_broken_answer_rule(question, answer, ANSWER_RULES) == rule
+    assert find_broken_answer_rule(question, answer, set(ANSWER_RULES) - {rule}) is None
 
 
 @pytest.mark.parametrize(
@@ -73,14 +73,14 @@ def test_an_answer_that_breaks_a_rule(question, answer, rule):
     ],
 )
 def test_an_answer_that_is_near_to_breaking_a_rule(question, answer):
-    assert find_broken_rule(question, answer, RULES) is None
+    assert find_broken_answer_rule(question, answer, ANSWER_RULES) is None
 
 
 def test_the_first_broken_rule_in_the_order_of_rules_is_given():
     text = "I'm sorry, but I can't."
-    assert find_broken_rule("Say nothing but a long refusal", text, RULES) == "refusal"
-    assert find_broken_rule(text, text, ["refusal", "echo"]) == "echo"
-    assert find_broken_rule(text, text, []) is None
+    assert find_broken_answer_rule("Say nothing but a long refusal", text, ANSWER_RULES) == "refusal"
+    assert find_broken_answer_rule(text, text, ["refusal", "echo"]) == "echo"
+    assert find_broken_answer_rule(text, text, []) is None
 
 
 @pytest.mark.parametrize(
@@ -107,7 +107,7 @@ def test_the_language_is_told_or_left_open(text, code):
 @settings(max_examples=60, derandomize=True, deadline=None)
 @given(st.text(st.characters()), st.text(st.characters()))
 def test_any_text_is_judged(question, answer):
-    assert find_broken_rule(question, answer, RULES) in (None, *RULES)
+    assert find_broken_answer_rule(question, answer, ANSWER_RULES) in (None, *ANSWER_RULES)
     code = detect_language(answer)
     assert code is None or len(code) == 2
 
@@ -117,8 +117,8 @@ def test_a_long_hostile_text_takes_no_time(text):
     import time
 
     start = time.perf_counter()
-    find_broken_rule("Explain why " + text * 20_000, text * 20_000, RULES)
-    find_broken_rule("Explain why " + text * 20_000, "x", RULES)
+    find_broken_answer_rule("Explain why " + text * 20_000, text * 20_000, ANSWER_RULES)
+    find_broken_answer_rule("Explain why " + text * 20_000, "x", ANSWER_RULES)
     assert time.perf_counter() - start < 1
 
 

@@ -11,8 +11,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from stages import clean as module
+from tunelock.cleaning.judgement import WITHHELD, Judgement, judge_record
 from tunelock.cleaning.ledger import BOOKS, Ledger
-from tunelock.cleaning.rules import WITHHELD, Judgement, Rules, judge_record
+from tunelock.cleaning.rules import RuleParams
 from tunelock.records import parallel
 from tunelock.records.parallel import cut_chunks
 from tunelock.records.record import make_messages, make_record
@@ -51,8 +52,8 @@ def fault(line: int, reason: str = "not_json", raw: str = "{", source: str = "mi
 
 
 def judged(record: dict, **changes) -> Judgement:
-    values = {key: value for key, value in (PARAMS | changes).items() if key in Rules._fields}
-    return judge_record(record, Rules(**values, **({} if "tokenizer" in changes else {"tokenizer": ""})))
+    values = {key: value for key, value in (PARAMS | changes).items() if key in RuleParams._fields}
+    return judge_record(record, RuleParams(**values, **({} if "tokenizer" in changes else {"tokenizer": ""})))
 
 
 # ---- the rules of one record ---------------------------------------------------------------------
@@ -360,9 +361,9 @@ def test_a_row_that_is_lost_or_invented_stops(run, lost):
 def test_a_row_of_a_source_that_was_not_ingested_stops(tmp_path):
     with ExitStack() as files:
         ledger = Ledger(tmp_path, files)
-        ledger.keep(chat(source="strange"))
+        ledger.keep_record(chat(source="strange"))
         with pytest.raises(Stop, match="source 'strange' had 0 rows, but 1"):
-            ledger.funnel({})
+            ledger.sum_up({})
 
 
 @given(st.lists(st.binary(max_size=9).map(lambda line: line.replace(b"\n", b"")), max_size=9), st.integers(1, 30))

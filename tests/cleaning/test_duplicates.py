@@ -5,15 +5,22 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from stages.clean import compare, examine, hashes_of
-from tunelock.cleaning.duplicates import NONE, find_conflicts, find_duplicates
-from tunelock.cleaning.rules import Rules
+from tunelock.cleaning.duplicates import (
+    NONE,
+    QUESTION,
+    find_conflicts,
+    find_duplicates,
+    find_repetitions,
+    hash_contents,
+)
+from tunelock.cleaning.rules import RuleParams
+from tunelock.cleaning.survivors import judge_lines
 from tunelock.records.near import find_clusters
 from tunelock.records.record import make_messages, make_record, whole_text_of
 from tunelock.run.files import format_json_line
 
 LONG = "A long question about the weather in the mountains, the plains, the valleys and on the coast of the island: "
-RULES = Rules(True, 1, 1000, None, None, [], {}, "")
+PARAMS = RuleParams(True, 1, 1000, None, None, [], {}, "")
 
 
 def record(question: str, answer: str, line: int = 1) -> dict:
@@ -22,14 +29,14 @@ def record(question: str, answer: str, line: int = 1) -> dict:
 
 def compared(records: list[dict], threshold: float | None = 0.8, conflicting_answers: str = "set_aside") -> dict:
     """(reason, because) by the id of each record that goes, both as ids."""
-    found = examine(list(map(format_json_line, records)), RULES)
+    found = judge_lines(list(map(format_json_line, records)), PARAMS)
     ids = [row["id"] for row in records]
 
     def cluster(left: np.ndarray) -> np.ndarray:
         return find_clusters(found.signatures[left], threshold, lambda index: whole_text_of(records[left[index]]))
 
     gone = {}
-    for _, reason, because in compare(found.hashes, cluster if threshold else None, conflicting_answers):
+    for _, reason, because in find_repetitions(found.hashes, cluster if threshold else None, conflicting_answers):
         assert because.shape == (len(records),)
         for index in np.flatnonzero(because != NONE):
             assert ids[index] not in gone
@@ -108,7 +115,7 @@ def test_a_duplicate_of_a_conflicting_record_goes_as_a_duplicate():
 def test_raw_texts_have_no_question_and_conflict_with_nothing():
     texts = [make_record([{"role": "text", "content": t}], "mine", "a", 1, "text", "a", None) for t in ("one", "two")]
     assert compared(texts) == {}
-    assert hashes_of(texts[0])[2] != hashes_of(texts[1])[2]
+    assert hash_contents(texts[0])[QUESTION] != hash_contents(texts[1])[QUESTION]
 
 
 @pytest.mark.parametrize("count", [0, 1])

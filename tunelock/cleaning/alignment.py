@@ -1,12 +1,15 @@
-"""Is this answer an answer to this question, and which language is a text in? Rules, no model of the meaning."""
+"""Does a reference answer its question, and which language is a text in? Rules, no model of the meaning.
+
+`ANSWER_RULES` names the rules, in the order in which they are tried; `alignment_rules` in params.yaml chooses from
+them. A new one is a function of question and reference that says whether it is broken, and its line in that table.
+"""
 
 import functools
 import re
 import unicodedata
 from collections import Counter
 from collections.abc import Callable, Collection
-
-RULES = ("echo", "refusal", "too_short_for_question", "wrong_script")
+from typing import Any
 
 ECHO_CHARS = 15  # "Good morning" may be answered with the same words, a whole question may not
 LONG_QUESTION = 200  # words; where so much is to be explained,
@@ -52,57 +55,60 @@ CODE = re.compile(r"[{}()\[\];=<>_\\^|$#+*/]")
 CJK = ("CJK", "HIRAGANA", "KATAKANA", "KATAKANA-HIRAGANA", "IDEOGRAPHIC", "BOPOMOFO")
 
 
-def find_broken_rule(question: str, answer: str, rules: Collection[str]) -> str | None:
-    """The first of these rules, in the order of RULES, that the answer breaks; None if it breaks none."""
-    return next((rule for rule in RULES if rule in rules and BROKEN[rule](question, answer)), None)
+def find_broken_answer_rule(question: str, reference: str, rules: Collection[str]) -> str | None:
+    """The first of these rules, in the order of ANSWER_RULES, that the reference breaks; None if it breaks none."""
+    for name, is_broken in ANSWER_RULES.items():
+        if name in rules and is_broken(question, reference):
+            return name
+    return None
 
 
-def is_echo(question: str, answer: str) -> bool:
+def _is_echo(question: str, reference: str) -> bool:
     """True if the answer is the whole question, instruction included, and at most words such as `Answer:` besides.
 
     An answer that leaves a part out is none: a corrected or translated text is all of its question but a few words.
     """
-    asked, said = _normalise_words(question), _normalise_words(answer)
-    if len(asked) < ECHO_CHARS or f" {asked} " not in f" {said} ":
+    asked, answered = _normalise_words(question), _normalise_words(reference)
+    if len(asked) < ECHO_CHARS or f" {asked} " not in f" {answered} ":
         return False
-    return LABELS.issuperset(f" {said} ".replace(f" {asked} ", " ").split())
+    return LABELS.issuperset(f" {answered} ".replace(f" {asked} ", " ").split())
 
 
-def is_refusal(question: str, answer: str) -> bool:
+def _is_refusal(question: str, reference: str) -> bool:
     """True if the answer opens as an assistant's refusal, unless the question quotes it; English only."""
-    found = REFUSAL.match(_simplify_text(answer[:300]))
+    found = REFUSAL.match(_simplify_text(reference[:300]))
     return bool(found) and found[0].strip() not in _simplify_text(question)
 
 
-def is_cut_off(question: str, answer: str) -> bool:
+def _is_cut_off(question: str, reference: str) -> bool:
     """True for one or two characters on a long question that asks to explain and offers nothing to choose from.
 
     What is asked for stands in the first or last lines, so the words of a long passage between do not count.
     """
-    if len(answer.strip()) > CUT_OFF or len(question.split()) < LONG_QUESTION:
+    if len(reference.strip()) > CUT_OFF or len(question.split()) < LONG_QUESTION:
         return False
     asked = _simplify_text(question[:200] + "\n" + question[-200:])
     return bool(EXPLAIN.search(asked)) and not CHOICE.search(_simplify_text(question))
 
 
-def is_in_wrong_script(question: str, answer: str) -> bool:
+def _is_in_wrong_script(question: str, reference: str) -> bool:
     """True if the answer's main script is hardly in the question, which asks for no other language, nor is it code."""
-    if question.isascii() and answer.isascii():
+    if question.isascii() and reference.isascii():
         return False
-    theirs, ours = _count_scripts(question), _count_scripts(answer)
-    if min(theirs.total(), ours.total()) < SCRIPT_LETTERS:
+    asked, answered = _count_scripts(question), _count_scripts(reference)
+    if min(asked.total(), answered.total()) < SCRIPT_LETTERS:
         return False
-    if theirs[ours.most_common(1)[0][0]] >= MINORITY * theirs.total():
+    if asked[answered.most_common(1)[0][0]] >= MINORITY * asked.total():
         return False
-    is_code = "```" in answer or len(CODE.findall(answer)) >= CODE_MARKS * len(answer)
+    is_code = "```" in reference or len(CODE.findall(reference)) >= CODE_MARKS * len(reference)
     return not is_code and not OTHER_LANGUAGE.search(_simplify_text(question))
 
 
-BROKEN: dict[str, Callable[[str, str], bool]] = {
-    "echo": is_echo,
-    "refusal": is_refusal,
-    "too_short_for_question": is_cut_off,
-    "wrong_script": is_in_wrong_script,
+ANSWER_RULES: dict[str, Callable[[str, str], bool]] = {
+    "echo": _is_echo,
+    "refusal": _is_refusal,
+    "too_short_for_question": _is_cut_off,
+    "wrong_script": _is_in_wrong_script,
 }
 
 
@@ -120,22 +126,25 @@ def detect_language(text: str) -> str | None:
 
 
 @functools.cache
-def _load_identifier():
+def _load_identifier() -> Any:
     """py3langid's identifier with probabilities; it takes most of a second to build."""
     from py3langid.langid import MODEL_FILE, LanguageIdentifier
 
     return LanguageIdentifier.from_model_file(MODEL_FILE, norm_probs=True)
 
 
-def _count_scripts(text: str, letters: int = 500) -> Counter:
+def _count_scripts(text: str, letters: int = 500) -> Counter[str]:
     """How many of the first letters belong to each script; those of Chinese and Japanese are one."""
     if text.isascii():
         return Counter({"LATIN": sum(map(str.isalpha, text[: 2 * letters]))})
     found = [c for c in text[: 4 * letters] if c.isalpha()][:letters]
-    names = (
-        unicodedata.name(c, "UNKNOWN").removeprefix("FULLWIDTH ").removeprefix("HALFWIDTH ").split()[0] for c in found
-    )
-    return Counter("CJK" if name in CJK else name for name in names)
+    return Counter(map(_name_script, found))
+
+
+def _name_script(letter: str) -> str:
+    """The first word of a letter's Unicode name, its width aside: LATIN, CYRILLIC, CJK."""
+    name = unicodedata.name(letter, "UNKNOWN").removeprefix("FULLWIDTH ").removeprefix("HALFWIDTH ").split()[0]
+    return "CJK" if name in CJK else name
 
 
 def _normalise_words(text: str) -> str:

@@ -1,14 +1,39 @@
 """The books of the cleaning: where every row went, by rule, with its file and line, and the sums that must match."""
 
 from collections import Counter, defaultdict
+from collections.abc import Mapping
 from contextlib import ExitStack
 from pathlib import Path
+from typing import Any, TypedDict
 
-from tunelock.cleaning.rules import Judgement
+from tunelock.cleaning.judgement import Judgement
+from tunelock.records.record import LeftOutRow, Record
 from tunelock.run.errors import Stop
 from tunelock.run.files import format_json_line
 
 BOOKS = ("records", "dropped", "set_aside", "repaired", "pii", "ledger")
+PLACE = ("id", "source", "file", "line")  # where a row came from; one that never became a record has no id
+STATUSES = ("kept", "dropped", "set_aside")
+
+
+class FunnelFigures(TypedDict):
+    """Counts of rows of a source, or of all: by reason, by kind of personal data, by repair."""
+
+    rows: int
+    kept: int
+    repaired: int
+    dropped: dict[str, int]
+    set_aside: dict[str, int]
+    pii: dict[str, int]
+    repairs: dict[str, int]
+
+
+class Funnel(TypedDict):
+    """metrics/data.json: the figures of each source and of all, and the kept rows of each task."""
+
+    sources: dict[str, FunnelFigures]
+    total: FunnelFigures
+    tasks: dict[str, int]
 
 
 class Ledger:
@@ -16,71 +41,75 @@ class Ledger:
 
     def __init__(self, folder: Path, files: ExitStack):
         self.out = {name: files.enter_context((folder / f"{name}.jsonl").open("wb")) for name in BOOKS}
-        self.counts: dict[str, Counter] = defaultdict(Counter)
-        self.tasks: Counter = Counter()
+        self.counts: dict[str, Counter[tuple[str, str]]] = defaultdict(Counter)
+        self.tasks: Counter[str] = Counter()
 
-    def note(self, verdict: Judgement) -> None:
+    def note_judgement(self, judgement: Judgement) -> None:
         """Book what was done to one record, and the record itself if it goes no further."""
-        record = verdict.record
+        record = judgement.record
         counts = self.counts[record["source"]]
-        for kind, message, start, end in verdict.found:
-            self.write("pii", {**_place_of(record), "kind": kind, "message": message, "start": start, "end": end})
-            counts["pii", kind] += 1
-        if verdict.repairs:
-            change = {"repairs": verdict.repairs, "before": verdict.before, "after": record["messages"]}
-            self.write("repaired", {**_place_of(record), **change})
+        for place in judgement.found:
+            self._write_row("pii", {**_place_of(record), **place._asdict()})
+            counts["pii", place.kind] += 1
+        if judgement.repairs:
+            change = {"repairs": judgement.repairs, "before": judgement.before, "after": record["messages"]}
+            self._write_row("repaired", {**_place_of(record), **change})
             counts["repaired", ""] += 1
-            counts.update(("repairs", name) for name in verdict.repairs)
-        if verdict.status != "kept":
-            self.leave_out(record, verdict.status, verdict.reason)
+            counts.update(("repairs", name) for name in judgement.repairs)
+        if judgement.status != "kept":
+            self.leave_out(record, judgement.status, judgement.reason)
 
-    def leave_out(self, row: dict, status: str, reason: str, because: str | None = None) -> None:
+    def leave_out(self, row: Record | LeftOutRow, status: str, reason: str, because: str | None = None) -> None:
         """Book a row as dropped or set aside, on account of the record `because` where it has one."""
         cause = {"because": because} if because else {}
-        self.write(status, {**row, "status": status, "reason": reason, **cause})
-        self.enter(row, status, {"rule": reason, **cause})
+        self._write_row(status, {**row, "status": status, "reason": reason, **cause})
+        self._write_row("ledger", {**_place_of(row), "status": status, "rule": reason, **cause})
         self.counts[row["source"]][status, reason] += 1
 
-    def keep(self, record: dict) -> None:
+    def keep_record(self, record: Record) -> None:
         """Book a record as kept."""
-        self.write("records", record)
-        self.enter(record, "kept", {})
+        self._write_row("records", record)
+        self._write_row("ledger", {**_place_of(record), "status": "kept"})
         self.counts[record["source"]]["kept", ""] += 1
         self.tasks[record["task"]] += 1
 
-    def enter(self, row: dict, status: str, more: dict) -> None:
-        """One line of the ledger."""
-        self.write("ledger", {**_place_of(row), "status": status, **more})
-
-    def write(self, book: str, row: dict) -> None:
+    def _write_row(self, book: str, row: Mapping[str, object]) -> None:
         self.out[book].write(format_json_line(row))
 
-    def funnel(self, ingested: dict[str, dict[str, int]]) -> dict:
-        """Figures by source and in total: rows, kept, repaired, dropped and set aside by reason, personal data by kind.
+    def sum_up(self, ingested: dict[str, dict[str, int]]) -> Funnel:
+        """The figures of all that was booked; `ingested` are the counts of the stage `ingest` by source.
 
         Raises:
             Stop: a row that `stages.ingest` counted is not in the books, or one is in them twice.
         """
-        figures = {}
+        sources: dict[str, FunnelFigures] = {}
+        total: Counter[tuple[str, str]] = Counter()
         for source in sorted(ingested.keys() | self.counts.keys()):
-            rows, booked = ingested.get(source, {"rows": 0})["rows"], self.counts[source]
-            out = sum(n for (status, _), n in booked.items() if status in ("kept", "dropped", "set_aside"))
+            booked = self.counts[source]
+            rows = ingested[source]["rows"] if source in ingested else 0
+            out = sum(count for (status, _), count in booked.items() if status in STATUSES)
             if rows != out:
                 raise Stop(f"source '{source}' had {rows} rows, but {out} are in the ledger; report this bug.")
-            figures[source] = {"rows": rows, **_figures_of(booked)}
-        booked = sum(self.counts.values(), Counter())
-        total = {"rows": sum(seen["rows"] for seen in ingested.values()), **_figures_of(booked)}
-        return {"sources": figures, "total": total, "tasks": dict(self.tasks)}
+            sources[source] = _sum_booked(booked, rows)
+            total.update(booked)
+        rows = sum(counts["rows"] for counts in ingested.values())
+        return {"sources": sources, "total": _sum_booked(total, rows), "tasks": dict(self.tasks)}
 
 
-def _place_of(row: dict) -> dict:
-    """Where a row came from; one that never became a record has no id."""
-    return {key: row[key] for key in ("id", "source", "file", "line") if key in row}
+def _place_of(row: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: row[key] for key in PLACE if key in row}
 
 
-def _figures_of(booked: Counter) -> dict:
-    """The counts of one source as a small tree."""
-    tree = {"kept": booked["kept", ""], "repaired": booked["repaired", ""]}
-    for status in ("dropped", "set_aside", "pii", "repairs"):
-        tree[status] = {reason: n for (kind, reason), n in sorted(booked.items()) if kind == status}
-    return tree
+def _sum_booked(booked: Counter[tuple[str, str]], rows: int) -> FunnelFigures:
+    reasons: dict[str, dict[str, int]] = defaultdict(dict)
+    for (kind, reason), count in sorted(booked.items()):
+        reasons[kind][reason] = count
+    return {
+        "rows": rows,
+        "kept": booked["kept", ""],
+        "repaired": booked["repaired", ""],
+        "dropped": reasons["dropped"],
+        "set_aside": reasons["set_aside"],
+        "pii": reasons["pii"],
+        "repairs": reasons["repairs"],
+    }

@@ -6,6 +6,7 @@ The mojibake heuristics are those of ftfy (Speer 2019, https://zenodo.org/record
 
 import re
 import unicodedata
+from typing import NamedTuple
 
 import ftfy
 
@@ -13,8 +14,15 @@ CONTROLS = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\ufeff\ufff9-\ufffb]")  # 
 BROKEN = re.compile("[\ufffd\ud800-\udfff]")  # what was lost cannot be mended
 
 
-def repair_text(text: str) -> tuple[str, tuple[str, ...]]:
-    """Return the mended text and the names of the repairs made, the first of them first.
+class Repaired(NamedTuple):
+    """A mended text and the names of the repairs that were made, the first of them first."""
+
+    text: str
+    repairs: tuple[str, ...]
+
+
+def repair_text(text: str) -> Repaired:
+    """Make the repairs that the text needs.
 
     One repair may lay open another (a control character between a letter and its accent), so they are repeated until
     nothing changes.
@@ -22,7 +30,7 @@ def repair_text(text: str) -> tuple[str, tuple[str, ...]]:
     made: list[str] = []
     while (mended := _repair_once(text, made)) != text:
         text = mended
-    return text, tuple(dict.fromkeys(made))
+    return Repaired(text, tuple(dict.fromkeys(made)))
 
 
 def _repair_once(text: str, made: list[str]) -> str:

@@ -50,6 +50,17 @@ class Record(TypedDict):
     flags: NotRequired[list[str]]
 
 
+class LeftOutRow(TypedDict):
+    """A row of a source that became no record: `raw` is the beginning of its text, `status` dropped or set_aside."""
+
+    source: str
+    file: str
+    line: int
+    raw: str
+    status: str
+    reason: str
+
+
 def make_messages(instruction: str, context: str, response: str, system: str = "") -> list[Message]:
     """The messages of one question with its answer; the context stands below the instruction."""
     question = "\n\n".join(filter(None, (instruction.strip(), context.strip())))

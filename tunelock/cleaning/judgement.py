@@ -1,0 +1,78 @@
+"""One record mended, its personal data hidden, and judged by the rules."""
+
+from collections import Counter
+from typing import NamedTuple
+
+from tunelock.cleaning.personal_data import PiiPlace, hide_pii
+from tunelock.cleaning.repair import repair_text
+from tunelock.cleaning.rules import Fate, RuleParams, decide_fate
+from tunelock.records.record import LeftOutRow, Message, Record, replace_texts
+
+WITHHELD = "[WITHHELD]"
+
+
+class Judgement(NamedTuple):
+    """The record as it goes on, `status` (kept, dropped, set_aside) and `reason`, and what was done to it.
+
+    `before` holds the messages before the repairs, if there were any.
+    """
+
+    record: Record | LeftOutRow
+    status: str = "kept"
+    reason: str = ""
+    repairs: tuple[str, ...] = ()
+    found: tuple[PiiPlace, ...] = ()
+    before: list[Message] | None = None
+
+
+class _Mended(NamedTuple):
+    messages: list[Message]
+    repairs: tuple[str, ...] = ()
+
+
+def judge_record(record: Record, params: RuleParams) -> Judgement:
+    """Mend a record and say whether it is fit; the first rule that it breaks is the reason."""
+    earlier = tuple(record.get("repairs", ()))  # those of the reader
+    original = record["messages"]
+    mended = _mend_messages(original) if params.repair_text else _Mended(original)
+    hidden = hide_pii(mended.messages, params.pii)
+    rest = {key: value for key, value in record.items() if key != "repairs"}
+    if hidden.forbidden:
+        fate = Fate("dropped", f"pii_{hidden.forbidden}")
+    else:
+        fate = decide_fate({**rest, "messages": mended.messages}, params)
+    repairs = (*earlier, *mended.repairs)
+    before = _hide_before_repairs(original, hidden.found, params.pii) if repairs else None
+    flags = {"flags": list(hidden.flags)} if hidden.flags else {}
+    return Judgement(
+        {**rest, "messages": hidden.messages, **flags}, fate.status, fate.reason, repairs, hidden.found, before
+    )
+
+
+def judge_raw_row(row: LeftOutRow, params: RuleParams) -> Judgement:
+    """A row that never became a record stays out; its text, too, is kept without personal data."""
+    hidden = hide_pii([Message(role="text", content=row["raw"])], params.pii)
+    clean: LeftOutRow = {**row, "raw": hidden.messages[0]["content"]}
+    return Judgement(clean, row["status"], row["reason"], found=hidden.found)
+
+
+def _mend_messages(messages: list[Message]) -> _Mended:
+    """The messages with mended texts, and the names of the repairs in the order in which they were first made."""
+    texts, names = [], []
+    for message in messages:
+        repaired = repair_text(message["content"])
+        texts.append(repaired.text)
+        names += repaired.repairs
+    return _Mended(replace_texts(messages, texts), tuple(dict.fromkeys(names)))
+
+
+def _hide_before_repairs(
+    messages: list[Message], found: tuple[PiiPlace, ...], actions: dict[str, str]
+) -> list[Message]:
+    """The messages before the repairs, masked; WITHHELD where only a repair made it visible what is to be masked."""
+    hidden = hide_pii(messages, actions)
+    laid_open = Counter((place.kind, place.message) for place in found)
+    laid_open -= Counter((place.kind, place.message) for place in hidden.found)
+    withheld = {number for kind, number in laid_open if actions[kind] != "flag"}
+    texts = [WITHHELD if n in withheld else message["content"] for n, message in enumerate(hidden.messages)]
+    return replace_texts(hidden.messages, texts)
