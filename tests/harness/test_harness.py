@@ -1,10 +1,8 @@
 """lm-evaluation-harness finds our scores: the same rows, prompts, tokens and log-likelihoods."""
 
-import contextlib
 import copy
 import functools
 import importlib.util
-import io
 import math
 import os
 import socket
@@ -15,7 +13,7 @@ from typing import NamedTuple
 import pytest
 
 from stages.evaluate import scored
-from tunelock.commands.harness import main
+from tests.command_line import run_tunelock
 from tunelock.harness import lm_eval_runner as harness
 from tunelock.harness.harness_scores import CHOICE, PERPLEXITY, choice_accuracy, perplexity
 from tunelock.harness.task_rows import documents
@@ -80,7 +78,7 @@ class Run(NamedTuple):
 def command(folder) -> Run:
     """One run of the command in this process, every way to the network closed."""
     pytest.importorskip("lm_eval")
-    kept, printed = {}, io.StringIO()
+    kept = {}
 
     def keep(name: str, call):
         return lambda *given: kept.setdefault(name, call(*given))
@@ -92,10 +90,10 @@ def command(folder) -> Run:
         patch.setattr(socket.socket, "connect", lambda *_: pytest.fail("the network was asked"))
         patch.setattr(harness, "load", keep("model", harness.load))
         patch.setattr(harness, "score", keep("found", harness.score))
-        with contextlib.redirect_stdout(printed):
-            main(["--batch-size", "5"])
+        done = run_tunelock("harness", "--batch-size", 5)
+        assert done.exit_code == 0, done.stderr
         assert [os.environ[name] for name in OFFLINE] == ["1", "1"]
-    return Run(printed.getvalue(), **kept)
+    return Run(done.stdout, **kept)
 
 
 @pytest.fixture(scope="module")
@@ -221,8 +219,8 @@ def test_without_lm_eval_the_command_to_install_it_is_told(there, monkeypatch):
     find = importlib.util.find_spec
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "lm_eval" else find(name))
     wanted = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]["harness"]
-    with pytest.raises(SystemExit, match=f"`python -m pip install -c constraints.txt {wanted[0]}`"):
-        main([])
+    done = run_tunelock("harness")
+    assert done.exit_code == 1 and f"`python -m pip install -c constraints.txt {wanted[0]}`" in done.stderr
 
 
 @pytest.mark.parametrize(
@@ -233,8 +231,8 @@ def test_without_lm_eval_the_command_to_install_it_is_told(there, monkeypatch):
     ],
 )
 def test_what_is_not_there_is_told(there, arguments, words):
-    with pytest.raises(SystemExit, match=words):
-        main(arguments)
+    done = run_tunelock("harness", *arguments)
+    assert done.exit_code == 1 and words in done.stderr
 
 
 def test_a_split_without_rows_for_a_task_stops(there, tokenizer, tmp_path, monkeypatch):
@@ -244,10 +242,9 @@ def test_a_split_without_rows_for_a_task_stops(there, tokenizer, tmp_path, monke
     write_jsonl(tmp_path / "data/split/test.jsonl", [{"id": "a", "messages": [{"role": "text", "content": "Once."}]}])
     write_jsonl(tmp_path / "models/evaluation/tuned.jsonl", [{"id": "a", "split": "test", "loss": 1.0, "tokens": 2}])
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(
-        SystemExit, match=r"no row for tunelock_choice and tunelock_perplexity; left out: 1 \(raw text\)"
-    ):
-        main([])
+    done = run_tunelock("harness")
+    assert done.exit_code == 1
+    assert "no row for tunelock_choice and tunelock_perplexity; left out: 1 (raw text)" in done.stderr
 
 
 def test_a_soft_prompt_stops(tmp_path):
@@ -289,5 +286,5 @@ def test_a_task_of_the_harness_is_run_as_the_harness_would(command, few_tasks):
 )
 def test_a_task_that_cannot_be_had_stops_before_the_model_is_loaded(there, few_tasks, monkeypatch, name, words):
     monkeypatch.setattr(harness, "load", lambda *_: pytest.fail("the model was loaded"))
-    with pytest.raises(SystemExit, match=words):
-        main(["--tasks", name])
+    done = run_tunelock("harness", "--task", name)
+    assert done.exit_code == 1 and words in done.stderr

@@ -11,6 +11,7 @@ from typer.core import TyperGroup
 from tunelock.commands.configure import configure
 from tunelock.commands.convert import convert
 from tunelock.commands.estimate import estimate
+from tunelock.commands.harness import harness
 from tunelock.commands.pr import pr
 from tunelock.commands.preview import preview
 from tunelock.commands.report import report
@@ -22,7 +23,7 @@ from tunelock.run.errors import Stop
 PANELS = {
     "Look": (preview, report, review),
     "Before a run": (configure, estimate, convert),
-    "After a run": (seeds, verify),
+    "After a run": (harness, seeds, verify),
     "In a pull request": (pr,),
 }
 

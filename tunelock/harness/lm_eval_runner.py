@@ -80,17 +80,17 @@ def their_tasks(names: list[str]) -> dict:
     manager = TaskManager()
     unknown = sorted(set(names) - set(manager.all_tasks))
     if unknown:
-        raise Stop(f"--tasks: lm-eval has no task '{unknown[0]}'; `lm-eval ls tasks` lists them.")
+        raise Stop(f"--task: lm-eval has no task '{unknown[0]}'; `lm-eval ls tasks` lists them.")
     try:
         tasks = manager.load(names)
     except Exception as error:  # of the hub's client, of datasets, of a package that a task wants: many kinds
         reason = str(error).strip().partition("\n")[0] or type(error).__name__
         raise Stop(
-            f"--tasks: the data of {', '.join(names)} cannot be had ({reason}); fetch it with a network."
+            f"--task: the data of {', '.join(names)} cannot be had ({reason}); fetch it with a network."
         ) from None
     for name, task in tasks["tasks"].items():
         if getattr(task, "UNSAFE_CODE", False):
-            raise Stop(f"--tasks: {name} runs code that the model writes; leave it out.")
+            raise Stop(f"--task: {name} runs code that the model writes; leave it out.")
         task.set_fewshot_seed(DEFAULT_OTHER_SEED)
     return tasks
 

@@ -14,7 +14,7 @@ def read(file: str, **_metadata) -> dict[str, datasets.Dataset]:
         with open(file, encoding="utf-8", newline="\n") as lines:
             return {"test": datasets.Dataset.from_list([json.loads(line) for line in lines])}
     except FileNotFoundError:
-        raise FileNotFoundError(f"{file} is missing; run `python -m tunelock.commands.harness` to write it.") from None
+        raise FileNotFoundError(f"{file} is missing; run `tunelock harness` to write it.") from None
 
 
 def per_token(doc: dict, results: list[tuple[float, bool]]) -> dict[str, tuple[float, int]]:
