@@ -10,6 +10,7 @@ import json
 import tomllib
 from pathlib import Path
 
+from tunelock.model.methods.all_methods import METHODS
 from tunelock.model.provenance import check_base
 from tunelock.run.files import format_json, read_json, read_jsonl
 from tunelock.run.hashing import hash_files, sha256_file, sha256_value
@@ -56,7 +57,7 @@ def contents(
     params: dict, metrics: dict, hashes: dict, provenance: dict, dependencies: list[str], notice: str, question: str
 ) -> dict:
     """The texts of the package that are made here, by name; `question` is the example in its README."""
-    whole = provenance["method"] == "full"
+    whole = METHODS[provenance["method"]].trains_whole_model
     readme = README.format(
         what="The whole model. It was tuned from" if whole else "A PEFT adapter. It belongs to",
         other="from no other" if whole else "to no other, whatever their shape",

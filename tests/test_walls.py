@@ -36,7 +36,7 @@ FLOORS = {
     "schema": ("model/methods", "run", "training/penalties"),
     "records": ("run",),
     "metrics": ("records",),
-    "diagnosis": ("records",),
+    "diagnosis": ("model/methods", "records"),
     "fetching": ("run",),
     "privacy": (),
     "reading": ("fetching", "records", "run"),

@@ -13,7 +13,7 @@ from tests.command_line import run_tunelock, unwrapped
 from tunelock.planning.known_models import FAMILIES, find_family
 from tunelock.planning.model_lookup import parse_size
 from tunelock.planning.presets import PRESETS, SIZES, choose_preset_params
-from tunelock.planning.yaml_edit import edited, parsed, yaml_text
+from tunelock.planning.yaml_edit import edit_yaml, format_yaml_value, parse_yaml
 from tunelock.run.errors import Stop
 from tunelock.run.hashing import sha256_path
 from tunelock.run.params import load_yaml
@@ -23,7 +23,7 @@ from tunelock.schema.params_schema import Schema
 METHODS = typing.get_args(Schema.model_fields["method"].annotation)
 ROOT = Path(__file__).parents[2]
 SHIPPED = (ROOT / "params.yaml").read_text(encoding="utf-8")
-VALUES = parsed(SHIPPED)
+VALUES = parse_yaml(SHIPPED)
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 # The hub's count of the weights of each: `safetensors` of https://huggingface.co/api/models/HUB_ID. keras-hub's presets
 # have the same numbers for Mistral and Gemma.
@@ -171,7 +171,7 @@ def test_a_dry_run_writes_nothing():
 
 def test_nothing_is_written_if_the_schema_would_be_broken():
     """ewc needs the base's gradients, which a quantised one has not; that is for a person to decide."""
-    text = edited(SHIPPED, {"regularization": "ewc"})
+    text = edit_yaml(SHIPPED, {"regularization": "ewc"})
     Path("params.yaml").write_text(text, encoding="utf-8")
     done = configure("llama-3.1-8b", method="qlora")
     assert done.exit_code == 1 and re.search(r"nothing is written(.|\n)*regularization: ewc", done.stderr)
@@ -179,7 +179,7 @@ def test_nothing_is_written_if_the_schema_would_be_broken():
 
 
 def test_lora_options_are_switched_off_for_other_methods():
-    text = edited(SHIPPED, {"use_dora": True, "bias": "all", "packing": True})
+    text = edit_yaml(SHIPPED, {"use_dora": True, "bias": "all", "packing": True})
     Path("params.yaml").write_text(text, encoding="utf-8")
     run("smollm2-135m", method="prompt")
     values = load_yaml("params.yaml")
@@ -236,7 +236,7 @@ def test_a_local_folder_gives_its_digest_and_its_size(workspace):
 def test_a_template_of_ones_own_stays_while_the_model_does():
     run("org/model", revision=COMMIT, size="7b")
     own = "templates/mine.jinja"
-    Path("params.yaml").write_text(edited(Path("params.yaml").read_text(), {"chat_template": own}))
+    Path("params.yaml").write_text(edit_yaml(Path("params.yaml").read_text(), {"chat_template": own}))
     run("org/model", revision=COMMIT, size="7b", preset="aggressive")
     assert load_yaml("params.yaml")["chat_template"] == own
     run("org/other", revision=COMMIT, size="7b")
@@ -248,15 +248,15 @@ def test_a_template_of_ones_own_stays_while_the_model_does():
 )
 def test_only_the_value_of_a_key_is_replaced(old):
     text = f"# first\na: 1 # one\nkey: {old}\n# between\nlast: [1,\n  2]  # two\n"
-    new = edited(text, {"key": ["c", "d"]})
-    assert parsed(new) == {"a": 1, "key": ["c", "d"], "last": [1, 2]}
+    new = edit_yaml(text, {"key": ["c", "d"]})
+    assert parse_yaml(new) == {"a": 1, "key": ["c", "d"], "last": [1, 2]}
     assert new.startswith("# first\na: 1 # one\nkey: ") and new.endswith("\n# between\nlast: [1,\n  2]  # two\n")
     assert new.count("# why") == old.count("# why")
 
 
 def test_a_key_that_is_not_in_the_file_stops():
     with pytest.raises(Stop, match="lacks 'b'"):
-        edited("a: 1\n", {"b": 2})
+        edit_yaml("a: 1\n", {"b": 2})
 
 
 @pytest.mark.parametrize(
@@ -265,8 +265,8 @@ def test_a_key_that_is_not_in_the_file_stops():
      ("org/model", "org/model"), ("1234", '"1234"'), ("a b", '"a b"'), ("null", '"null"'), ("a: b", '"a: b"')],
 )  # fmt: skip
 def test_values_are_written_as_people_write_them(value, text):
-    assert yaml_text(value) == text
-    assert parsed(f"key: {text}")["key"] == value
+    assert format_yaml_value(value) == text
+    assert parse_yaml(f"key: {text}")["key"] == value
 
 
 @pytest.mark.parametrize("text", ["7", "0b", "b", "-7b", "7 b"])

@@ -163,7 +163,7 @@ def naive_divergence(model, base_logits, batch) -> torch.Tensor:
 
 def batch_of(pull, rows, step) -> list[dict]:
     """The rows of a step, found again by their tokens."""
-    ids, _ = pull.batches[pull.batch_number(step)]
+    ids, _ = pull.batches[pull.choose_batch(step)]
     known = {tuple(row["input_ids"]): row for row in rows}
     return [
         next(row for key, row in known.items() if list(key) == line[: len(key)].tolist() and not line[len(key) :].any())
@@ -234,11 +234,11 @@ def test_kl_is_zero_to_the_bit_at_the_start_in_bfloat16_too():
 def test_batches_follow_from_seed_and_step_alone_and_use_every_row():
     model = make("full")
     one, again = (build_penalty("kl", 1.0, model, ROWS, BATCH, 7) for _ in range(2))
-    order = [one.batch_number(step) for step in range(9)]
-    assert order == [again.batch_number(step) for step in range(9)]
+    order = [one.choose_batch(step) for step in range(9)]
+    assert order == [again.choose_batch(step) for step in range(9)]
     assert [sorted(order[i : i + 3]) for i in (0, 3, 6)] == [[0, 1, 2]] * 3
     assert len({tuple(order[i : i + 3]) for i in (0, 3, 6)}) > 1
-    assert order != [build_penalty("kl", 1.0, model, ROWS, BATCH, 8).batch_number(step) for step in range(9)]
+    assert order != [build_penalty("kl", 1.0, model, ROWS, BATCH, 8).choose_batch(step) for step in range(9)]
     assert draw_rows(ROWS, 7, 4) == draw_rows(ROWS, 7, 4) != draw_rows(ROWS, 8, 4) and len(draw_rows(ROWS, 7, 4)) == 4
 
 

@@ -3,6 +3,8 @@
 import shlex
 from collections.abc import Callable
 
+from tunelock.model.methods.all_methods import METHODS
+
 Change = Callable[[dict], dict]  # settings: the params to change, with their new values
 
 
@@ -19,7 +21,7 @@ def _for_lora(change: Change) -> Change:
     """A change that makes sense for LoRA alone."""
 
     def change_lora(settings: dict) -> dict:
-        return change(settings) if settings["method"] in ("lora", "qlora", "int8") else {}
+        return change(settings) if METHODS[settings["method"]].has_rank else {}
 
     return change_lora
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from tunelock.planning.model_lookup import ModelFacts
 from tunelock.planning.presets import choose_preset_params
-from tunelock.planning.yaml_edit import edited, parsed
+from tunelock.planning.yaml_edit import edit_yaml, parse_yaml
 from tunelock.run.errors import Stop
 from tunelock.run.files import write_text
 from tunelock.run.params import load_yaml
@@ -36,8 +36,8 @@ def change_params(model: ModelFacts, method: str | None, preset: str) -> Change:
     """
     old = load_yaml(FILE)
     text = FILE.read_text(encoding="utf-8")
-    new = edited(text, _choose_values(model, method or old["method"], preset, old))
-    wrong = find_problems(parsed(new))
+    new = edit_yaml(text, _choose_values(model, method or old["method"], preset, old))
+    wrong = find_problems(parse_yaml(new))
     if wrong:
         raise Stop(f"nothing is written, for {FILE} would have {len(wrong)} problem(s):\n  " + "\n  ".join(wrong))
     return Change(text, new)

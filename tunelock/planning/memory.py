@@ -112,7 +112,7 @@ def _count_layer_activations(shape: Architecture, settings: MemorySettings, leng
     attention = width * (2 * shape.query_width + 2 * shape.key_width) + 4 * shape.heads
     scores = (2 * width + 4) * shape.heads * length * shape.capped
     mlp = (2 if fused else 3) * width * shape.intermediate
-    shared = sum(any(name in layers for name in names) for names in ONE_INPUT)
+    shared = sum(not layers.keys().isdisjoint(names) for names in ONE_INPUT)
     inputs = width * shape.hidden * shared + width * shape.intermediate * ("down_proj" in layers and not fused)
     return norms + attention + scores + mlp + inputs + method.extra_activations(shape, settings, width, length)
 

@@ -10,7 +10,7 @@ from tunelock.model.methods.all_methods import METHODS
 from tunelock.model.methods.method import Method
 
 
-class Size(NamedTuple):
+class _Size(NamedTuple):
     """LoRA's values for models with fewer than `below` parameters, in the middle preset."""
 
     below: float
@@ -26,16 +26,16 @@ class Size(NamedTuple):
 # alignment-handbook, recipes/zephyr-7b-beta/sft/config_qlora.yaml. The smallest: this repository's default job. From
 # there the rate falls with the size (LoRA Without Regret, Schulman et al. 2025: small models want larger ones).
 SIZES = (
-    Size(1e9, 16, 8, 1, 1e-3, 512),
-    Size(4e9, 16, 8, 2, 3e-4, 1024),
-    Size(11e9, 16, 4, 4, 2e-4, 2048),
-    Size(30e9, 32, 2, 8, 2e-4, 2048),
-    Size(float("inf"), 64, 1, 16, 1e-4, 2048),
+    _Size(1e9, 16, 8, 1, 1e-3, 512),
+    _Size(4e9, 16, 8, 2, 3e-4, 1024),
+    _Size(11e9, 16, 4, 4, 2e-4, 2048),
+    _Size(30e9, 32, 2, 8, 2e-4, 2048),
+    _Size(float("inf"), 64, 1, 16, 1e-4, 2048),
 )
 ON_GPU = 4e9  # parameters from which memory decides: activations are recomputed, optimiser states are paged
 
 
-class Preset(NamedTuple):
+class _Preset(NamedTuple):
     """How a preset differs from the values of the size."""
 
     rank: float  # times the rank
@@ -58,9 +58,9 @@ class Preset(NamedTuple):
 # al. 2024, https://arxiv.org/abs/2405.09673). 20 virtual tokens, 100 as the upper end: Lester et al. 2021,
 # https://arxiv.org/abs/2104.08691.
 PRESETS = {
-    "conservative": Preset(0.5, 1, 0.5, 2, 0.1, 1, "attention", 0.01, 0.1, 10, 0.5, True),
-    "balanced": Preset(1, 2, 1.0, 1, 0.05, 2, "all-linear", 0.01, 0.05, 20, 0.0, True),
-    "aggressive": Preset(2, 2, 1.5, 1, 0.0, 3, "all-linear", 0.0, 0.03, 100, 0.0, False),
+    "conservative": _Preset(0.5, 1, 0.5, 2, 0.1, 1, "attention", 0.01, 0.1, 10, 0.5, True),
+    "balanced": _Preset(1, 2, 1.0, 1, 0.05, 2, "all-linear", 0.01, 0.05, 20, 0.0, True),
+    "aggressive": _Preset(2, 2, 1.5, 1, 0.0, 3, "all-linear", 0.0, 0.03, 100, 0.0, False),
 }
 
 
@@ -97,18 +97,18 @@ def choose_preset_params(
     return values | {key: options[key] for key in own.params}
 
 
-def _find_size(parameters: float) -> Size:
+def _find_size(parameters: float) -> _Size:
     """The first of the sizes that such a model is below."""
     return next(size for size in SIZES if parameters < size.below)
 
 
-def _choose_learning_rate(method: Method, preset: Preset, size: Size) -> float:
+def _choose_learning_rate(method: Method, preset: _Preset, size: _Size) -> float:
     """The rate of the method or of the size, changed by the preset; to two digits."""
     rate = method.preset.learning_rate or size.learning_rate * method.preset.share_of_rate
     return float(f"{rate * preset.rate:.1e}")
 
 
-def _choose_options(preset: Preset, size: Size) -> dict[str, Any]:
+def _choose_options(preset: _Preset, size: _Size) -> dict[str, Any]:
     """The params of which each method names its own, LoRA's options switched off for the others."""
     rank = int(size.lora_r * preset.rank)
     return {

@@ -13,27 +13,27 @@ from tunelock.run.errors import Stop
 COLUMN = 27  # where the comments of params.yaml stand if the value leaves room
 
 
-def parsed(text: str) -> dict:
+def parse_yaml(text: str) -> dict:
     """YAML 1.2, as the stages read it."""
     return YAML(typ="safe", pure=True).load(text)
 
 
-def edited(text: str, values: dict) -> str:
+def edit_yaml(text: str, values: dict) -> str:
     """`text`, a mapping, with these values in place of those of the same keys; `Stop` if a key is not there."""
-    old = parsed(text)
+    old = parse_yaml(text)
     nodes = {key.value: (key, value) for key, value in YAML(typ="safe", pure=True).compose(text).value}
     missing = [key for key in values if key not in nodes]
     if missing:
         raise Stop(f"params.yaml lacks '{missing[0]}'; add it back (`git diff params.yaml` shows what was there).")
     changed = [key for key in values if old[key] != values[key]]
     for key in sorted(changed, key=lambda key: nodes[key][0].start_mark.index, reverse=True):
-        text = replaced(text, *nodes[key], yaml_text(values[key]))
-    if parsed(text) != {**old, **values}:
+        text = _replace_value(text, *nodes[key], format_yaml_value(values[key]))
+    if parse_yaml(text) != {**old, **values}:
         raise Stop("params.yaml is written in a way that cannot be edited safely; set the values by hand.")
     return text
 
 
-def replaced(text: str, key, value, new: str) -> str:
+def _replace_value(text: str, key, value, new: str) -> str:
     """`text` with `new` for the value of a key, given as ruamel's nodes; a comment behind it keeps its column."""
     start = value.start_mark.index
     while value.id == "sequence" and not value.flow_style:  # a block ends where its last leaf does
@@ -52,7 +52,7 @@ def replaced(text: str, key, value, new: str) -> str:
     return f"{filled}{' ' * space}{text[end + gap :]}"
 
 
-def yaml_text(value: object) -> str:
+def format_yaml_value(value: object) -> str:
     """A value as DVC writes it: nothing for null, `true`, `2e-4`, `[a, b]`; a string in quotes where it needs them."""
     if value is None or isinstance(value, bool):
         return {None: "", True: "true", False: "false"}[value]
@@ -60,6 +60,6 @@ def yaml_text(value: object) -> str:
         mantissa, exponent = f"{value:e}".split("e")
         return f"{float(mantissa):g}e{int(exponent)}"
     if isinstance(value, str):
-        plain = re.fullmatch(r"(wheel:)?[\w./=@+-]+", value) and parsed(value) == value
+        plain = re.fullmatch(r"(wheel:)?[\w./=@+-]+", value) and parse_yaml(value) == value
         return value if plain else json.dumps(value, ensure_ascii=False)
     return json.dumps(value, ensure_ascii=False)

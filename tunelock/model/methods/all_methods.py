@@ -2,12 +2,18 @@
 
 from collections.abc import Callable
 
-from tunelock.model.methods import full, int8, lora, prefix, prompt, ptuning, qlora
+from tunelock.model.methods.full import Full
+from tunelock.model.methods.int8 import Int8
+from tunelock.model.methods.lora import Lora
 from tunelock.model.methods.method import Method
+from tunelock.model.methods.prefix import Prefix
+from tunelock.model.methods.prompt import Prompt
+from tunelock.model.methods.ptuning import PTuning
+from tunelock.model.methods.qlora import QLora
 from tunelock.run.rules import Rule, Values
 
-MODULES = (lora, qlora, int8, full, prefix, prompt, ptuning)
-METHODS: dict[str, Method] = {module.METHOD.name: module.METHOD for module in MODULES}
+ALL: tuple[Method, ...] = (Lora(), QLora(), Int8(), Full(), Prefix(), Prompt(), PTuning())
+METHODS = {method.name: method for method in ALL}
 
 
 def list_method_rules() -> list[Rule]:

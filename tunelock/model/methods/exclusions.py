@@ -10,4 +10,4 @@ def options_are_for_lora(values: Values) -> bool:
 
 @rule("freeze_layers: it and unfreeze_schedule are for method full, the others freeze the base; set 0 and null.")
 def freezing_is_for_full_tuning(values: Values) -> bool:
-    return values["freeze_layers"] or values["unfreeze_schedule"]
+    return bool(values["freeze_layers"] or values["unfreeze_schedule"])

@@ -6,14 +6,14 @@ from tunelock.model.methods.architecture import Architecture
 from tunelock.model.methods.exclusions import options_are_for_lora
 from tunelock.model.methods.method import BaseBytes, Guide, Method, PresetPart
 from tunelock.model.methods.method_settings import MethodSettings
-from tunelock.run.rules import rule
+from tunelock.run.rules import Values, rule
 
 FLOAT32 = 4  # bytes
 
 
 @rule("freeze_embeddings: the extra_special_tokens would never be learnt; set it to false.")
-def new_tokens_are_frozen(values) -> bool:
-    return values["freeze_embeddings"] and values["extra_special_tokens"]
+def _new_tokens_are_frozen(values: Values) -> bool:
+    return values["freeze_embeddings"] and bool(values["extra_special_tokens"])
 
 
 class Full(Method):
@@ -22,7 +22,7 @@ class Full(Method):
     name = "full"
     summary = "every weight"
     trains_whole_model = True
-    rules = (options_are_for_lora, new_tokens_are_frozen)
+    rules = (options_are_for_lora, _new_tokens_are_frozen)
     # A tenth of LoRA's rate (LoRA Without Regret); 2e-5 at 7B is also Llama 2's (arXiv:2307.09288, 3.1).
     preset = PresetPart(
         ("use_dora", "bias", "freeze_embeddings"), share_of_rate=0.1, optim_of_large_models="paged_adamw_8bit"
@@ -55,6 +55,3 @@ class Full(Method):
 
     def trains_head(self, shape: Architecture, settings: MethodSettings) -> bool:
         return not (shape.tied and settings.freeze_embeddings)
-
-
-METHOD = Full()

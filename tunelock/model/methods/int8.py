@@ -26,6 +26,3 @@ class Int8(QuantisedLora):
         quantised = shape.linear_weights
         rows = shape.layers * sum(outputs for _, outputs in shape.linear_layers.values())
         return BaseBytes(quantised + width * (shape.parameters - quantised), 4 * rows)
-
-
-METHOD = Int8()

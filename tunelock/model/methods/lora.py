@@ -59,6 +59,3 @@ def _count_biases(shape: Architecture, settings: MethodSettings, adapted: dict) 
         return 0
     trained = [name for name in ATTENTION[:3] if settings.bias == "all" or name in adapted]
     return sum(shape.linear_layers[name][1] for name in trained)
-
-
-METHOD = Lora()

@@ -4,11 +4,11 @@ from tunelock.model.methods.architecture import Architecture
 from tunelock.model.methods.method import PresetPart
 from tunelock.model.methods.method_settings import MethodSettings
 from tunelock.model.methods.soft_prompt import EPOCHS, PRESET_PARAMS, SoftPrompt
-from tunelock.run.rules import rule
+from tunelock.run.rules import Values, rule
 
 
 @rule("gradient_checkpointing: would put the prefix before each layer twice; set it to false, or method to prompt.")
-def checkpointing_doubles_the_prefix(values) -> bool:
+def _checkpointing_doubles_the_prefix(values: Values) -> bool:
     return values["gradient_checkpointing"]
 
 
@@ -18,7 +18,7 @@ class Prefix(SoftPrompt):
     name = "prefix"
     summary = "learnt keys and values in each layer"
     allows_checkpointing = False
-    rules = (*SoftPrompt.rules, checkpointing_doubles_the_prefix)
+    rules = (*SoftPrompt.rules, _checkpointing_doubles_the_prefix)
     preset = PresetPart(PRESET_PARAMS, learning_rate=1e-2, epochs=EPOCHS)  # the rate of PEFT's example
 
     def make_prompt_config(self, **options):
@@ -36,6 +36,3 @@ class Prefix(SoftPrompt):
 
     def prefix_bytes(self, shape: Architecture, settings: MethodSettings, width: int) -> int:
         return 2 * width * shape.query_width * settings.num_virtual_tokens
-
-
-METHOD = Prefix()

@@ -23,6 +23,3 @@ class Prompt(SoftPrompt):
 
     def virtual_tokens(self, settings: MethodSettings) -> int:
         return settings.num_virtual_tokens
-
-
-METHOD = Prompt()

@@ -24,6 +24,3 @@ class PTuning(SoftPrompt):
 
     def virtual_tokens(self, settings: MethodSettings) -> int:
         return settings.num_virtual_tokens
-
-
-METHOD = PTuning()

@@ -4,14 +4,14 @@ from tunelock.model.methods.architecture import Architecture
 from tunelock.model.methods.method import BaseBytes, Guide, PresetPart
 from tunelock.model.methods.method_settings import MethodSettings
 from tunelock.model.methods.quantised import QuantisedLora
-from tunelock.run.rules import rule
+from tunelock.run.rules import Values, rule
 
 BLOCK = 64  # weights that share a constant
 CONSTANTS = 256  # constants that share one of their own under double quantisation
 
 
 @rule("dtype: qlora computes in bfloat16; set dtype to bfloat16.")
-def computes_in_float32(values) -> bool:
+def _computes_in_float32(values: Values) -> bool:
     return values["dtype"] == "float32"
 
 
@@ -21,7 +21,7 @@ class QLora(QuantisedLora):
     name = "qlora"
     summary = "low-rank adapters, base in 4-bit NF4"
     bits = 4
-    rules = (computes_in_float32, *QuantisedLora.rules)
+    rules = (_computes_in_float32, *QuantisedLora.rules)
     preset = PresetPart(
         (*QuantisedLora.preset.params, "bnb_4bit_use_double_quant"),
         optim_of_large_models="paged_adamw_32bit",  # its authors page the states
@@ -47,6 +47,3 @@ class QLora(QuantisedLora):
         quantised, double = shape.linear_weights, settings.bnb_4bit_use_double_quant
         constant = 1 / BLOCK + 4 / (BLOCK * CONSTANTS) if double else 4 / BLOCK
         return BaseBytes(quantised / 2 + width * (shape.parameters - quantised), quantised * constant)
-
-
-METHOD = QLora()

@@ -8,7 +8,7 @@ from tunelock.model.methods.exclusions import freezing_is_for_full_tuning, optio
 from tunelock.model.methods.method import Method
 from tunelock.model.methods.method_settings import MethodSettings
 from tunelock.run.errors import Stop
-from tunelock.run.rules import rule
+from tunelock.run.rules import Values, rule
 
 if TYPE_CHECKING:
     from peft import PeftConfig
@@ -18,12 +18,12 @@ EPOCHS = 3  # times the preset's: a prompt of a few vectors learns slowly
 
 
 @rule("extra_special_tokens: soft prompts train no embeddings; take a LoRA method or full, or none of these tokens.")
-def new_tokens_have_no_embeddings(values) -> bool:
-    return values["extra_special_tokens"]
+def _new_tokens_have_no_embeddings(values: Values) -> bool:
+    return bool(values["extra_special_tokens"])
 
 
 @rule("packing: a soft prompt would stand before the first of the packed rows alone; set packing to false.")
-def packed_rows_lack_the_prompt(values) -> bool:
+def _packed_rows_lack_the_prompt(values: Values) -> bool:
     return values["packing"]
 
 
@@ -35,8 +35,8 @@ class SoftPrompt(Method):
     rules = (
         options_are_for_lora,
         freezing_is_for_full_tuning,
-        new_tokens_have_no_embeddings,
-        packed_rows_lack_the_prompt,
+        _new_tokens_have_no_embeddings,
+        _packed_rows_lack_the_prompt,
     )
 
     def make_prompt_config(self, **options) -> "PeftConfig":

@@ -8,17 +8,19 @@ from typing import Any
 from tunelock.model.methods.all_methods import METHODS
 from tunelock.run.errors import Stop
 from tunelock.run.rules import Values, rule
-from tunelock.training.penalties import ewc, kl, l2
+from tunelock.training.penalties.ewc import Ewc
+from tunelock.training.penalties.kl import Kl
+from tunelock.training.penalties.l2 import L2
 from tunelock.training.penalties.penalty import Penalty, Replay
 
-MODULES = (l2, ewc, kl)
-PENALTIES: dict[str, Penalty] = {module.PENALTY.name: module.PENALTY for module in MODULES}
+ALL: tuple[Penalty, ...] = (L2(), Ewc(), Kl())
+PENALTIES = {penalty.name: penalty for penalty in ALL}
 NO_PENALTY = "none"
 
 
 def list_penalties(**needs: bool) -> list[str]:
     """The names of the penalties with these needs, such as `needs_replay=True`."""
-    found = PENALTIES.values()
+    found = list(ALL)
     for need, wanted in needs.items():
         found = [penalty for penalty in found if getattr(penalty, need) is wanted]
     return [penalty.name for penalty in found]
@@ -32,7 +34,7 @@ WITH_GRADIENTS, WITHOUT_GRADIENTS = list_penalties(needs_gradients=True), list_p
     f"regularization: {' and '.join(HOLD_WEIGHTS)} hold the base's weights, which soft prompts leave alone; "
     f"set none or {' or '.join(HOLD_ANSWERS)}."
 )
-def unmoved_weights_are_held(values: Values) -> bool:
+def _unmoved_weights_are_held(values: Values) -> bool:
     return values["regularization"] in HOLD_WEIGHTS and not METHODS[values["method"]].moves_base_weights
 
 
@@ -40,7 +42,7 @@ def unmoved_weights_are_held(values: Values) -> bool:
     f"regularization: {' and '.join(WITH_GRADIENTS)} needs gradients of the base's weights, which quantised ones have "
     f"not; set {' or '.join(WITHOUT_GRADIENTS)}."
 )
-def base_has_no_gradients(values: Values) -> bool:
+def _base_has_no_gradients(values: Values) -> bool:
     return values["regularization"] in WITH_GRADIENTS and not METHODS[values["method"]].base_has_gradients
 
 
@@ -48,7 +50,7 @@ def base_has_no_gradients(values: Values) -> bool:
     f"regularization: {' and '.join(HOLD_WEIGHTS)} do not know DoRA's magnitudes; set {' or '.join(HOLD_ANSWERS)}, "
     "or use_dora to false."
 )
-def weights_of_dora_are_held(values: Values) -> bool:
+def _weights_of_dora_are_held(values: Values) -> bool:
     return values["use_dora"] and values["regularization"] in HOLD_WEIGHTS
 
 
@@ -71,7 +73,7 @@ def build_penalty(
 
     penalty = PENALTIES[regularization]
     if penalty.needs_replay:
-        rows = [row for row in rows if any(label != IGNORE for label in row["labels"][1:])]
+        rows = [row for row in rows if set(row["labels"][1:]) - {IGNORE}]
         if not rows:
             raise Stop(
                 f"regularization is {regularization}, which needs replay rows, and train has none; give a source "

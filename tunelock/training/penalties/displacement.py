@@ -28,24 +28,25 @@ class Displacement:
 
     def __init__(self, model: PreTrainedModel | PeftModel, weight: float, rows: list[dict] | None = None):
         self.weight = weight
-        self.layers = lora_layers(model)
-        dense = moved_directly(model)
+        self.layers = _find_lora_layers(model)
+        dense = _find_moved_weights(model)
         if not self.layers and not dense:
             raise Stop("regularization l2 and ewc pull the base's weights back, but this method moves none; use kl.")
         adapted = {name: layer.get_base_layer().weight for name, layer in self.layers.items()}
-        self.importance = {} if rows is None else fisher(model, adapted | dense, rows)
+        self.importance = {} if rows is None else _measure_fisher(model, adapted | dense, rows)
         self.dense = {name: (parameter, parameter.detach().clone()) for name, parameter in dense.items()}
 
     def __call__(self, model: PreTrainedModel | PeftModel, step: int) -> torch.Tensor:
         # A weight that is frozen now has not moved yet: layers thaw, they do not freeze again.
         trained = [(name, pair) for name, pair in self.dense.items() if pair[0].requires_grad]
         with torch.autocast(model.device.type, enabled=False):
-            parts = [Pull.apply(*pair, self.importance.get(name)) for name, pair in trained]
-            parts += [low_rank_pull(*factors(layer), self.importance.get(name)) for name, layer in self.layers.items()]
+            parts = [_Pull.apply(*pair, self.importance.get(name)) for name, pair in trained]
+            for name, layer in self.layers.items():
+                parts.append(low_rank_pull(*_get_factors(layer), self.importance.get(name)))
             return self.weight * torch.stack(parts).sum()
 
 
-def lora_layers(model: PreTrainedModel | PeftModel) -> dict[str, LoraLayer]:
+def _find_lora_layers(model: PreTrainedModel | PeftModel) -> dict[str, LoraLayer]:
     """The LoRA layers of a model by name; Stop for those that do more than add `scaling x B A`, such as DoRA's."""
     layers = {name: module for name, module in model.named_modules() if isinstance(module, LoraLayer)}
     if any(layer.lora_variant for layer in layers.values()):
@@ -55,7 +56,7 @@ def lora_layers(model: PreTrainedModel | PeftModel) -> dict[str, LoraLayer]:
     return layers
 
 
-def moved_directly(model: PreTrainedModel | PeftModel) -> dict[str, torch.nn.Parameter]:
+def _find_moved_weights(model: PreTrainedModel | PeftModel) -> dict[str, torch.nn.Parameter]:
     """The base's parameters that are trained themselves: all that are not frozen, or the biases beside LoRA."""
     adapted = isinstance(model, PeftModel)
     return {
@@ -65,14 +66,14 @@ def moved_directly(model: PreTrainedModel | PeftModel) -> dict[str, torch.nn.Par
     }
 
 
-def factors(layer: LoraLayer) -> tuple[torch.Tensor, torch.Tensor, float]:
+def _get_factors(layer: LoraLayer) -> tuple[torch.Tensor, torch.Tensor, float]:
     """A (r, in), B (out, r) and the scaling of a layer's one adapter."""
     (name,) = layer.active_adapters
     return layer.lora_A[name].weight, layer.lora_B[name].weight, layer.scaling[name]
 
 
-class Pull(torch.autograd.Function):
-    """Half the sum of `importance x (weight - base)^2`; the difference is made anew in the backward pass, not kept."""
+class _Pull(torch.autograd.Function):
+    """Half the sum of `importance x (weight - base)^2`; the difference is made again in the backward pass, not kept."""
 
     @staticmethod
     def forward(ctx, weight, base, importance):
@@ -95,10 +96,10 @@ def low_rank_pull(a: torch.Tensor, b: torch.Tensor, scaling: float, importance: 
     a, b = a.float(), b.float()
     if importance is None:
         return ((b.t() @ b) * (a @ a.t())).sum() * (scaling**2 / 2)
-    return WeightedLowRankPull.apply(a, b, scaling, importance)
+    return _WeightedLowRankPull.apply(a, b, scaling, importance)
 
 
-class WeightedLowRankPull(torch.autograd.Function):
+class _WeightedLowRankPull(torch.autograd.Function):
     """`low_rank_pull` with an importance (out, in); keeps the gradients of A and B, no matrix of the layer's size."""
 
     @staticmethod
@@ -113,7 +114,7 @@ class WeightedLowRankPull(torch.autograd.Function):
         return *(grad * grad_output for grad in ctx.saved_tensors), None, None
 
 
-def fisher(
+def _measure_fisher(
     model: PreTrainedModel | PeftModel, weights: dict[str, torch.nn.Parameter], rows: list[dict]
 ) -> dict[str, torch.Tensor]:
     """The diagonal of the base's empirical Fisher information per supervised token, a float32 tensor for each weight.
@@ -144,7 +145,7 @@ def fisher(
             weight.requires_grad_()
             hooks.append(weight.register_post_accumulate_grad_hook(collect(sums[name])))
         for row in rows:
-            loss, count = row_loss(base, *pad_rows([row], base.device))
+            loss, count = _sum_row_loss(base, *pad_rows([row], base.device))
             loss.backward()
             tokens += count
     for hook in hooks:
@@ -154,7 +155,7 @@ def fisher(
     return {name: total.div_(tokens) for name, total in sums.items()}
 
 
-def row_loss(base: PreTrainedModel, input_ids: torch.Tensor, labels: torch.Tensor) -> tuple[torch.Tensor, int]:
+def _sum_row_loss(base: PreTrainedModel, input_ids: torch.Tensor, labels: torch.Tensor) -> tuple[torch.Tensor, int]:
     """The summed cross-entropy (nats) of the supervised tokens, and how many there are."""
     weight = head_weight(base)
     if weight is not None:

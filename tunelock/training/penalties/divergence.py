@@ -32,37 +32,37 @@ class Divergence:
         batches = [rows[i : i + batch_size] for i in range(0, len(rows), batch_size)]
         self.batches = [pad_rows(batch, model.device) for batch in batches]
         with borrow_base(model) as base, torch.no_grad():
-            self.base_states = [supervised_states(base, *batch) for batch in self.batches]
+            self.base_states = [_select_supervised_states(base, *batch) for batch in self.batches]
             head = base.get_output_embeddings()
             trained = any(parameter.requires_grad for parameter in head.parameters())
             self.base_head = copy.deepcopy(head).requires_grad_(False) if trained else head
 
     def __call__(self, model: PreTrainedModel | PeftModel, step: int) -> torch.Tensor:
-        number = self.batch_number(step)
-        states, base_states = supervised_states(model, *self.batches[number]), self.base_states[number]
+        number = self.choose_batch(step)
+        states, base_states = _select_supervised_states(model, *self.batches[number]), self.base_states[number]
         head, config = model.get_output_embeddings(), model.config.get_text_config()
         total = sum(
             # The logits of a chunk are made again in the backward pass rather than kept.
-            checkpoint(token_divergence, head, self.base_head, config, *chunks, use_reentrant=False)
+            checkpoint(_sum_divergence, head, self.base_head, config, *chunks, use_reentrant=False)
             for chunks in zip(states.split(CHUNK), base_states.split(CHUNK))
         )
         return self.weight * total / len(states)
 
-    def batch_number(self, step: int) -> int:
+    def choose_batch(self, step: int) -> int:
         """Each batch comes once in as many steps as there are batches, in a new order every time."""
         round_, place = divmod(step, len(self.batches))
         generator = torch.Generator().manual_seed(self.seed * 1_000_003 + round_)
         return int(torch.randperm(len(self.batches), generator=generator)[place])
 
 
-def supervised_states(
+def _select_supervised_states(
     model: PreTrainedModel | PeftModel, input_ids: torch.Tensor, labels: torch.Tensor
 ) -> torch.Tensor:
     """The hidden states, (tokens, features), from which the labelled tokens are predicted."""
     return hidden_states(model, input_ids)[:, :-1][labels[:, 1:] != IGNORE]
 
 
-def token_divergence(head, base_head, config, states: torch.Tensor, base_states: torch.Tensor) -> torch.Tensor:
+def _sum_divergence(head, base_head, config, states: torch.Tensor, base_states: torch.Tensor) -> torch.Tensor:
     """The sum of KL(base || tuned) over the tokens; both states (tokens, features), the result a float32 scalar."""
     with torch.no_grad():
         base = logits(base_head, config, base_states).log_softmax(-1)

@@ -19,6 +19,3 @@ class Ewc(Penalty):
         from tunelock.training.penalties.replay import draw_rows
 
         return Displacement(model, weight, draw_rows(replay.rows, replay.seed, FISHER_ROWS))
-
-
-PENALTY = Ewc()

@@ -18,6 +18,3 @@ class Kl(Penalty):
 
         rows = draw_rows(replay.rows, replay.seed, KL_ROWS)
         return Divergence(model, weight, rows, replay.batch_size, replay.seed)
-
-
-PENALTY = Kl()

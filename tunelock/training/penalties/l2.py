@@ -14,6 +14,3 @@ class L2(Penalty):
         from tunelock.training.penalties.displacement import Displacement
 
         return Displacement(model, weight)
-
-
-PENALTY = L2()
