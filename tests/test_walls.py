@@ -33,7 +33,7 @@ DATA_STAGES = ("validate", "ingest", "clean", "split")  # build no model
 # The floors, from the ground up: a room may import those that its line names, and no other.
 FLOORS = {
     "run": (),
-    "schema": ("model/methods", "run", "training/penalties"),
+    "schema": ("cleaning", "model/methods", "reading", "run", "training/penalties"),
     "records": ("run",),
     "metrics": ("records",),
     "diagnosis": ("model/methods", "records"),

@@ -4,6 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
+from tunelock.cleaning.alignment import ANSWER_RULES
 from tunelock.run.rules import Values, rule
 from tunelock.schema.field_types import Count, Jaccard, Limit, StrictFields
 
@@ -15,7 +16,7 @@ class CleanParams(StrictFields):
     repair_text: bool
     min_response_chars: Count
     max_response_chars: Count
-    alignment_rules: list[Literal["echo", "refusal", "too_short_for_question", "wrong_script"]]
+    alignment_rules: list[Literal[tuple(ANSWER_RULES)]]  # type: ignore[valid-type]  # known when this is imported
     max_record_tokens: Limit
     pii: dict[Literal["email", "phone", "card", "iban", "ip", "secret"], Literal["mask", "drop", "flag", "off"]]
     near_duplicate_threshold: Jaccard | None

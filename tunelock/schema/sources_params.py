@@ -4,6 +4,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
+from tunelock.reading.formats import FORMATS
 from tunelock.run.rules import Values, rule
 from tunelock.schema.field_types import Count, Name, Revision, Share, StrictFields, Text, Weight
 
@@ -13,7 +14,7 @@ class SourceSchema(StrictFields):
 
     path: Text
     revision: Revision | None = None
-    format: Literal["chatml", "sharegpt", "alpaca", "instruction", "completion", "qa", "text"] | None = None
+    format: Literal[tuple(FORMATS)] | None = None  # type: ignore[valid-type]  # known when this is imported
     columns: dict[Literal["instruction", "context", "response", "system", "text"], Text] | None = None
     task: Text | None = None
     group: Text | None = None
