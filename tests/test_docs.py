@@ -10,7 +10,7 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 from ruamel.yaml import YAML
 
-from tunelock.report.result_table import table, with_table
+from tunelock.report.result_table import format_results, replace_results
 from tunelock.run.files import read_json
 from tunelock.run.params import load_yaml
 from tunelock.schema.params_problems import find_problems
@@ -129,7 +129,7 @@ def test_every_stage_is_named_in_the_readme(readme):
 
 def test_the_result_table_of_the_readme_is_that_of_the_metrics(readme):
     metrics, claims = (read_json(ROOT / f"metrics/{name}.json") for name in ("evaluate", "claims"))
-    assert with_table(readme, table(metrics, claims)) == readme
+    assert replace_results(readme, format_results(metrics, claims)) == readme
 
 
 def test_the_data_card_gives_the_counts_of_the_metrics():

@@ -473,12 +473,12 @@ def test_the_workflow_finds_the_comment_by_its_first_line():
 
 
 def test_task_rows_of_an_older_form_are_passed_over_in_the_chart():
-    from tunelock.pull_request.commit_charts import two_by_task
+    from tunelock.pull_request.commit_charts import Commits, draw_commit_tasks
 
     old, new = (
         [{"name": "explain tuned", "perplexity": 2.0}],
         [{"task": "explain", "model": "tuned", "perplexity": 3.0}],
     )
-    axes = two_by_task((old, new), ("main", "here"), "test").axes[0]
+    axes = draw_commit_tasks(Commits(old, new), Commits("main", "here"), "test").axes[0]
     assert [text.get_text() for text in axes.get_yticklabels()] == ["explain"]
     assert [patch.get_width() for patch in axes.patches] == [3.0]

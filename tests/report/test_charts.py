@@ -9,16 +9,15 @@ import pytest
 
 from tests.conftest import ROOT, Project
 from tunelock.report.charts import (
-    COLOURS,
     MAX_TASKS,
-    calibration,
-    lengths,
-    loss_curves,
-    moving_mean,
-    task_bars,
-    to_png,
-    to_svg,
+    average_neighbours,
+    draw_calibration,
+    draw_lengths,
+    draw_losses,
+    draw_tasks,
 )
+from tunelock.report.images import encode_png, encode_svg
+from tunelock.report.style import COLOURS
 
 TASKS = [
     {"task": task, "model": model, "perplexity": value, "low": value - 1, "high": value + 2}
@@ -34,22 +33,22 @@ CALIBRATION = [
 ]
 LENGTHS = [{"tokens": "000", "rows": 3}, {"tokens": "020", "rows": 5}, {"tokens": "040", "rows": 0}]
 CHARTS = {
-    "loss": lambda: loss_curves(TRAIN, EVALS),
-    "tasks": lambda: task_bars(TASKS),
-    "calibration": lambda: calibration(CALIBRATION),
-    "lengths": lambda: lengths(LENGTHS),
+    "loss": lambda: draw_losses(TRAIN, EVALS),
+    "tasks": lambda: draw_tasks(TASKS),
+    "calibration": lambda: draw_calibration(CALIBRATION),
+    "lengths": lambda: draw_lengths(LENGTHS),
 }
 
 
 @pytest.mark.parametrize("name", CHARTS)
 def test_a_chart_is_the_same_bytes_each_time(name):
-    assert to_svg(CHARTS[name](), name, "x") == to_svg(CHARTS[name](), name, "x")
-    assert to_png(CHARTS[name]()) == to_png(CHARTS[name]())
+    assert encode_svg(CHARTS[name](), name, "x") == encode_svg(CHARTS[name](), name, "x")
+    assert encode_png(CHARTS[name]()) == encode_png(CHARTS[name]())
 
 
 @pytest.mark.parametrize("name", CHARTS)
 def test_a_chart_for_a_page_is_whole_names_no_address_to_load_and_takes_the_pages_colours(name):
-    svg = to_svg(CHARTS[name](), name, 'A "title" & more')
+    svg = encode_svg(CHARTS[name](), name, 'A "title" & more')
     element = xml.dom.minidom.parseString(svg).documentElement
     assert element.getAttribute("aria-label") == 'A "title" & more'
     assert "http" not in svg.replace("http://www.w3.org/2000/svg", "").replace("http://www.w3.org/1999/xlink", "")
@@ -60,14 +59,14 @@ def test_a_chart_for_a_page_is_whole_names_no_address_to_load_and_takes_the_page
 
 def test_ids_of_two_charts_in_one_page_differ():
     def ids(name):
-        page = xml.dom.minidom.parseString(to_svg(task_bars(TASKS), name, "x"))
+        page = xml.dom.minidom.parseString(encode_svg(draw_tasks(TASKS), name, "x"))
         return {element.getAttribute("id") for element in page.getElementsByTagName("*")} - {""}
 
     assert ids("one") and not ids("one") & ids("two")
 
 
 def test_what_a_chart_refers_to_within_itself_is_there():
-    svg = to_svg(calibration(CALIBRATION), "c", "x")
+    svg = encode_svg(draw_calibration(CALIBRATION), "c", "x")
     page = xml.dom.minidom.parseString(svg)
     elements = page.getElementsByTagName("*")
     ids = {element.getAttribute("id") for element in elements}
@@ -77,12 +76,12 @@ def test_what_a_chart_refers_to_within_itself_is_there():
 
 
 def test_a_png_is_900_pixels_wide():
-    png = to_png(lengths(LENGTHS))
+    png = encode_png(draw_lengths(LENGTHS))
     assert png.startswith(b"\x89PNG\r\n") and 890 <= int.from_bytes(png[16:20]) <= 900
 
 
 def test_bars_are_as_long_as_the_perplexities_with_their_intervals():
-    axes = task_bars(TASKS).axes[0]
+    axes = draw_tasks(TASKS).axes[0]
     tasks = [label.get_text() for label in axes.get_yticklabels()]
     bars = {
         (tasks[round(bar.get_y() + bar.get_height() / 2)], model.get_label()): bar.get_width()
@@ -96,38 +95,38 @@ def test_bars_are_as_long_as_the_perplexities_with_their_intervals():
 
 def test_bars_without_intervals_and_for_no_rows_can_be_drawn():
     bare = [{key: row[key] for key in ("task", "model", "perplexity")} for row in TASKS]
-    assert {tuple(line.get_xdata()) for line in task_bars(bare).axes[0].lines} == {(x, x) for x in (60, 40, 9, 3)}
-    for figure in (task_bars([]), calibration([]), lengths([]), loss_curves([], [])):
-        assert to_svg(figure, "empty", "x").endswith("</svg>\n")
+    assert {tuple(line.get_xdata()) for line in draw_tasks(bare).axes[0].lines} == {(x, x) for x in (60, 40, 9, 3)}
+    for figure in (draw_tasks([]), draw_calibration([]), draw_lengths([]), draw_losses([], [])):
+        assert encode_svg(figure, "empty", "x").endswith("</svg>\n")
 
 
 def test_of_very_many_tasks_the_hardest_are_shown():
     rows = [{"task": f"t{n:03d}", "model": "base", "perplexity": 1.0 + n} for n in range(MAX_TASKS + 50)]
-    labels = [label.get_text() for label in task_bars(rows).axes[0].get_yticklabels()]
+    labels = [label.get_text() for label in draw_tasks(rows).axes[0].get_yticklabels()]
     assert labels == [f"t{n:03d}" for n in range(50, MAX_TASKS + 50)]
 
 
 def test_losses_are_drawn_at_their_steps():
-    train, mean, evals = loss_curves(TRAIN, EVALS).axes[0].lines
+    train, mean, evals = draw_losses(TRAIN, EVALS).axes[0].lines
     assert list(train.get_ydata()) == [row["loss"] for row in TRAIN]
     assert list(zip(evals.get_xdata(), evals.get_ydata())) == [(10, 2.5), (20, 2.0)]
     assert list(mean.get_xdata()) == [row["step"] for row in TRAIN]
 
 
 def test_the_moving_mean_is_that_of_the_neighbours():
-    assert moving_mean([0.0, 3.0, 0.0, 9.0]) == pytest.approx([1.5, 1.0, 4.0, 4.5])
-    assert moving_mean([]) == []
+    assert average_neighbours([0.0, 3.0, 0.0, 9.0]) == pytest.approx([1.5, 1.0, 4.0, 4.5])
+    assert average_neighbours([]) == []
 
 
 def test_calibration_is_drawn_for_both_models_and_bins_without_tokens_are_not():
     rows = [*CALIBRATION, {"model": "base", "confidence": 0.5, "accuracy": 0, "tokens": 0}]
-    lines = {line.get_label(): line for line in calibration(rows).axes[0].lines}
+    lines = {line.get_label(): line for line in draw_calibration(rows).axes[0].lines}
     for model in ("base", "tuned"):
         assert list(zip(lines[model].get_xdata(), lines[model].get_ydata())) == [(0.2, 0.1), (0.8, 0.4)]
 
 
 def test_lengths_stand_where_their_bins_begin():
-    bars = lengths(LENGTHS).axes[0].patches
+    bars = draw_lengths(LENGTHS).axes[0].patches
     assert [(bar.get_x(), bar.get_height()) for bar in bars] == [(0, 3), (20, 5), (40, 0)]
 
 
@@ -135,7 +134,7 @@ def test_lengths_stand_where_their_bins_begin():
     "task", ["$\\frac{", "</svg><script>alert(1)</script>", "a\x00b\x1b[31m\ud800", "--><b>", "\u202eevil"]
 )
 def test_a_hostile_name_of_a_task_is_only_text(task):
-    svg = to_svg(task_bars([{"task": task, "model": "base", "perplexity": 2.0}]), "t", task)
+    svg = encode_svg(draw_tasks([{"task": task, "model": "base", "perplexity": 2.0}]), "t", task)
     page = xml.dom.minidom.parseString(svg.encode())  # parses, so no character is left that XML does not know
     names = {element.tagName for element in page.getElementsByTagName("*")}
     assert not names & {"script", "b"}

@@ -14,14 +14,15 @@ from tests.browser import Browser
 from tests.command_line import run_tunelock
 from tests.conftest import ROOT
 from tests.made_results import general_rows, made_results, made_rows
-from tunelock.report import views
+from tunelock.records.scored_row import RowPair
+from tunelock.report import input_views, views
 from tunelock.report.evidence import NEEDED, read_evidence, read_pairs
-from tunelock.report.extremes import extremes, forgotten, general_tasks
-from tunelock.report.page import chance, minus, number, policy, share, signed
+from tunelock.report.extremes import find_extremes, find_forgotten, sum_general_tasks
+from tunelock.report.page import build_policy, replace_minus, show_chance, show_difference, show_number, show_share
 from tunelock.report.report_page import SECTIONS
 from tunelock.report.result_table import MARKS
-from tunelock.report.surroundings import commit, field, gpus, versions
-from tunelock.report.text import clipped, visible
+from tunelock.report.surroundings import list_gpu_names, read_commit, read_field, read_versions
+from tunelock.report.text import clip_text, reveal_unseen
 from tunelock.run.errors import Stop
 from tunelock.run.files import read_json
 
@@ -187,71 +188,74 @@ def test_rows_of_two_models_that_do_not_match_stop(results):
             list(read_pairs())
 
 
-def row(name: str, before: float, after: float, tokens: int = 2) -> tuple[dict, dict]:
+def row(name: str, before: float, after: float, tokens: int = 2) -> RowPair:
     """A row whose loss a token goes from one value to another."""
     same = {"id": name, "split": "test", "task": "t", "question": "q", "reference": "r", "tokens": tokens}
-    return same | {"loss": before * tokens}, same | {"loss": after * tokens, "answer": "of the tuned"}
+    return RowPair(same | {"loss": before * tokens}, same | {"loss": after * tokens, "answer": "of the tuned"})
 
 
 def test_best_and_worst_are_by_loss_a_token_and_no_row_is_both():
     rows = [row("same", 1, 1), row("better", 3, 1, tokens=1), row("worse", 1, 2), row("best", 5, 1, tokens=50)]
-    best, worst = extremes(lambda: rows, 10)
-    assert [r["id"] for r in best] == ["best", "better"]
-    assert [r["id"] for r in worst] == ["worse", "same"]
-    assert (best[0]["change"], best[0]["base"], best[0]["tuned"]) == (-4, None, "of the tuned")
-    assert [r["id"] for r in extremes(lambda: rows, 1)[0]] == ["best"]
-    assert extremes(list, 10) == ([], [])
+    best, worst = find_extremes(lambda: rows, 10)
+    assert [r.id for r in best] == ["best", "better"]
+    assert [r.id for r in worst] == ["worse", "same"]
+    assert (best[0].change, best[0].base, best[0].tuned) == (-4, None, "of the tuned")
+    assert [r.id for r in find_extremes(lambda: rows, 1)[0]] == ["best"]
+    assert find_extremes(list, 10) == ([], [])
 
 
 def test_general_rows_are_summed_by_task():
-    facts, sums = general_tasks(general_rows())
+    facts, sums = sum_general_tasks(general_rows())
     assert (facts["task"], facts["rows"], facts["accuracy_base"]) == ("facts", 6, None)
     assert (sums["accuracy_base"], sums["accuracy_tuned"]) == (1, 0)
     assert facts["kl"] == pytest.approx(sum(0.1 + n / 100 for n in range(0, 12, 2)) / 24)
-    assert [r["id"] for r in forgotten(iter(general_rows()), 2)] == ["general-11", "general-10"]
+    assert [r["id"] for r in find_forgotten(iter(general_rows()), 2)] == ["general-11", "general-10"]
 
 
 def test_the_funnel_adds_up():
     data = {"total": {"rows": 100, "kept": 70, "dropped": {"too_long": 10, "echo": 15}, "set_aside": {"conflict": 5}}}
     split = {"golden": {"rows": 5}, "train": {"rows": 40}, "extra": {"rows": 1}, "left_out": {"leak": 24}}
-    steps = views.funnel(data, split)
-    assert [step["label"] for step in steps] == [
+    steps = input_views.build_funnel(data, split)
+    assert [step.label for step in steps] == [
         "raw rows", "echo", "too_long", "set aside: conflict", "clean rows", "leak", "train", "golden", "extra",
     ]  # fmt: skip
-    levels = [step["rows"] for step in steps if step["kind"] == "level"]
+    levels = [step.rows for step in steps if step.kind == "level"]
     assert levels[0] - 30 == levels[1] and levels[1] - 24 == sum(levels[2:])
-    assert steps[1]["share"] == pytest.approx(0.15)
+    assert steps[1].share == pytest.approx(0.15)
 
 
 def test_a_strip_holds_zero_and_the_interval_in_their_order():
     for low, middle, high in [(-3, -2, -1), (1, 2, 3), (-1, 0.5, 2), (0, 0, 0)]:
-        at = views.strip(middle, low, high)
-        assert 0 <= min(at.values()) <= max(at.values()) <= 100
-        assert at["low"] <= at["difference"] <= at["high"]
-        assert (at["zero"] > at["high"]) == (high < 0) and (at["zero"] < at["low"]) == (low > 0)
+        at = views.place_strip(middle, low, high)
+        assert 0 <= min(at) <= max(at) <= 100
+        assert at.low <= at.difference <= at.high
+        assert (at.zero > at.high) == (high < 0) and (at.zero < at.low) == (low > 0)
 
 
 def test_the_headline_is_the_first_sentence():
     said = "No gain: 2.645 nats is no less. It rose by 0.1 (95 % interval). Golden agrees."
-    assert views.headline(said) == ("No gain: 2.645 nats is no less.", "It rose by 0.1 (95 % interval). Golden agrees.")
-    assert views.headline("One only.") == ("One only.", "")
+    assert views.split_headline(said) == (
+        "No gain: 2.645 nats is no less.",
+        "It rose by 0.1 (95 % interval). Golden agrees.",
+    )
+    assert views.split_headline("One only.") == ("One only.", "")
 
 
 def test_comparisons_stand_by_split_in_the_order_of_the_metrics_and_may_lack_an_interval():
     entry = {"base": 1, "tuned": 2, "difference": 1, "verdict": "undecided"}
     claims = {"claim": "gain", "golden_loss": entry, "test_new": entry, "test_accuracy": entry, "test_loss": entry}
     claims["test_loss"] = entry | {"low": 0.5, "high": 2, "verdict": "worse"}
-    rows = views.comparisons(claims | {"test_control": {"runs": 3}}, "test")
-    assert [row["metric"] for row in rows] == ["loss", "accuracy", "new"]
-    assert rows[0]["strip"] and rows[1]["strip"] is None and rows[1]["p_holm"] is None
-    assert [row["metric"] for row in views.comparisons(claims, "golden")] == ["loss"]
+    rows = views.list_comparisons(claims | {"test_control": {"runs": 3}}, "test")
+    assert [row.metric for row in rows] == ["loss", "accuracy", "new"]
+    assert rows[0].strip and rows[1].strip is None and rows[1].p_holm is None
+    assert [row.metric for row in views.list_comparisons(claims, "golden")] == ["loss"]
 
 
 def test_results_have_every_metric_with_the_verdict_on_the_tuned_model():
     evaluate = {f"test_{key}_{model}": 1.0 for key in ("perplexity", "new", "memorised") for model in ("base", "tuned")}
-    rows = views.results(evaluate | {"test_perplexity_improvement": 0.5}, {"test_loss": {"verdict": "better"}})
-    assert [row["key"] for row in rows] == ["perplexity", "new"]
-    assert rows[0]["cells"] == [(1.0, "undecided"), (1.0, "better"), (None, "undecided"), (None, "undecided")]
+    rows = views.list_results(evaluate | {"test_perplexity_improvement": 0.5}, {"test_loss": {"verdict": "better"}})
+    assert [row.key for row in rows] == ["perplexity", "new"]
+    assert rows[0].cells == [(1.0, "undecided"), (1.0, "better"), (None, "undecided"), (None, "undecided")]
 
 
 def test_a_retention_without_interval_is_said_to_have_none(results):
@@ -264,21 +268,31 @@ def test_a_retention_without_interval_is_said_to_have_none(results):
 
 
 def test_numbers_are_written_as_a_reader_expects():
-    assert (number(1234), number(12345.678), number(0.00037695), number(None)) == (
+    assert (show_number(1234), show_number(12345.678), show_number(0.00037695), show_number(None)) == (
         "1,234",
         "1.235e+04",
         "0.0003769",
         "–",
     )
-    assert (number(2.5, 3), signed(-0.7321), signed(0.5), share(-0.5188)) == ("2.500", "−0.732", "+0.500", "−51.9 %")
-    assert (signed(-0.0002), signed(0.0, 1), chance(0.00001), chance(0.04)) == ("0.000", "0.0", "< 0.0001", "0.0400")
-    assert minus("3e-05") == "3e−05"
+    assert (show_number(2.5, 3), show_difference(-0.7321), show_difference(0.5), show_share(-0.5188)) == (
+        "2.500",
+        "−0.732",
+        "+0.500",
+        "−51.9 %",
+    )
+    assert (show_difference(-0.0002), show_difference(0.0, 1), show_chance(0.00001), show_chance(0.04)) == (
+        "0.000",
+        "0.0",
+        "< 0.0001",
+        "0.0400",
+    )
+    assert replace_minus("3e-05") == "3e−05"
 
 
 def test_what_cannot_be_seen_is_shown_and_what_can_is_left():
-    assert visible("a\tb\nc é 漢 👩‍🔬") == "a\tb\nc é 漢 👩‍🔬"
-    assert visible("\x00\x1f\x7f\u200b\u2066\udfff\r") == "␀␟␡⟨U+200B⟩⟨U+2066⟩⟨U+DFFF⟩␍"
-    assert (clipped("abcdef", 3), clipped("abc", 3)) == ("abc…", "abc")
+    assert reveal_unseen("a\tb\nc é 漢 👩‍🔬") == "a\tb\nc é 漢 👩‍🔬"
+    assert reveal_unseen("\x00\x1f\x7f\u200b\u2066\udfff\r") == "␀␟␡⟨U+200B⟩⟨U+2066⟩⟨U+DFFF⟩␍"
+    assert (clip_text("abcdef", 3), clip_text("abc", 3)) == ("abc…", "abc")
 
 
 def test_the_policy_allows_one_script_by_its_hash():
@@ -288,21 +302,21 @@ def test_the_policy_allows_one_script_by_its_hash():
     )
     import base64
 
-    assert f"script-src 'sha256-{base64.b64encode(done.stdout).decode()}'" in policy("let a = 1")
+    assert f"script-src 'sha256-{base64.b64encode(done.stdout).decode()}'" in build_policy("let a = 1")
 
 
 def test_the_commit_and_what_differs_from_it(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path.parent))
-    assert commit() is None
+    assert read_commit() is None
     run = ["git", "-c", "user.name=t", "-c", "user.email=t@example.invalid"]
     subprocess.run([*run, "init", "-q", "-b", "trunk"], check=True)
-    assert commit() is None
+    assert read_commit() is None
     subprocess.run([*run, "commit", "-q", "--allow-empty", "-m", "first <b>"], check=True)
-    found = commit()
-    assert (found["branch"], found["subject"], found["changed"], len(found["sha"])) == ("trunk", "first <b>", [], 40)
+    found = read_commit()
+    assert (found.branch, found.subject, found.changed, len(found.sha)) == ("trunk", "first <b>", [], 40)
     (tmp_path / "new file").touch()
-    assert commit()["changed"] == ['"new file"']
+    assert read_commit().changed == ['"new file"']
 
 
 def test_versions_and_hardware(tmp_path, monkeypatch):
@@ -310,13 +324,13 @@ def test_versions_and_hardware(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     import numpy
 
-    assert versions() == {
+    assert read_versions() == {
         "Python": sys.version.split()[0], "numpy": numpy.__version__, "no-such-thing": "not installed"
     }  # fmt: skip
     (tmp_path / "0000:01").mkdir()
     (tmp_path / "0000:01/information").write_text("Model: \t NVIDIA X\nIRQ: 3\n")
-    assert gpus(tmp_path) == ["NVIDIA X"] and gpus(tmp_path / "none") == []
-    assert field(tmp_path / "none", "x") is None
+    assert list_gpu_names(tmp_path) == ["NVIDIA X"] and list_gpu_names(tmp_path / "none") == []
+    assert read_field(tmp_path / "none", "x") is None
 
 
 def test_the_table_is_printed_given_to_a_script_and_put_into_the_readme(results):

@@ -2,7 +2,7 @@
 
 import pytest
 
-from tunelock.report.result_table import MARKS, TABLE, table, with_table
+from tunelock.report.result_table import MARKS, TABLE, format_results, replace_results
 from tunelock.run.errors import Stop
 
 METRICS = {
@@ -16,7 +16,7 @@ CLAIMS = {"claim": "gain", "claim_sentence": "Tuning lowered the loss " + "on te
 
 
 def test_the_table_puts_each_figure_in_its_row_and_column():
-    lines = table(METRICS, CLAIMS).splitlines()
+    lines = format_results(METRICS, CLAIMS).splitlines()
     assert lines[0] == "| | test base | test tuned | golden base | golden tuned |"
     assert lines[2] == "| perplexity | 1.00 | 1.10 | 1.20 | 1.30 |"
     assert lines[3] == "| loss | 2.000 | 2.100 | 2.200 | 2.300 |"
@@ -25,33 +25,33 @@ def test_the_table_puts_each_figure_in_its_row_and_column():
 
 
 def test_the_claim_stands_below_in_lines_that_fit_the_readme():
-    below = table(METRICS, CLAIMS).split("\n\n")[1]
+    below = format_results(METRICS, CLAIMS).split("\n\n")[1]
     assert " ".join(below.split()) == CLAIMS["claim_sentence"]
     assert below.endswith("\n") and max(map(len, below.splitlines())) <= 120
 
 
 def test_a_figure_that_was_not_measured_is_a_dash():
     metrics = {key: value for key, value in METRICS.items() if key != "golden_accuracy_tuned"}
-    assert "| accuracy | 6.000 | 6.100 | 6.200 | - |" in table(metrics, CLAIMS)
+    assert "| accuracy | 6.000 | 6.100 | 6.200 | - |" in format_results(metrics, CLAIMS)
 
 
 def test_a_row_of_which_nothing_was_measured_is_left_out():
     metrics = {key: value for key, value in METRICS.items() if "_accuracy_" not in key}
-    assert [line for line in table(metrics, CLAIMS).splitlines() if "accuracy" in line] == []
+    assert [line for line in format_results(metrics, CLAIMS).splitlines() if "accuracy" in line] == []
 
 
 def test_only_what_is_between_the_marks_is_replaced():
     readme = f"# Title\n\n{MARKS[0]}| old |\n\nold text\n{MARKS[1]}\nafter\n"
-    assert with_table(readme, "new\n") == f"# Title\n\n{MARKS[0]}new\n{MARKS[1]}\nafter\n"
+    assert replace_results(readme, "new\n") == f"# Title\n\n{MARKS[0]}new\n{MARKS[1]}\nafter\n"
 
 
 def test_replacing_the_table_again_changes_nothing():
-    once = with_table(f"# Title\n{MARKS[0]}{MARKS[1]}end\n", table(METRICS, CLAIMS))
-    assert table(METRICS, CLAIMS) in once
-    assert with_table(once, table(METRICS, CLAIMS)) == once
+    once = replace_results(f"# Title\n{MARKS[0]}{MARKS[1]}end\n", format_results(METRICS, CLAIMS))
+    assert format_results(METRICS, CLAIMS) in once
+    assert replace_results(once, format_results(METRICS, CLAIMS)) == once
 
 
 @pytest.mark.parametrize("readme", ["", MARKS[0], MARKS[1], MARKS[1] + MARKS[0]])
 def test_a_readme_without_both_marks_in_order_stops(readme):
     with pytest.raises(Stop, match="lacks the lines"):
-        with_table(readme, "new\n")
+        replace_results(readme, "new\n")

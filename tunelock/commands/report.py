@@ -39,11 +39,11 @@ def report(
 def _write_page() -> None:
     from tunelock.report.evidence import ANSWER_FILES, read_evidence
     from tunelock.report.report_page import REPORT, build_report
-    from tunelock.report.surroundings import surroundings
+    from tunelock.report.surroundings import describe_surroundings
     from tunelock.review.ticks import CHECKS, read_review
     from tunelock.run.files import write_text
 
-    write_text(REPORT, build_report(read_evidence(), surroundings(), read_review(ANSWER_FILES), CHECKS))
+    write_text(REPORT, build_report(read_evidence(), describe_surroundings(), read_review(ANSWER_FILES), CHECKS))
     typer.echo(REPORT.resolve().as_uri())
 
 
@@ -57,10 +57,10 @@ def _print_table() -> None:
 
 
 def _read_table() -> str:
-    from tunelock.report.result_table import table
+    from tunelock.report.result_table import format_results
     from tunelock.run.files import read_json
 
-    return table(read_json("metrics/evaluate.json"), read_json("metrics/claims.json"))
+    return format_results(read_json("metrics/evaluate.json"), read_json("metrics/claims.json"))
 
 
 def _read_figures() -> dict:
@@ -81,7 +81,7 @@ def _read_figures() -> dict:
 def _write_readme() -> None:
     from pathlib import Path
 
-    from tunelock.report.result_table import with_table
+    from tunelock.report.result_table import replace_results
     from tunelock.run.files import write_text
 
-    write_text("README.md", with_table(Path("README.md").read_text(encoding="utf-8"), _read_table()))
+    write_text("README.md", replace_results(Path("README.md").read_text(encoding="utf-8"), _read_table()))

@@ -1,13 +1,16 @@
 """The comment on a pull request as files: comment.md and its charts."""
 
 from pathlib import Path
+from typing import Any
+
+from matplotlib.figure import Figure
 
 from tunelock.pull_request.comment import compose_comment
-from tunelock.pull_request.commit_charts import two_by_task, two_losses
+from tunelock.pull_request.commit_charts import Commits, draw_commit_losses, draw_commit_tasks
 from tunelock.pull_request.facts import Facts
 from tunelock.pull_request.gate import check_gate, note_changed_rules
 from tunelock.pull_request.two_commits import TwoCommits
-from tunelock.report.charts import to_png
+from tunelock.report.images import encode_png
 from tunelock.run.files import read_json, whole_file, write_text
 from tunelock.run.revisions import name_this_commit, read_json_at, run_dvc_json
 
@@ -43,26 +46,31 @@ def write_comment(found: TwoCommits, out: Path, charts_at: str | None) -> dict[s
 
 def _write_charts(found: TwoCommits, out: Path) -> dict[str, str]:
     """Write the charts that either commit has rows for; title by file name."""
-    names, figures = (found.base, "here"), {}
+    names, titles = Commits(found.base, "here"), {}
     validation = _read_both(found.commit, "eval_loss")
     if any(validation):
-        training = _read_both(found.commit, "train_loss")
-        figures["loss.png"] = "Loss by step", two_losses(training, validation, names)
+        figure = draw_commit_losses(_read_both(found.commit, "train_loss"), validation, names)
+        titles |= _write_chart(figure, out / "loss.png", "Loss by step")
     for split in ("test", "golden"):
         rows = _read_both(found.commit, f"tasks_{split}")
         if any(rows):
-            figures[f"{split}.png"] = f"Perplexity on {split} by task", two_by_task(rows, names, split)
-    for name, (_, figure) in figures.items():
-        with whole_file(out / name) as file:
-            file.write(to_png(figure))
-    return {name: title for name, (title, _) in figures.items()}
+            figure = draw_commit_tasks(rows, names, split)
+            titles |= _write_chart(figure, out / f"{split}.png", f"Perplexity on {split} by task")
+    return titles
 
 
-def _read_both(commit: str, name: str) -> tuple[list, list]:
+def _write_chart(figure: Figure, path: Path, title: str) -> dict[str, str]:
+    """Write a chart; its title by its file name."""
+    with whole_file(path) as file:
+        file.write(encode_png(figure))
+    return {path.name: title}
+
+
+def _read_both(commit: str, name: str) -> Commits[list]:
     """The rows of a plot's file at the commit and here."""
     path = f"metrics/plots/{name}.json"
-    return read_json_at(commit, path, []), _read_here(path, [])
+    return Commits(read_json_at(commit, path, []), _read_here(path, []))
 
 
-def _read_here(path: str, instead: object):
+def _read_here(path: str, instead: object) -> Any:
     return read_json(path) if Path(path).exists() else instead

@@ -1,9 +1,12 @@
 """What the report is made of: the metrics in git, the rows of the evaluation, and the files that say how it was run."""
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from tunelock.records.scored_row import RowPair
+from tunelock.report.plot_rows import CalibrationRow, LengthRow, LossRow, TaskRow
 from tunelock.run.errors import Stop
 from tunelock.run.files import read_json, read_jsonl
 from tunelock.run.params import load_yaml
@@ -33,15 +36,39 @@ NEEDED = {  # file: the stage that makes it
 ANSWER_FILES = tuple(f"models/evaluation/{model}.jsonl" for model in ("base", "tuned"))
 
 
-def read_evidence() -> dict:
-    """The metrics by file name (`tasks_test` for metrics/plots/tasks_test.json), with params and dvc.lock.
+@dataclass(frozen=True, slots=True)
+class Evidence:
+    """The files below metrics/ by name (`tasks_test` is metrics/plots/tasks_test.json), params.yaml and dvc.lock."""
+
+    evaluate: dict[str, float]
+    claims: dict[str, Any]
+    fresh_eyes: dict[str, Any]
+    train: dict[str, float]
+    diagnosis: dict[str, Any]
+    train_loss: list[LossRow]
+    eval_loss: list[LossRow]
+    tasks_test: list[TaskRow]
+    tasks_golden: list[TaskRow]
+    calibration: list[CalibrationRow]
+    retention: dict[str, float]
+    data: dict[str, Any]
+    split: dict[str, Any]
+    lengths: dict[str, Any]
+    length_histogram: list[LengthRow]
+    timings: dict[str, float]
+    params: dict[str, Any]
+    lock: dict[str, Any]
+
+
+def read_evidence() -> Evidence:
+    """What the report is made of, without the evaluated rows (see `read_pairs`).
 
     Raises:
         Stop: something is not there yet; it says what, and which command makes it.
     """
     _refuse_gaps()
     found = {Path(file).stem: read_json(file) for file in NEEDED if file.startswith("metrics/")}
-    return found | {"params": load_yaml("params.yaml"), "lock": load_yaml("dvc.lock")}
+    return Evidence(**found, params=load_yaml("params.yaml"), lock=load_yaml("dvc.lock"))
 
 
 def _refuse_gaps() -> None:
@@ -50,7 +77,8 @@ def _refuse_gaps() -> None:
     if gaps:
         stages = " ".join(sorted({NEEDED[file] for file in gaps} - {""}))
         others = f" and {len(gaps) - 1} more of the report's files are" if len(gaps) > 1 else " is"
-        raise Stop(f"{gaps[0]}{others} missing; run `{f'dvc repro {stages}'.strip()}` to make what is.")
+        command = f"dvc repro {stages}".strip()
+        raise Stop(f"{gaps[0]}{others} missing; run `{command}` to make what is.")
 
 
 def read_pairs() -> Iterator[RowPair]:

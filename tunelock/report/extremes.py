@@ -4,46 +4,73 @@ import heapq
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator
 from math import exp
+from typing import NamedTuple
 
-Pairs = Callable[[], Iterable[tuple[dict, dict]]]
+from tunelock.records.scored_row import RowPair
 
 
-def extremes(pairs: Pairs, size: int = 10) -> tuple[list[dict], list[dict]]:
-    """The rows whose loss a token fell most, and those whose rose most or fell least; no row is in both.
+class ShownRow(NamedTuple):
+    """A row as the report shows it. Losses are nats a token; an answer is None where none was asked for."""
 
-    Args:
-        pairs: called twice; yields each row as base and tuned left it.
-        size: how many of each.
-    """
-    changes = [change(before, after) for before, after in pairs()]
-    order = sorted(range(len(changes)), key=lambda i: (changes[i], i))
+    id: str
+    split: str
+    task: str
+    question: str
+    reference: str
+    tokens: int
+    base: str | None
+    tuned: str | None
+    loss_base: float
+    loss_tuned: float
+    change: float
+
+
+class Extremes(NamedTuple):
+    """The rows whose loss a token fell most, and those whose rose most or fell least; no row is in both."""
+
+    best: list[ShownRow]
+    worst: list[ShownRow]
+
+
+def find_extremes(read_pairs: Callable[[], Iterable[RowPair]], size: int = 10) -> Extremes:
+    """`size` rows at each end, fewer where there are few rows. `read_pairs` is called twice."""
+    changes = [_measure_change(pair) for pair in read_pairs()]
+    order = sorted(range(len(changes)), key=lambda place: (changes[place], place))
     size = min(size, len(order) // 2)
     best, worst = order[:size], order[::-1][:size]
-    kept = {i: both(*pair) for i, pair in enumerate(pairs()) if i in {*best, *worst}}
-    return [kept[i] for i in best], [kept[i] for i in worst]
+    wanted = {*best, *worst}
+    shown = {place: _show_row(pair) for place, pair in enumerate(read_pairs()) if place in wanted}
+    return Extremes([shown[place] for place in best], [shown[place] for place in worst])
 
 
-def change(before: dict, after: dict) -> float:
+def _measure_change(pair: RowPair) -> float:
     """By how much the loss rose, in nats a token of the reference."""
-    return after["loss"] / after["tokens"] - before["loss"] / before["tokens"]
+    return pair.tuned["loss"] / pair.tuned["tokens"] - pair.base["loss"] / pair.base["tokens"]
 
 
-def both(before: dict, after: dict) -> dict:
-    """One row of the report out of the two of the evaluation; an answer is None where none was asked for."""
-    same = {key: before[key] for key in ("id", "split", "task", "question", "reference", "tokens")}
-    return same | {
-        "base": before.get("answer"), "tuned": after.get("answer"),
-        "loss_base": before["loss"] / before["tokens"], "loss_tuned": after["loss"] / after["tokens"],
-        "change": change(before, after),
-    }  # fmt: skip
+def _show_row(pair: RowPair) -> ShownRow:
+    base, tuned = pair
+    return ShownRow(
+        id=base["id"],
+        split=base["split"],
+        task=base["task"],
+        question=base["question"],
+        reference=base["reference"],
+        tokens=base["tokens"],
+        base=base.get("answer"),
+        tuned=tuned.get("answer"),
+        loss_base=base["loss"] / base["tokens"],
+        loss_tuned=tuned["loss"] / tuned["tokens"],
+        change=_measure_change(pair),
+    )
 
 
-def forgotten(rows: Iterator[dict], size: int = 5) -> list[dict]:
+def find_forgotten(rows: Iterator[dict], size: int = 5) -> list[dict]:
     """The general rows whose loss a token rose most (see `stages.retention`)."""
     return heapq.nlargest(size, rows, key=lambda row: (row["loss_tuned"] - row["loss_base"]) / row["tokens"])
 
 
-def general_tasks(rows: Iterable[dict]) -> list[dict]:
+def sum_general_tasks(rows: Iterable[dict]) -> list[dict]:
     """A line a task of the general rows: rows, perplexities, KL a token, accuracies of multiple choice (or None)."""
     sums = defaultdict(lambda: defaultdict(float))
     for row in rows:
@@ -56,10 +83,10 @@ def general_tasks(rows: Iterable[dict]) -> list[dict]:
             for model in ("base", "tuned"):
                 losses = row[f"choice_losses_{model}"]
                 task[f"right_{model}"] += losses.index(min(losses)) == row["right"]
-    return [{"task": task, **line(found)} for task, found in sorted(sums.items())]
+    return [{"task": task, **_average_sums(found)} for task, found in sorted(sums.items())]
 
 
-def line(sums: dict[str, float]) -> dict[str, float | None]:
+def _average_sums(sums: dict[str, float]) -> dict[str, float | None]:
     """Sums over the rows of a task as what a reader looks for."""
     means = {f"perplexity_{model}": exp(sums[f"loss_{model}"] / sums["tokens"]) for model in ("base", "tuned")}
     asked = sums["asked"]

@@ -1,16 +1,33 @@
 """The report on one page: claim, charts, rows, params, hashes; it needs no network.
 
-It is no out of a stage: it may say which commit it is of and when it was made.
+It is no out of a stage: it may say which commit it is of and when it was made. The template gets one `ReportPage`,
+whose parts are the sections of the page.
 """
 
 from pathlib import Path
 
 from markupsafe import Markup
+from matplotlib.figure import Figure
 
-from tunelock.report import charts, views
-from tunelock.report.evidence import read_pairs
-from tunelock.report.extremes import extremes, forgotten, general_tasks
-from tunelock.report.page import number, render
+from tunelock.report import charts, input_views, views
+from tunelock.report.evidence import Evidence, read_pairs
+from tunelock.report.extremes import find_extremes, find_forgotten, sum_general_tasks
+from tunelock.report.images import encode_svg
+from tunelock.report.page import name_key, render_page, show_number
+from tunelock.report.parts import (
+    BothModels,
+    ClaimPart,
+    DataPart,
+    ForgettingPart,
+    FreshEyesPart,
+    ReportPage,
+    ReviewPart,
+    SplitComparisons,
+    TaskPart,
+    TokensPart,
+    TrainingPart,
+)
+from tunelock.report.surroundings import Surroundings
 from tunelock.run.files import read_jsonl
 
 REPORT = Path("report.html")
@@ -23,107 +40,87 @@ SECTIONS = {
 SPLITS = {"test": "test split", "golden": "golden set"}
 
 
-def build_report(found: dict, around: dict, review: dict | None, checks: dict[str, str]) -> str:
-    """The page.
+def build_report(found: Evidence, around: Surroundings, review: dict | None, checks: dict[str, str]) -> str:
+    """The page as HTML.
 
     Args:
-        found: what `tunelock.report.evidence.read_evidence` returns.
-        around: what `tunelock.report.surroundings.surroundings` returns.
+        found: the metrics, params and dvc.lock.
+        around: where and when the page is made.
         review: metrics/review.json, or None where nobody reviewed these answers.
         checks: the titles of what reviewers ticked, by name.
     """
-    return render(
-        "report.html.jinja",
+    page = ReportPage(
         around=around,
-        sections=[item for item in SECTIONS.items() if review or item[0] != "review"],
-        charts=_draw_charts(found),
-        review=review,
-        checks=[(title, *_find_shares(review, key)) for key, title in checks.items()],
-        **_view_results(found),
-        **_view_training(found),
-        **_view_rows(found),
-        **_view_inputs(found),
+        sections={key: title for key, title in SECTIONS.items() if review or key != "review"},
+        claim=_view_claim(found),
+        results=views.list_results(found.evaluate, found.claims),
+        tasks=_view_tasks(found),
+        training=_view_training(found),
+        tokens=_view_tokens(found),
+        rows=find_extremes(read_pairs),
+        forgetting=_view_forgetting(found),
+        fresh_eyes=FreshEyesPart(found.fresh_eyes.get("suspicious", []), views.list_fresh_eyes(found.fresh_eyes)),
+        review=ReviewPart(review, _view_checks(review, checks)) if review else None,
+        data=DataPart(found.split, input_views.build_funnel(found.data, found.split)),
+        params=found.params,
+        written_params=input_views.write_params(found.params),
+        outputs=input_views.list_outputs(found.lock),
+    )
+    return render_page("report.html.jinja", page=page)
+
+
+def _view_claim(found: Evidence) -> ClaimPart:
+    perplexities, comparisons = [], []
+    for split, title in SPLITS.items():
+        base, tuned = (found.evaluate[f"{split}_perplexity_{model}"] for model in ("base", "tuned"))
+        perplexities.append(BothModels(title, base, tuned))
+        comparisons.append(SplitComparisons(title, views.list_comparisons(found.claims, split)))
+    headline = views.split_headline(found.claims["claim_sentence"])
+    return ClaimPart(found.claims["claim"], headline, perplexities, comparisons)
+
+
+def _view_tasks(found: Evidence) -> list[TaskPart]:
+    parts = []
+    for (split, title), rows in zip(SPLITS.items(), (found.tasks_test, found.tasks_golden)):
+        chart = _draw(charts.draw_tasks(rows), f"tasks-{split}", f"Perplexity by task, {title}")
+        parts.append(TaskPart(title, chart, views.tabulate_tasks(rows)))
+    return parts
+
+
+def _view_training(found: Evidence) -> TrainingPart:
+    losses = charts.draw_losses(found.train_loss, found.eval_loss)
+    verdicts = [{"name": name, **entry} for name, entry in found.diagnosis.items() if isinstance(entry, dict)]
+    return TrainingPart(
+        figures=found.train,
+        numbers={name_key(key): show_number(value) for key, value in found.train.items()},
+        verdicts=verdicts,
+        chart=_draw(losses, "loss", "Loss of train and validation by step"),
+        times=input_views.list_stage_times(found.timings),
     )
 
 
-def _view_results(found: dict) -> dict:
-    """What the page says of base against tuned on each split."""
-    evaluate, claims = found["evaluate"], found["claims"]
-    return {
-        "claims": claims,
-        "headline": views.headline(claims["claim_sentence"]),
-        "tiles": [(name, _find_perplexities(evaluate, split)) for split, name in SPLITS.items()],
-        "comparisons": [(name, views.comparisons(claims, split)) for split, name in SPLITS.items()],
-        "results": views.results(evaluate, claims),
-        "task_tables": [(name, views.tasks(found[f"tasks_{split}"])) for split, name in SPLITS.items()],
-    }
+def _view_tokens(found: Evidence) -> TokensPart:
+    calibration, lengths = charts.draw_calibration(found.calibration), charts.draw_lengths(found.length_histogram)
+    return TokensPart(
+        calibration_chart=_draw(calibration, "calibration", "Share right by probability"),
+        lengths_chart=_draw(lengths, "lengths", "Rows of train by tokens"),
+        lengths=found.lengths,
+    )
 
 
-def _view_training(found: dict) -> dict:
-    """What it says of the training and of its health."""
-    return {
-        "train": found["train"],
-        "train_numbers": [(key.replace("_", " "), number(value)) for key, value in found["train"].items()],
-        "verdicts": _name_verdicts(found["diagnosis"]),
-        "timings": views.timings(found["timings"]),
-    }
+def _view_forgetting(found: Evidence) -> ForgettingPart:
+    tasks, rows = sum_general_tasks(read_jsonl(GENERAL)), find_forgotten(read_jsonl(GENERAL))
+    return ForgettingPart(found.retention, tasks, rows)
 
 
-def _view_rows(found: dict) -> dict:
-    """The rows that it shows, and what became of general knowledge."""
-    best, worst = extremes(read_pairs)
-    return {
-        "best": best,
-        "worst": worst,
-        "fresh_eyes": views.fresh_eyes(found["fresh_eyes"]),
-        "suspicious": found["fresh_eyes"].get("suspicious", []),
-        "retention": found["retention"],
-        "general_tasks": general_tasks(read_jsonl(GENERAL)),
-        "forgotten": forgotten(read_jsonl(GENERAL)),
-    }
-
-
-def _view_inputs(found: dict) -> dict:
-    """The data, the params and the hashes that the results are of."""
-    return {
-        "split": found["split"],
-        "lengths": found["lengths"],
-        "funnel": views.funnel(found["data"], found["split"]),
-        "params": found["params"],
-        "flat_params": views.flat(found["params"]),
-        "outs": views.outs(found["lock"]),
-    }
-
-
-def _draw_charts(found: dict) -> dict:
-    """The charts as markup for the page."""
-
-    def draw(name: str, title: str, figure) -> Markup:
-        return Markup(charts.to_svg(figure, name, title))  # noqa: S704 (matplotlib escapes what stands in it)
-
-    tasks = [
-        (title, draw(f"tasks-{split}", f"Perplexity by task, {title}", charts.task_bars(found[f"tasks_{split}"])))
-        for split, title in SPLITS.items()
+def _view_checks(review: dict, checks: dict[str, str]) -> list[BothModels]:
+    """The shares of base's and tuned's answers that passed each check."""
+    return [
+        BothModels(title, review.get(f"review_{key}_base"), review.get(f"review_{key}_tuned"))
+        for key, title in checks.items()
     ]
-    loss = charts.loss_curves(found["train_loss"], found["eval_loss"])
-    return {
-        "tasks": tasks,
-        "loss": draw("loss", "Loss of train and validation by step", loss),
-        "calibration": draw("calibration", "Share right by probability", charts.calibration(found["calibration"])),
-        "lengths": draw("lengths", "Rows of train by tokens", charts.lengths(found["length_histogram"])),
-    }
 
 
-def _find_perplexities(evaluate: dict, split: str) -> dict[str, float]:
-    """Base's and tuned's perplexity on a split."""
-    return {model: evaluate[f"{split}_perplexity_{model}"] for model in ("base", "tuned")}
-
-
-def _find_shares(review: dict | None, check: str) -> list[float | None]:
-    """The shares of base's and tuned's answers that passed a check."""
-    return [(review or {}).get(f"review_{check}_{model}") for model in ("base", "tuned")]
-
-
-def _name_verdicts(diagnosis: dict) -> list[dict]:
-    """The verdicts of metrics/diagnosis.json, each with its name."""
-    return [{"name": name, **verdict} for name, verdict in diagnosis.items() if isinstance(verdict, dict)]
+def _draw(figure: Figure, name: str, title: str) -> Markup:
+    """A chart as markup for the page."""
+    return Markup(encode_svg(figure, name, title))  # noqa: S704 (matplotlib escapes what stands in it)

@@ -18,7 +18,7 @@ TABLE = {  # row of the table: key in metrics/evaluate.json, digits
 MARKS = ("<!-- results: made by `tunelock report --readme` -->\n", "<!-- end of results -->\n")
 
 
-def table(metrics: dict[str, float], claims: dict) -> str:
+def format_results(metrics: dict[str, float], claims: dict) -> str:
     """The result table and the claim in Markdown, from metrics/evaluate.json and metrics/claims.json.
 
     A figure that was not measured is a dash; a row of dashes alone is left out.
@@ -31,7 +31,7 @@ def table(metrics: dict[str, float], claims: dict) -> str:
     return "\n".join(lines) + "\n\n" + textwrap.fill(claims["claim_sentence"], 120, break_on_hyphens=False) + "\n"
 
 
-def with_table(readme: str, results: str) -> str:
+def replace_results(readme: str, results: str) -> str:
     """README text with the part between MARKS replaced."""
     start, end = (readme.find(mark) for mark in MARKS)
     if not 0 <= start < end:

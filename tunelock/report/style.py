@@ -41,7 +41,7 @@ STYLE = {
 }
 
 
-def blank(height: float, x_label: str, y_label: str = "") -> tuple[Figure, Axes]:
+def make_axes(height: float, x_label: str, y_label: str = "") -> tuple[Figure, Axes]:
     """An empty figure of the house's width, in inches high, and its axes."""
     with rc_context(STYLE):
         figure = Figure((WIDTH, height), layout="constrained")
@@ -49,7 +49,7 @@ def blank(height: float, x_label: str, y_label: str = "") -> tuple[Figure, Axes]
     return figure, axes
 
 
-def legend(figure: Figure, axes: Axes) -> None:
+def add_legend(figure: Figure, axes: Axes) -> None:
     """The names of the lines in a row above the axes, where they cover nothing."""
     with rc_context(STYLE):
         figure.legend(*axes.get_legend_handles_labels(), loc="outside upper left", ncols=3, handlelength=1.4)

@@ -8,21 +8,21 @@ UNSEEN = re.compile(
 )
 
 
-def visible(text: str) -> str:
+def reveal_unseen(text: str) -> str:
     """The text with each character that cannot be seen, or that moves the others, as a sign that can.
 
     Control characters have pictures in Unicode (U+2400 and on); the others become ⟨U+202E⟩.
     """
-    return UNSEEN.sub(lambda match: picture(ord(match[0])), text)
+    return UNSEEN.sub(lambda match: _picture_of(ord(match[0])), text)
 
 
-def picture(code: int) -> str:
+def _picture_of(code: int) -> str:
     """What stands for an unseen character."""
     if code < 0x20:
         return chr(0x2400 + code)
     return "\u2421" if code == 0x7F else f"⟨U+{code:04X}⟩"
 
 
-def clipped(text: str, most: int) -> str:
+def clip_text(text: str, most: int) -> str:
     """The first `most` characters, with … where there are more."""
     return text if len(text) <= most else f"{text[:most]}…"

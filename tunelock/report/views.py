@@ -1,7 +1,9 @@
-"""The tables of the report as plain rows, out of the metrics files."""
+"""What the report says of the metrics: its tables, out of metrics/evaluate.json, claims.json and fresh_eyes.json."""
 
-import json
 import re
+from typing import Any, NamedTuple
+
+from tunelock.report.plot_rows import TaskRow
 
 METRICS = {  # key in metrics/evaluate.json: digits, and what it is
     "perplexity": (2, "exponential of the loss; lower is better"),
@@ -32,128 +34,164 @@ FRESH_EYES = {
 }
 
 
-def headline(sentences: str) -> tuple[str, str]:
+class Headline(NamedTuple):
     """The first of the sentences of a claim, and the others."""
+
+    first: str
+    others: str
+
+
+class Cell(NamedTuple):
+    """A value (None: not measured) and the claims' verdict on it."""
+
+    value: float | None
+    verdict: str
+
+
+class ResultRow(NamedTuple):
+    """A metric: digits to show, what it is, and its cells in the order of COLUMNS."""
+
+    key: str
+    digits: int
+    about: str
+    cells: list[Cell]
+
+
+class Strip(NamedTuple):
+    """Where zero, a difference and its interval lie in a strip from 0 to 100 that holds all of them."""
+
+    zero: float
+    difference: float
+    low: float
+    high: float
+
+
+class ComparisonRow(NamedTuple):
+    """An entry of metrics/claims.json that compares base and tuned; None for what could not be had."""
+
+    metric: str
+    digits: int
+    unit: str
+    base: float
+    tuned: float
+    difference: float
+    low: float | None
+    high: float | None
+    p_holm: float | None
+    smallest_effect: float | None
+    groups: int | None
+    verdict: str
+    strip: Strip | None
+
+
+class TaskColumn(NamedTuple):
+    """A column of the table by task."""
+
+    key: str
+    digits: int
+    about: str
+
+
+class TaskTable(NamedTuple):
+    """Metrics by task and model: the columns that some task has, and the rows of metrics/plots/tasks_SPLIT.json."""
+
+    columns: list[TaskColumn]
+    rows: list[TaskRow]
+
+
+class FreshEyesRow(NamedTuple):
+    """How many of `rows` answers of a split, of base and of tuned, a check of metrics/fresh_eyes.json found."""
+
+    split: str
+    about: str
+    rows: int
+    base: int
+    tuned: int
+    p: float
+    examples: list[dict[str, str]]
+
+
+def split_headline(sentences: str) -> Headline:
+    """The sentences of a claim."""
     first, *others = re.split(r"(?<=[.!?])\s+(?=\S)", sentences.strip(), maxsplit=1)
-    return first, " ".join(others)
+    return Headline(first, " ".join(others))
 
 
-def results(evaluate: dict, claims: dict) -> list[dict]:
-    """A row for each metric that was measured: key, digits, what it is, and cells by COLUMNS.
-
-    A cell is a value (None: not measured) and the claims' verdict on it; a perplexity has its loss's.
-    """
+def list_results(evaluate: dict[str, float], claims: dict[str, Any]) -> list[ResultRow]:
+    """A row for each metric that was measured; a perplexity has the verdict on its loss."""
     rows = []
-    for key in [*METRICS, *others(evaluate)]:
+    for key in [*METRICS, *_list_other_metrics(evaluate)]:
         digits, about = METRICS.get(key, (3, ""))
-        cells = [
-            (evaluate.get(f"{split}_{key}_{model}"), decided(claims, split, key, model)) for split, model in COLUMNS
-        ]
-        if any(value is not None for value, _ in cells):
-            rows.append({"key": key, "digits": digits, "about": about, "cells": cells})
+        cells = []
+        for split, model in COLUMNS:
+            cells.append(Cell(evaluate.get(f"{split}_{key}_{model}"), _find_verdict(claims, split, key, model)))
+        if any(cell.value is not None for cell in cells):
+            rows.append(ResultRow(key, digits, about, cells))
     return rows
 
 
-def others(evaluate: dict) -> list[str]:
+def _list_other_metrics(evaluate: dict[str, float]) -> list[str]:
     """Metrics of both models that are not among METRICS and that no other section shows."""
     ends = {key.removesuffix("_base").split("_", 1)[1] for key in evaluate if key.endswith("_base")}
     return sorted(ends - METRICS.keys() - FRESH_EYES.keys())
 
 
-def decided(claims: dict, split: str, metric: str, model: str) -> str:
+def _find_verdict(claims: dict[str, Any], split: str, metric: str, model: str) -> str:
     """The verdict on a value of the tuned model; `undecided` where there is none."""
     entry = claims.get(f"{split}_{'loss' if metric == 'perplexity' else metric}", {})
     return entry.get("verdict", "undecided") if model == "tuned" else "undecided"
 
 
-def comparisons(claims: dict, split: str) -> list[dict]:
-    """The entries of metrics/claims.json that compare base and tuned on a split, in the order of METRICS.
-
-    Each has what it holds (None for what could not be had), metric, digits, unit, and its interval's `strip`.
-    """
-    found = {key.partition("_")[2]: entry for key, entry in claims.items()
-             if key.startswith(f"{split}_") and isinstance(entry, dict) and "difference" in entry}  # fmt: skip
-    order = [key for key in METRICS if key in found]
-    return [compared(key, found[key]) for key in order + sorted(found.keys() - set(order))]
-
-
-def compared(metric: str, entry: dict) -> dict:
-    """One row of `comparisons`."""
-    row = dict.fromkeys(("low", "high", "p", "p_holm", "smallest_effect", "groups")) | entry
-    known = row["low"] is not None and row["low"] < row["high"]
-    return row | {
-        "metric": metric, "digits": METRICS.get(metric, (3,))[0], "unit": UNITS.get(metric, ""),
-        "strip": strip(row["difference"], row["low"], row["high"]) if known else None,
-    }  # fmt: skip
+def list_comparisons(claims: dict[str, Any], split: str) -> list[ComparisonRow]:
+    """The entries of metrics/claims.json that compare base and tuned on a split, in the order of METRICS."""
+    entries = {}
+    for key, entry in claims.items():
+        if key.startswith(f"{split}_") and isinstance(entry, dict) and "difference" in entry:
+            entries[key.partition("_")[2]] = entry
+    order = [key for key in METRICS if key in entries]
+    return [_compare_models(key, entries[key]) for key in order + sorted(entries.keys() - set(order))]
 
 
-def fresh_eyes(found: dict) -> list[dict]:
-    """A row for each split and check of metrics/fresh_eyes.json: split, about, rows, base, tuned, p, examples."""
-    return [
-        {"split": split, "about": FRESH_EYES.get(check, check), **entry}
-        for split in ("test", "golden")
-        for check, entry in found.get(split, {}).items()
-    ]
+def _compare_models(metric: str, entry: dict[str, Any]) -> ComparisonRow:
+    low, high = entry.get("low"), entry.get("high")
+    return ComparisonRow(
+        metric=metric,
+        digits=METRICS.get(metric, (3,))[0],
+        unit=UNITS.get(metric, ""),
+        base=entry["base"],
+        tuned=entry["tuned"],
+        difference=entry["difference"],
+        low=low,
+        high=high,
+        p_holm=entry.get("p_holm"),
+        smallest_effect=entry.get("smallest_effect"),
+        groups=entry.get("groups"),
+        verdict=entry["verdict"],
+        strip=place_strip(entry["difference"], low, high) if low is not None and low < high else None,
+    )
 
 
-def strip(difference: float, low: float, high: float) -> dict[str, float]:
-    """Where zero, a difference and its interval lie in a strip from 0 to 100 that holds all of them."""
+def place_strip(difference: float, low: float, high: float) -> Strip:
+    """The strip of a difference, with room at both ends."""
     left, right = min(0.0, low), max(0.0, high)
     wide = right - left or 1.0
-    return {
-        key: round(6 + 88 * (value - left) / wide, 2)
-        for key, value in {"zero": 0.0, "difference": difference, "low": low, "high": high}.items()
-    }
+    return Strip(*(round(6 + 88 * (value - left) / wide, 2) for value in (0.0, difference, low, high)))
 
 
-def tasks(rows: list[dict]) -> dict:
-    """Metrics by task and model: `columns` (key, digits, meaning) that some task has, and the `rows` as they are."""
-    columns = [(key, *METRICS[key]) for key in METRICS if any(key in row for row in rows)]
-    return {"columns": columns, "rows": sorted(rows, key=lambda row: (row["task"], row["model"]))}
+def list_fresh_eyes(fresh_eyes: dict[str, Any]) -> list[FreshEyesRow]:
+    """A row for each split and check of metrics/fresh_eyes.json."""
+    rows = []
+    for split in ("test", "golden"):
+        for check, entry in fresh_eyes.get(split, {}).items():
+            rows.append(FreshEyesRow(
+                split, FRESH_EYES.get(check, check), entry["rows"], entry["base"], entry["tuned"], entry["p"],
+                entry["examples"],
+            ))  # fmt: skip
+    return rows
 
 
-def funnel(data: dict, split: dict) -> list[dict]:
-    """From raw rows to splits: label, rows, kind (level, loss), and the share of the raw rows.
-
-    Args:
-        data: metrics/data.json; its total has rows, kept, and dropped and set_aside by reason.
-        split: metrics/split.json; rows by split, and left_out by reason.
-    """
-    total, names = data["total"], [key for key in split if key != "left_out"]
-    order = [key for key in ("train", "val", "test", "golden") if key in names]
-    lost = {**total.get("dropped", {}), **{f"set aside: {key}": n for key, n in total.get("set_aside", {}).items()}}
-    steps = [("raw rows", total["rows"], "level"), *by_size(lost), ("clean rows", total["kept"], "level")]
-    steps += by_size(split.get("left_out", {}))
-    steps += [(key, split[key]["rows"], "level") for key in order + sorted(set(names) - set(order))]
-    most = max(1, total["rows"])
-    return [{"label": label, "rows": n, "kind": kind, "share": n / most} for label, n, kind in steps]
-
-
-def by_size(reasons: dict[str, int]) -> list[tuple[str, int, str]]:
-    """What took rows away, the most first."""
-    return [(key, n, "loss") for key, n in sorted(reasons.items(), key=lambda item: (-item[1], item[0]))]
-
-
-def timings(found: dict) -> list[dict]:
-    """A line a stage of metrics/timings.json, the longest first: seconds and peak memory in GB."""
-    stages = {key.removesuffix("_seconds") for key in found if key.endswith("_seconds")}
-    rows = [
-        {"stage": stage, "seconds": found[f"{stage}_seconds"], "memory": found.get(f"{stage}_peak_rss_gb")}
-        for stage in stages
-    ]
-    return sorted(rows, key=lambda row: (-row["seconds"], row["stage"]))
-
-
-def outs(lock: dict) -> list[dict]:
-    """Stage, path and digest of each output that dvc.lock names."""
-    return [
-        {"stage": stage, "path": out["path"], "hash": out.get("md5", "")}
-        for stage, entry in lock.get("stages", {}).items()
-        for out in entry.get("outs", [])
-    ]
-
-
-def flat(params: dict) -> list[tuple[str, str]]:
-    """Each param and its value as JSON, in the order of params.yaml."""
-    return [(key, value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str))
-            for key, value in params.items()]  # fmt: skip
+def tabulate_tasks(rows: list[TaskRow]) -> TaskTable:
+    """The metrics of each task and model."""
+    known = set().union(*rows)
+    columns = [TaskColumn(key, *METRICS[key]) for key in METRICS if key in known]
+    return TaskTable(columns, sorted(rows, key=lambda row: (row["task"], row["model"])))

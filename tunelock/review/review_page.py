@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from tunelock.report.evidence import ANSWER_FILES, read_pairs
-from tunelock.report.page import render
+from tunelock.report.page import render_page
 from tunelock.review.blinding import blind_rows, digest_answers, sample_answered
 from tunelock.review.ticks import CHECKS, FORMAT, MAX_NOTE, count_ticks, read_ticks
 from tunelock.run.errors import Stop
@@ -17,7 +17,7 @@ def build_review(size: int) -> str:
     rows = blind_rows(sample_answered(read_pairs(), size, digest), digest)
     if not rows:
         raise Stop("no row has an answer of both models; set max_predict_samples above 0 and run `dvc repro`.")
-    return render(
+    return render_page(
         "review.html.jinja", "review.js", rows=rows, pair=digest, checks=CHECKS, format=FORMAT, max_note=MAX_NOTE
     )
 
