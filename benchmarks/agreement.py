@@ -16,7 +16,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from tunelock.answering.generation import generate
 from tunelock.answering.scoring import score
 from tunelock.model.modeling import load_model, settle
-from tunelock.rendering.rendering import end_token_id, fit
+from tunelock.rendering.rendering import Rendering, find_end_token, render_records
 from tunelock.run.files import read_jsonl
 from tunelock.run.params import load_yaml
 
@@ -57,10 +57,10 @@ def ours(
     folder: str, tokenizer, records: list[dict], dtype: str, new_tokens: int, answered: int, batch_size: int
 ) -> tuple[float, list[list[int]]]:
     """The same by the code of the evaluate stage."""
-    model, rows = load_model(folder, dtype), fit(tokenizer, records, None, 10**6)[0]
+    model, rows = load_model(folder, dtype), render_records(tokenizer, records, Rendering(10**6)).rows
     scores = score(model, rows, batch_size)
     prompts = [row["input_ids"][: row["prompt_length"]] for row in rows[:answered]]
-    answers = generate(model, prompts, new_tokens, batch_size, end_token_id(tokenizer))
+    answers = generate(model, prompts, new_tokens, batch_size, find_end_token(tokenizer))
     return math.exp(sum(loss for loss, _ in scores) / sum(tokens for _, tokens in scores)), answers
 
 

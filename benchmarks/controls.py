@@ -30,7 +30,7 @@ from tunelock.model.methods.method_settings import MethodSettings
 from tunelock.model.modeling import load_model, resolve_dtype, settle
 from tunelock.records.ngrams import split_words
 from tunelock.records.record import make_messages, question_of, reference_of
-from tunelock.rendering.rendering import end_token_id, fit, load_tokenizer
+from tunelock.rendering.rendering import Rendering, find_end_token, load_tokenizer, render_records
 from tunelock.run.files import read_jsonl
 from tunelock.run.params import load_yaml
 from tunelock.training.optimisation import sft_config
@@ -53,9 +53,9 @@ def tiny(tokenizer, seed: int) -> LlamaForCausalLM:
 
 def rows_of(model, tokenizer, records: list[dict], new_tokens: int = 0) -> list[dict]:
     """Rows as `stages.evaluate` writes them, without choices; answered if `new_tokens`."""
-    rows, prompts = scored(model, tokenizer, records, None, MAX_LENGTH, None, None, BATCH)
+    rows, prompts = scored(model, tokenizer, records, Rendering(MAX_LENGTH), None, BATCH)
     if new_tokens:
-        end = end_token_id(tokenizer)
+        end = find_end_token(tokenizer)
         add_answers(rows, generate(model, prompts, new_tokens, BATCH, end), tokenizer, end)
     return [row | {"split": "test"} for row in rows]
 
@@ -95,7 +95,7 @@ def aa(tokenizer, params: dict, seeds: int) -> str:
 def held_out(tokenizer, most: int, max_length: int = MAX_LENGTH) -> list[dict]:
     """The first records of the test split that fit."""
     records = list(read_jsonl("data/split/test.jsonl"))
-    fitting = {row["id"] for row in fit(tokenizer, records, None, max_length)[0]}
+    fitting = {row["id"] for row in render_records(tokenizer, records, Rendering(max_length)).rows}
     return [record for record in records if record["id"] in fitting][:most]
 
 
@@ -119,7 +119,7 @@ def tuned(base: Path, tokenizer, records: list[dict], params: dict, epochs: int)
             Path(folder), params["dtype"], 8, eval_strategy="no", num_train_epochs=epochs, **FIXED, **chosen
         )
         adapter = METHODS[params["method"]].peft_config(base, MethodSettings.from_params(params))
-        model, rows = load_model(base, params["dtype"]), fit(tokenizer, records, None, MAX_LENGTH)[0]
+        model, rows = load_model(base, params["dtype"]), render_records(tokenizer, records, Rendering(MAX_LENGTH)).rows
         trainer = ResponseTrainer(model, tokenizer, config, adapter, rows, [])
         trainer.train()
     return trainer.model.merge_and_unload()

@@ -25,7 +25,7 @@ from tunelock.model.methods.all_methods import METHODS
 from tunelock.model.methods.method_settings import MethodSettings
 from tunelock.model.modeling import load_model, settle
 from tunelock.records.record import question_of, reference_of
-from tunelock.rendering.rendering import IGNORE, end_token_id, fit, load_tokenizer
+from tunelock.rendering.rendering import IGNORE, Rendering, find_end_token, load_tokenizer, render_records
 from tunelock.run.files import write_json
 from tunelock.run.params import load_yaml
 from tunelock.training.curves import curve
@@ -82,8 +82,8 @@ def tiny_model(folder: Path) -> Path:
         initializer_range=0.1,  # at the usual 0.02 a model this narrow takes long to attend to anything
         tie_word_embeddings=True, pad_token_id=tokenizer.pad_token_id, eos_token_id=tokenizer.eos_token_id,
     )  # fmt: skip
-    end, rows = end_token_id(tokenizer), []
-    for row in fit(tokenizer, records, None, FIXED["max_length"])[0]:
+    end, rows = find_end_token(tokenizer), []
+    for row in render_records(tokenizer, records, Rendering(FIXED["max_length"])).rows:
         labels = [IGNORE if label == end else label for label in whole(row)["labels"]]
         rows.append(row | {"labels": labels})
     options = sft_config(folder, "float32", 16, learning_rate=3e-3, num_train_epochs=3, seed=0, **FIXED)
@@ -111,7 +111,7 @@ def run(setup: Setup, base: Path, seed: int, folder: Path) -> tuple[list[dict], 
         folder, s["dtype"], s["per_device_train_batch_size"], eval_strategy="steps", seed=seed, **FIXED, **chosen
     )
     rows = [
-        [setup.spoil(row) for row in fit(tokenizer, records, None, FIXED["max_length"])[0]]
+        [setup.spoil(row) for row in render_records(tokenizer, records, Rendering(FIXED["max_length"])).rows]
         for records in (setup.train, setup.val)
     ]
     adapter = METHODS[s["method"]].peft_config(base, MethodSettings.from_params(s))
@@ -128,10 +128,10 @@ def run(setup: Setup, base: Path, seed: int, folder: Path) -> tuple[list[dict], 
 
 def answers_of(model, setup: Setup, base: Path) -> list[dict]:
     """The rows of models/evaluation/*.jsonl for this model."""
-    options = {key: setup.settings[key] for key in ("system_prompt", "max_length", "max_turns")}
+    rendering = Rendering.from_params(setup.settings)
     tokenizer = tokenizer_of(base, setup.test_template)
-    rows, prompts = scored(model, tokenizer, setup.test, **options, choice_patterns=None, batch_size=len(setup.test))
-    end = end_token_id(tokenizer)
+    rows, prompts = scored(model, tokenizer, setup.test, rendering, None, len(setup.test))
+    end = find_end_token(tokenizer)
     add_answers(rows, generate(model, prompts, setup.settings["max_new_tokens"], len(rows), end), tokenizer, end)
     return rows
 

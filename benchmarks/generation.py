@@ -16,7 +16,7 @@ from transformers import PreTrainedModel
 
 from tunelock.answering.decoding import greedy
 from tunelock.model.modeling import has_bfloat16, load_model, settle
-from tunelock.rendering.rendering import end_token_id, fit, load_tokenizer
+from tunelock.rendering.rendering import Rendering, find_end_token, load_tokenizer, render_records
 from tunelock.run.files import read_jsonl
 from tunelock.run.params import load_yaml
 
@@ -68,9 +68,9 @@ def main(rows: int, new_tokens: int, threads: int, batch_size: int) -> None:
     settle(0, threads)
     tokenizer = load_tokenizer(FOLDER)
     records = list(read_jsonl("data/split/test.jsonl"))[:rows]
-    rendered = fit(tokenizer, records, None, 1024)[0]
+    rendered = render_records(tokenizer, records, Rendering(1024)).rows
     prompts = sorted((row["input_ids"][: row["prompt_length"]] for row in rendered), key=len)
-    runs = contestants(new_tokens, end_token_id(tokenizer))
+    runs = contestants(new_tokens, find_end_token(tokenizer))
     found: dict[str, tuple[list[list[int]], int, float, float]] = dict.fromkeys(runs, ([], 0, 0.0, 0.0))
     for start in range(0, len(prompts), batch_size):
         for name, answer in runs.items():

@@ -33,7 +33,7 @@ from tunelock.model.methods.method_settings import MethodSettings
 from tunelock.model.modeling import load_model, resolve_dtype, settle
 from tunelock.planning.memory import Batch, estimate_memory
 from tunelock.planning.memory_settings import MemorySettings
-from tunelock.rendering.rendering import IGNORE, fit, load_tokenizer
+from tunelock.rendering.rendering import IGNORE, Rendering, load_tokenizer, render_records
 from tunelock.run.files import read_json, read_jsonl
 from tunelock.run.params import load_yaml
 from tunelock.training.freezing import freeze
@@ -73,7 +73,9 @@ def settled(model: torch.nn.Module) -> int:
 
 def longest(params, count: int) -> list[dict]:
     """The longest rows of the train split, rendered."""
-    rows, _ = fit(load_tokenizer("models/base"), read_jsonl("data/split/train.jsonl"), None, params.max_length)
+    rows = render_records(
+        load_tokenizer("models/base"), read_jsonl("data/split/train.jsonl"), Rendering(params.max_length)
+    ).rows
     return sorted(rows, key=lambda row: len(row["input_ids"]))[-count:]
 
 

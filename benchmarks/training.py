@@ -32,7 +32,7 @@ from tunelock.answering.scoring import score
 from tunelock.model.methods.all_methods import METHODS
 from tunelock.model.methods.method_settings import MethodSettings
 from tunelock.model.modeling import has_bfloat16, load_model, resolve_dtype, settle
-from tunelock.rendering.rendering import fit, load_tokenizer
+from tunelock.rendering.rendering import Rendering, load_tokenizer, render_records
 from tunelock.run.files import read_json, read_jsonl, write_json
 from tunelock.training.batches import dataset
 from tunelock.training.optimisation import sft_config
@@ -60,7 +60,7 @@ COMMON = {
 def rendered(count: int) -> list[dict]:
     """The first rows of the train split as tokens and labels."""
     records = list(read_jsonl("data/split/train.jsonl"))[:count]
-    return fit(load_tokenizer("models/base"), records, None, 1024)[0]
+    return render_records(load_tokenizer("models/base"), records, Rendering(1024)).rows
 
 
 def plain_trainer(rows: list[dict], grouped: bool) -> SFTTrainer:

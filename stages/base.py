@@ -19,7 +19,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig, PreTra
 from tunelock.fetching.archives import extract_member
 from tunelock.fetching.fetch import fetch_wheel, parse_wheel_uri
 from tunelock.model.modeling import explain_dtype, resolve_dtype, unquantize
-from tunelock.rendering.vocabulary import add_control_tokens, ends, install_template, set_pad_token
+from tunelock.rendering.vocabulary import add_control_tokens, find_stop_tokens, install_template, set_pad_token
 from tunelock.run.bars import Bar
 from tunelock.run.errors import Stop
 from tunelock.run.files import whole_folder, write_json
@@ -93,7 +93,7 @@ def resolve(
     done = [install_template(tokenizer, chat_template)] if chat_template else []
     ids = add_control_tokens(model, tokenizer, list(dict.fromkeys(extra_special_tokens)))
     # What a GGUF file names as its pad token stays: our loss goes by spans, and the default job is made with it.
-    if tokenizer.pad_token_id is None or (not gguf and tokenizer.pad_token_id in ends(model, tokenizer)):
+    if tokenizer.pad_token_id is None or (not gguf and tokenizer.pad_token_id in find_stop_tokens(model, tokenizer)):
         done.append(f"pad token {set_pad_token(model, tokenizer)}")
     model.save_pretrained(target)
     tokenizer.save_pretrained(target)

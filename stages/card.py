@@ -12,7 +12,7 @@ import os
 from pathlib import Path
 
 from tunelock.records.splits import SPLITS
-from tunelock.rendering.rendering import conversation, load_tokenizer, render
+from tunelock.rendering.rendering import RENDERING_PARAMS, Rendering, load_tokenizer, render_messages, select_messages
 from tunelock.run.bars import Bar
 from tunelock.run.files import read_json, read_jsonl, write_json, write_text
 from tunelock.run.stage import stage
@@ -141,13 +141,14 @@ def card(about: str, sources: dict, data: dict, split: dict, lengths: dict, max_
 @stage("card")
 def main(params, _fingerprint) -> str:
     tokenizer = load_tokenizer("models/base")
+    rendering = Rendering(**params.select(RENDERING_PARAMS))
     lengths, train = {}, []
     for name in SPLITS:
         rows = list(itertools.islice(read_jsonl(f"data/split/{name}.jsonl"), MEASURED))
         train = train or rows
         bar = Bar(rows, desc=f"measure {name}", unit="row")
-        messages = (conversation(row, params.system_prompt, params.max_turns) for row in bar)
-        lengths[name] = [len(render(tokenizer, said).input_ids) for said in messages]
+        messages = (select_messages(row, rendering) for row in bar)
+        lengths[name] = [len(render_messages(tokenizer, said).input_ids) for said in messages]
     figures = length_figures(lengths, params.max_length)
     write_json("metrics/lengths.json", figures)
     write_json("metrics/length_histogram.json", histogram(lengths["train"]))

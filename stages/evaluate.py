@@ -20,7 +20,16 @@ from tunelock.answering.vllm_backend import generate_by_vllm
 from tunelock.model.modeling import settle
 from tunelock.model.tuned import load_tuned
 from tunelock.records.record import question_in, reference_of
-from tunelock.rendering.rendering import IGNORE, conversation, end_token_id, fit, load_tokenizer, render
+from tunelock.rendering.rendering import (
+    IGNORE,
+    RENDERING_PARAMS,
+    Rendering,
+    find_end_token,
+    load_tokenizer,
+    render_messages,
+    render_records,
+    select_messages,
+)
 from tunelock.run.errors import Stop
 from tunelock.run.files import read_jsonl, write_jsonl
 from tunelock.run.stage import stage
@@ -30,21 +39,24 @@ SPLITS = ("test", "golden")
 
 
 def scored(
-    model, tokenizer, records: list[dict], system_prompt: str | None, max_length: int, max_turns: int | None,
-    choice_patterns: dict[str, str] | None, batch_size: int,
-) -> tuple[list[dict], list[list[int]]]:  # fmt: skip
+    model,
+    tokenizer,
+    records: list[dict],
+    rendering: Rendering,
+    choice_patterns: dict[str, str] | None,
+    batch_size: int,
+) -> tuple[list[dict], list[list[int]]]:
     """Return a row for each record of a split, and the prompt of each as tokens (a raw text has none).
 
     Rows have id, group, task, question, reference, and what `tunelock.answering` says of them: loss (summed nats over
     the answers and their end tokens), tokens and confidence (`scoring`); other_loss and other_tokens, the same with the
     last answer changed for that of the row other_id (`contrast`); choices, choice_losses and right (`choices`).
     """
-    rendered, too_long = fit(tokenizer, records, system_prompt, max_length, max_turns)
+    rendered, too_long = render_records(tokenizer, records, rendering)
     if too_long or not rendered:
-        raise Stop(
-            f"{len(too_long)} of {len(records)} rows exceed max_length {max_length}; raise it to score them all."
-        )
-    said = [conversation(record, system_prompt, max_turns) for record in records]
+        limit = rendering.max_length
+        raise Stop(f"{len(too_long)} of {len(records)} rows exceed max_length {limit}; raise it to score them all.")
+    said = [select_messages(record, rendering) for record in records]
     wrong = others(records, [sum(label != IGNORE for label in row["labels"]) for row in rendered])
     patterns = choice_patterns or {}
     chosen = [
@@ -54,7 +66,7 @@ def scored(
     families = [
         [own]
         + (
-            [render(tokenizer, with_answer(messages, reference_of(records[other])))._asdict()]
+            [render_messages(tokenizer, with_answer(messages, reference_of(records[other])))._asdict()]
             if other is not None
             else []
         )
@@ -63,7 +75,7 @@ def scored(
     ]
     rows = []
     for record, found, other, listing in zip(records, family_scores(model, families, batch_size), wrong, chosen):
-        asked = question_in(conversation(record, None, max_turns))
+        asked = question_in(select_messages(record, rendering))
         row = {"id": record["id"], "group": record["group"], "task": record["task"], "question": asked}
         row |= {"reference": reference_of(record)}
         rows.append(row | as_row(found, None if other is None else records[other]["id"], listing))
@@ -92,19 +104,24 @@ def main(which: str, params, _fingerprint) -> str:
     settle(0, params.num_threads)
     folder = MODELS[which][1]
     model, tokenizer = load_tuned(folder, params.dtype), load_tokenizer(folder)
+    rendering = Rendering(**params.select(RENDERING_PARAMS))
     rows, asked, prompts = [], [], []
     for name in SPLITS:
         found, starts = scored(
-            model, tokenizer, list(read_jsonl(f"data/split/{name}.jsonl")), params.system_prompt, params.max_length,
-            params.max_turns, params.choice_patterns, params.eval_batch_size,
-        )  # fmt: skip
+            model,
+            tokenizer,
+            list(read_jsonl(f"data/split/{name}.jsonl")),
+            rendering,
+            params.choice_patterns,
+            params.eval_batch_size,
+        )
         rows += [row | {"split": name} for row in found]
         chosen = [number for number, start in enumerate(starts) if start][: params.max_predict_samples]
         asked += [rows[len(rows) - len(found) + number] for number in chosen]
         prompts += [starts[number] for number in chosen]
     del model
     if prompts:
-        end, dtype = end_token_id(tokenizer), answer_dtype(params.dtype)
+        end, dtype = find_end_token(tokenizer), answer_dtype(params.dtype)
         if params.generation_backend == "vllm":
             answers = generate_by_vllm(folder, dtype, prompts, params.max_new_tokens, end)
         else:

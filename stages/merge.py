@@ -16,7 +16,7 @@ from tunelock.model.methods.all_methods import METHODS
 from tunelock.model.modeling import load_model, resolve_dtype, settle, unquantize
 from tunelock.model.provenance import check_base, shapes
 from tunelock.model.tuned import has_soft_prompt, load_tuned, save_soft_prompt
-from tunelock.rendering.rendering import fit, load_tokenizer
+from tunelock.rendering.rendering import RENDERING_PARAMS, Rendering, load_tokenizer, render_records
 from tunelock.run.errors import Stop
 from tunelock.run.files import read_jsonl, whole_folder, write_json
 from tunelock.run.stage import stage
@@ -139,7 +139,7 @@ def main(params, _fingerprint) -> str:
     base, adapter = Path("models/base"), Path("models/adapter")
     trained = check_base(adapter, base)
     records = read_jsonl("data/split/val.jsonl")
-    rows, _ = fit(load_tokenizer(base), records, params.system_prompt, params.max_length, params.max_turns)
+    rows = render_records(load_tokenizer(base), records, Rendering(**params.select(RENDERING_PARAMS))).rows
     with whole_folder("models/merged") as folder:
         figures = merge(base, adapter, folder, rows[:PROBE_ROWS], resolve_dtype(params.dtype), trained)
     write_json("models/merge_proof.json", figures)

@@ -15,7 +15,15 @@ from tunelock.model.methods.all_methods import METHODS
 from tunelock.model.methods.method_settings import METHOD_PARAMS, MethodSettings
 from tunelock.model.modeling import load_model, resolve_dtype, settle
 from tunelock.records.record import is_learnt, is_text
-from tunelock.rendering.rendering import IGNORE, conversation, end_token_id, fit, load_tokenizer
+from tunelock.rendering.rendering import (
+    IGNORE,
+    RENDERING_PARAMS,
+    Rendering,
+    find_end_token,
+    load_tokenizer,
+    render_records,
+    select_messages,
+)
 from tunelock.run.errors import Stop
 from tunelock.run.files import read_jsonl, write_json, write_text
 from tunelock.run.scratch import locate_checkpoints
@@ -26,15 +34,15 @@ from tunelock.training.trainer import Extras, ResponseTrainer
 PROBE_ROWS = 32  # enough for a stable mean, a few seconds to score
 
 
-def mislabelled(tokenizer, records: list[dict], rows: list[dict], max_turns: int | None) -> list[str]:
+def mislabelled(tokenizer, records: list[dict], rows: list[dict], rendering: Rendering) -> list[str]:
     """The ids of rows whose labels, decoded, are not the answers with their end tokens, no more and no less.
 
     White space does not count: templates trim it, and some tokenizers put some before a text.
     """
     wanted = {}
     for record in records:
-        end = tokenizer.eos_token if is_text(record) else tokenizer.decode([end_token_id(tokenizer)])
-        learnt = filter(is_learnt, conversation(record, None, max_turns))
+        end = tokenizer.eos_token if is_text(record) else tokenizer.decode([find_end_token(tokenizer)])
+        learnt = filter(is_learnt, select_messages(record, rendering))
         wanted[record["id"]] = bare("".join(message["content"] + end for message in learnt))
     found = {row["id"]: tokenizer.decode([label for label in row["labels"] if label != IGNORE]) for row in rows}
     return [key for key, text in found.items() if bare(text) != wanted[key]]
@@ -75,9 +83,9 @@ def main(params, fingerprint) -> str:
     settle(params.seed, params.num_threads)
     dtype, tokenizer = resolve_dtype(params.dtype), load_tokenizer("models/base")
     golden = list(read_jsonl("data/split/golden.jsonl"))
-    how = params.system_prompt, params.max_length, params.max_turns
-    train_rows, too_long = fit(tokenizer, read_jsonl("data/split/train.jsonl"), *how)
-    rows, _ = fit(tokenizer, golden, *how)
+    rendering = Rendering(**params.select(RENDERING_PARAMS))
+    train_rows, too_long = render_records(tokenizer, read_jsonl("data/split/train.jsonl"), rendering)
+    rows = render_records(tokenizer, golden, rendering).rows
     if not rows or not train_rows:
         raise Stop(f"no-go: every row is longer than max_length {params.max_length}; raise it.")
     method, settings = METHODS[params.method], MethodSettings(**params.select(METHOD_PARAMS))
@@ -88,7 +96,7 @@ def main(params, fingerprint) -> str:
     prompts = [row["input_ids"][: row["prompt_length"]] for row in asked]
 
     def look(model) -> tuple[float, list[str]]:
-        end = end_token_id(tokenizer) if prompts else None
+        end = find_end_token(tokenizer) if prompts else None
         answers = generate(model, prompts, params.max_new_tokens, params.eval_batch_size, end)
         loss = mean_loss(score(model, rows[:PROBE_ROWS], params.eval_batch_size))
         return loss, [tokenizer.decode(tokens, skip_special_tokens=True) for tokens in answers]
@@ -104,7 +112,7 @@ def main(params, fingerprint) -> str:
     shutil.rmtree(root, ignore_errors=True)
     reasons = verdict(
         len(too_long), len(too_long) + len(train_rows), params.pilot_max_too_long,
-        mislabelled(tokenizer, golden, rows, params.max_turns), before, after,
+        mislabelled(tokenizer, golden, rows, rendering), before, after,
     )  # fmt: skip
     write_json("models/pilot/samples.json", [
         {"id": row["id"], "before": old, "after": new}

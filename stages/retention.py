@@ -37,7 +37,14 @@ from tunelock.model.tuned import load_tuned
 from tunelock.reading.local_files import GENERAL
 from tunelock.reading.reading import Source, read_source
 from tunelock.records.record import question_in, reference_of
-from tunelock.rendering.rendering import conversation, fit, load_tokenizer, render
+from tunelock.rendering.rendering import (
+    RENDERING_PARAMS,
+    Rendering,
+    load_tokenizer,
+    render_messages,
+    render_records,
+    select_messages,
+)
 from tunelock.run.errors import Stop
 from tunelock.run.files import write_json, write_jsonl
 from tunelock.run.stage import stage
@@ -59,17 +66,15 @@ def general_records(source: Source) -> tuple[list[dict], Counter]:
     return list(found.values()), left_out
 
 
-def questions(
-    tokenizer, records: list[dict], system_prompt: str | None, max_length: int, max_turns: int | None
-) -> tuple[list[dict], list[list[dict]]]:
+def questions(tokenizer, records: list[dict], rendering: Rendering) -> tuple[list[dict], list[list[dict]]]:
     """The records that fit into `max_length`, as rows of general.jsonl but for the models' part, and rendered.
 
     Rendered are for each row the reference answer, then each of the options, if the question has some, or else the
     answer of another row. What does not fit of these two is left out.
     """
-    own = {row["id"]: row for row in fit(tokenizer, records, system_prompt, max_length, max_turns)[0]}
+    own = {row["id"]: row for row in render_records(tokenizer, records, rendering).rows}
     asked = [record for record in records if record["id"] in own]
-    said = [conversation(record, system_prompt, max_turns) for record in asked]
+    said = [select_messages(record, rendering) for record in asked]
     choices = [listed(messages, OPTION) for messages in said]
     free = [number for number, listing in enumerate(choices) if not listing]
     lengths = [len(targets_of(own[asked[number]["id"]])) for number in free]
@@ -81,16 +86,16 @@ def questions(
     rows, families = [], []
     for number, (record, messages, listing) in enumerate(zip(asked, said, choices)):
         row = {key: record[key] for key in ("id", "group", "task")} | {"reference": reference_of(record)}
-        row["question"] = question_in(conversation(record, None, max_turns))
+        row["question"] = question_in(select_messages(record, rendering))
         if listing:
             more = {"choices": listing[0], "right": listing[1]}
             family = [option_row(tokenizer, messages, choice) for choice in listing[0]]
         elif other := wrong.get(number):
             more = {"other_id": other["id"]}
-            family = [render(tokenizer, with_answer(messages, reference_of(other)))._asdict()]
+            family = [render_messages(tokenizer, with_answer(messages, reference_of(other)))._asdict()]
         else:
             more, family = {}, []
-        if any(len(member["input_ids"]) > max_length for member in family):
+        if any(len(member["input_ids"]) > rendering.max_length for member in family):
             more, family = {}, []
         rows.append(row | more)
         families.append([own[record["id"]], *family])
@@ -124,9 +129,8 @@ def with_values(rows: list[dict], compared: Iterable[Compared]) -> list[dict]:
 def main(params, _fingerprint) -> str:
     settle(0, params.num_threads)
     records, left_out = general_records(Source(**params.general_source))
-    rows, families = questions(
-        load_tokenizer(MODELS["base"]), records, params.system_prompt, params.max_length, params.max_turns
-    )
+    rendering = Rendering(**params.select(RENDERING_PARAMS))
+    rows, families = questions(load_tokenizer(MODELS["base"]), records, rendering)
     left_out["longer than max_length"] += len(records) - len(rows)
     reasons = ", ".join(f"{count} {reason}" for reason, count in sorted(left_out.items()) if count)
     if not rows:

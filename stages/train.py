@@ -16,7 +16,7 @@ from tunelock.model.methods.all_methods import METHODS
 from tunelock.model.methods.method_settings import METHOD_PARAMS, MethodSettings
 from tunelock.model.modeling import hardware, load_model, resolve_dtype, settle
 from tunelock.model.provenance import keep_weights, record_base
-from tunelock.rendering.rendering import fit, load_tokenizer
+from tunelock.rendering.rendering import RENDERING_PARAMS, Rendering, load_tokenizer, render_records
 from tunelock.run.errors import Stop
 from tunelock.run.files import read_jsonl, whole_folder, write_json
 from tunelock.run.hashing import sha256_value
@@ -37,11 +37,11 @@ FREEZING_PARAMS = ("freeze_embeddings", "freeze_layers", "unfreeze_schedule")
 PENALTY_PARAMS = ("regularization", "regularization_weight")
 
 
-def load_rows(tokenizer, records: list[dict], split: str, system_prompt, max_length: int, max_turns) -> tuple:
+def load_rows(tokenizer, records: list[dict], split: str, rendering: Rendering) -> tuple:
     """The rendered rows of a split, with the task and source of their records, and the ids of those too long."""
-    rows, left_out = fit(tokenizer, records, system_prompt, max_length, max_turns)
+    rows, left_out = render_records(tokenizer, records, rendering)
     if not rows:
-        raise Stop(f"every row of data/split/{split}.jsonl is longer than max_length {max_length}; raise it.")
+        raise Stop(f"every row of data/split/{split}.jsonl is longer than max_length {rendering.max_length}; raise it.")
     about = {record["id"]: {"task": record["task"], "source": record["source"]} for record in records}
     return [row | about[row["id"]] for row in rows], [row["id"] for row in left_out]
 
@@ -93,12 +93,11 @@ def extras(params, model, rows: list[dict], trackers: list) -> Extras:
 def main(params, fingerprint) -> str:
     settle(params.seed, params.num_threads)
     dtype, tokenizer = resolve_dtype(params.dtype), load_tokenizer("models/base")
+    rendering = Rendering(**params.select(RENDERING_PARAMS))
     rows, too_long = {}, {}
     for split in ("train", "val"):
         records = list(read_jsonl(f"data/split/{split}.jsonl"))
-        rows[split], too_long[split] = load_rows(
-            tokenizer, records, split, params.system_prompt, params.max_length, params.max_turns
-        )
+        rows[split], too_long[split] = load_rows(tokenizer, records, split, rendering)
     adapter = METHODS[params.method].peft_config("models/base", MethodSettings(**params.select(METHOD_PARAMS)))
     # Checkpoints are bound to the hardware too: resuming on another kind would mix two runs.
     key = sha256_value([fingerprint, hardware()])[:16]

@@ -8,7 +8,7 @@ from tunelock.answering.contrast import others
 from tunelock.answering.scoring import score
 from tunelock.model.modeling import load_model
 from tunelock.records.record import make_messages
-from tunelock.rendering.rendering import IGNORE, end_token_id, render_prompt
+from tunelock.rendering.rendering import IGNORE, find_end_token, render_prompt
 
 LISTED = make_messages("Which one?\n- CWE-1: A thing\n- CWE-2: Another\nno option", "", "CWE-2: Another")
 
@@ -44,7 +44,7 @@ def test_an_options_loss_is_its_log_likelihood_behind_the_prompt_without_end(tin
     prompt = render_prompt(tokenizer, LISTED[:-1])
     tokens = tokenizer(option, add_special_tokens=False).input_ids
     assert row["input_ids"] == prompt + tokens
-    assert [label for label in row["labels"] if label != IGNORE] == tokens and end_token_id(tokenizer) not in tokens
+    assert [label for label in row["labels"] if label != IGNORE] == tokens and find_end_token(tokenizer) not in tokens
     with torch.no_grad():
         shares = model(input_ids=torch.tensor([prompt + tokens])).logits[0].double().log_softmax(-1)
     wanted = -sum(shares[len(prompt) - 1 + place, token].item() for place, token in enumerate(tokens))

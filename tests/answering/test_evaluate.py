@@ -10,8 +10,9 @@ from tunelock.answering.choices import with_answer
 from tunelock.answering.scoring import score
 from tunelock.model.modeling import load_model
 from tunelock.records.record import make_messages
-from tunelock.rendering.rendering import conversation, fit, render
+from tunelock.rendering.rendering import Rendering, render_messages, render_records, select_messages
 from tunelock.run.errors import Stop
+from tunelock.run.params import Params
 
 PATTERNS = {"classify": r"^- (.+)$"}
 
@@ -38,7 +39,7 @@ def asked(records):
 
 @pytest.fixture(scope="module")
 def rows(model, tokenizer, asked):
-    return scored(model, tokenizer, asked, None, 256, None, PATTERNS, 5)
+    return scored(model, tokenizer, asked, Rendering(256), PATTERNS, 5)
 
 
 def test_rows_keep_their_order_and_say_where_they_come_from(rows, asked):
@@ -50,7 +51,7 @@ def test_rows_keep_their_order_and_say_where_they_come_from(rows, asked):
 
 
 def test_losses_are_those_of_the_rendered_rows(rows, model, tokenizer, asked):
-    for row, (loss, tokens) in zip(rows[0], score(model, fit(tokenizer, asked, None, 256)[0], 1)):
+    for row, (loss, tokens) in zip(rows[0], score(model, render_records(tokenizer, asked, Rendering(256)).rows, 1)):
         assert (row["loss"], row["tokens"]) == (pytest.approx(loss, rel=1e-5), tokens)
         assert sum(cell[0] for cell in row["confidence"]) == tokens
 
@@ -60,8 +61,8 @@ def test_the_other_loss_is_that_of_another_groups_answer_to_this_question(rows, 
     for row, record in zip(rows[0][:-1], asked):
         other = by_id[row["other_id"]]
         assert other["task"] == record["task"] and other["group"] != record["group"]
-        said = with_answer(conversation(record), other["messages"][-1]["content"])
-        ((loss, tokens),) = score(model, [render(tokenizer, said)._asdict()], 1)
+        said = with_answer(select_messages(record, Rendering(256)), other["messages"][-1]["content"])
+        ((loss, tokens),) = score(model, [render_messages(tokenizer, said)._asdict()], 1)
         assert tokens == row["other_tokens"] and loss == pytest.approx(row["other_loss"], rel=1e-5)
     assert "other_loss" not in rows[0][-1]
 
@@ -76,7 +77,7 @@ def test_choices_are_scored_where_the_answer_is_among_them(rows):
 
 
 def test_without_patterns_there_are_no_choices(model, tokenizer, asked):
-    found, _ = scored(model, tokenizer, asked[:3], None, 256, None, None, 5)
+    found, _ = scored(model, tokenizer, asked[:3], Rendering(256), None, 5)
     assert not any("choices" in row for row in found)
 
 
@@ -91,9 +92,9 @@ def test_answers_are_decoded_and_say_whether_they_ended(tokenizer):
 
 def test_rows_that_do_not_fit_or_no_rows_stop(model, tokenizer, asked):
     with pytest.raises(Stop, match="12 of 13 rows exceed max_length 8"):
-        scored(model, tokenizer, asked, None, 8, None, None, 5)
+        scored(model, tokenizer, asked, Rendering(8), None, 5)
     with pytest.raises(Stop, match="0 of 0"):
-        scored(model, tokenizer, [], None, 256, None, None, 5)
+        scored(model, tokenizer, [], Rendering(256), None, 5)
 
 
 @pytest.fixture
@@ -106,15 +107,15 @@ def project(tiny_model, asked, tmp_path, monkeypatch):
     (tmp_path / "data/split").mkdir(parents=True)
     for name, part in (("test", asked[:7]), ("golden", asked[7:])):
         (tmp_path / f"data/split/{name}.jsonl").write_text("".join(json.dumps(r) + "\n" for r in part))
-    return type("Params", (), {
+    return {
         "num_threads": 1, "dtype": "bfloat16", "system_prompt": None, "max_length": 256, "max_turns": None,
         "choice_patterns": PATTERNS, "eval_batch_size": 4, "max_predict_samples": 5, "max_new_tokens": 3,
         "generation_backend": "transformers",
-    })  # fmt: skip
+    }  # fmt: skip
 
 
-def read(project) -> list[dict]:
-    evaluate.main("base", project, "")
+def read(project: dict) -> list[dict]:
+    evaluate.main("base", Params("evaluate_base", project), "")
     with open("models/evaluation/base.jsonl", encoding="utf-8") as lines:
         return [json.loads(line) for line in lines]
 
@@ -134,7 +135,7 @@ def test_answers_kept_from_a_run_before_are_the_same(project, monkeypatch):
 
 
 def test_vllm_answers_where_it_is_asked_for(project, monkeypatch):
-    project.generation_backend = "vllm"
+    project["generation_backend"] = "vllm"
     given = []
     monkeypatch.setattr(evaluate, "generate_by_vllm", lambda *args: given.append(args) or [[5]] * len(args[2]))
     rows = read(project)

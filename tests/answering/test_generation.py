@@ -15,7 +15,7 @@ from tunelock.answering.generation import generate, summary, windows
 from tunelock.answering.kept_answers import KeptAnswers, drop_oldest
 from tunelock.answering.vllm_backend import generate_by_vllm
 from tunelock.model.modeling import load_model
-from tunelock.rendering.rendering import fit
+from tunelock.rendering.rendering import Rendering, render_records
 from tunelock.run.errors import Stop
 
 NEW = 6
@@ -25,7 +25,7 @@ SMALL = {"hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2, "nu
 
 @pytest.fixture(scope="module")
 def prompts(tokenizer, records):
-    return [row["input_ids"][: row["prompt_length"]] for row in fit(tokenizer, records, None, 256)[0]]
+    return [row["input_ids"][: row["prompt_length"]] for row in render_records(tokenizer, records, Rendering(256)).rows]
 
 
 @pytest.fixture(scope="module")

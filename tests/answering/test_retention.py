@@ -22,7 +22,7 @@ from tunelock.model.losses import response_loss
 from tunelock.model.modeling import load_model
 from tunelock.model.tuned import hidden_states, save_soft_prompt
 from tunelock.reading.reading import Source
-from tunelock.rendering.rendering import IGNORE, fit, load_tokenizer
+from tunelock.rendering.rendering import IGNORE, Rendering, load_tokenizer, render_records
 from tunelock.run.errors import Stop
 from tunelock.run.params import Params, load_yaml
 from tunelock.training.penalties.replay import pad_rows
@@ -43,7 +43,7 @@ def damaged(model, share: float):
 def taught(folder: Path, source: dict):
     """The model in `folder` after a few steps on the answers of a source: it knows something that can be lost."""
     model, (records, _) = load_model(folder, "float32"), general_records(Source(**source))
-    ids, labels = pad_rows(fit(load_tokenizer(folder), records, None, 384)[0], model.device)
+    ids, labels = pad_rows(render_records(load_tokenizer(folder), records, Rendering(384)).rows, model.device)
     optimiser = torch.optim.AdamW(model.parameters(), lr=1e-2)
     for _ in range(20):
         loss, tokens = response_loss(hidden_states(model, ids), model.get_output_embeddings().weight, labels)
@@ -68,7 +68,7 @@ def sampled(tokenizer, monkeypatch):
     monkeypatch.chdir(ROOT)
     records, left_out = general_records(Source("data/general/questions.jsonl", task="{task}"))
     assert not left_out
-    return questions(tokenizer, records[::4], None, 384, None)
+    return questions(tokenizer, records[::4], Rendering(384))
 
 
 def naive(models, row: dict) -> tuple[float, float, float]:
@@ -92,7 +92,7 @@ def test_losses_and_divergence_are_those_of_the_definition(tiny_model, sampled):
 
 def test_a_text_is_measured_from_the_first_token_that_has_one_before_it(tiny_model, tokenizer):
     model, record = load_model(tiny_model, "float32"), {"id": "a", "messages": [{"role": "text", "content": "A text."}]}
-    rows, _ = fit(tokenizer, [record], None, 384)
+    rows = render_records(tokenizer, [record], Rendering(384)).rows
     same = predictions(model, [rows], 1)
     [found] = compare(same, same, rows)
     assert found.tokens == len(rows[0]["input_ids"]) - 1
@@ -135,9 +135,9 @@ def test_the_other_answer_is_that_of_another_question_of_the_task(sampled):
 
 def test_options_that_do_not_fit_are_none(tokenizer):
     record = {"id": "a", "group": "a", "task": "t"} | turns(f"Which?\n- a\n- {'b ' * 50}", "a")
-    size = len(fit(tokenizer, [record], None, 384)[0][0]["input_ids"])
-    assert "choices" not in questions(tokenizer, [record], None, size, None)[0][0]
-    assert len(questions(tokenizer, [record], None, size + 60, None)[0][0]["choices"]) == 2
+    size = len(render_records(tokenizer, [record], Rendering(384)).rows[0]["input_ids"])
+    assert "choices" not in questions(tokenizer, [record], Rendering(size))[0][0]
+    assert len(questions(tokenizer, [record], Rendering(size + 60))[0][0]["choices"]) == 2
 
 
 def row_of(number: int, base: float, tuned: float, **more) -> dict:

@@ -12,7 +12,7 @@ from tunelock.answering.joint_rows import join
 from tunelock.answering.scoring import family_scores, score, scores
 from tunelock.model.modeling import load_model
 from tunelock.model.sharing import can_share, keeps_apart
-from tunelock.rendering.rendering import IGNORE, fit
+from tunelock.rendering.rendering import IGNORE, Rendering, render_records
 
 
 @pytest.fixture(scope="module")
@@ -22,7 +22,7 @@ def model(tiny_model):
 
 @pytest.fixture(scope="module")
 def rows(tokenizer, records):
-    return fit(tokenizer, records, None, 256)[0]
+    return render_records(tokenizer, records, Rendering(256)).rows
 
 
 def alone(model, row) -> tuple[float, int, list[list[float]]]:
@@ -98,10 +98,12 @@ def families(tokenizer, records):
     for number, record in enumerate(records[:6]):
         said = [record["messages"][-1]["content"], "Something else.", "Something else. And more.", "No."]
         wanted = said[: (1, 2, 4)[number % 3]]
-        rows = fit(
-            tokenizer, [{**record, "messages": with_answer(record["messages"], text)} for text in wanted], None, 256
-        )
-        found.append(rows[0])
+        rows = render_records(
+            tokenizer,
+            [{**record, "messages": with_answer(record["messages"], text)} for text in wanted],
+            Rendering(256),
+        ).rows
+        found.append(rows)
     found[2].append(option_row(tokenizer, records[2]["messages"], "Something else."))
     return found
 

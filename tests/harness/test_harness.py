@@ -19,7 +19,7 @@ from tunelock.harness.harness_scores import CHOICE, PERPLEXITY, choice_accuracy,
 from tunelock.harness.task_rows import documents
 from tunelock.model.modeling import load_model
 from tunelock.records.record import make_messages
-from tunelock.rendering.rendering import IGNORE, conversation, render, render_prompt
+from tunelock.rendering.rendering import IGNORE, Rendering, render_messages, render_prompt, select_messages
 from tunelock.run.errors import Stop
 from tunelock.run.files import write_jsonl
 
@@ -48,7 +48,7 @@ def split(records) -> list[dict]:
 @pytest.fixture(scope="module")
 def ours(tiny_model, tokenizer, split) -> list[dict]:
     """The rows of `stages.evaluate`."""
-    rows, _ = scored(load_model(tiny_model, "float32"), tokenizer, split, None, 512, None, {"classify": "^- (.+)$"}, 5)
+    rows, _ = scored(load_model(tiny_model, "float32"), tokenizer, split, Rendering(512), {"classify": "^- (.+)$"}, 5)
     return [{**row, "split": "test"} for row in rows]
 
 
@@ -56,7 +56,9 @@ def ours(tiny_model, tokenizer, split) -> list[dict]:
 def folder(tmp_path_factory, tiny_model, split, ours) -> Path:
     """What the command reads, for the tiny model in float32."""
     folder = tmp_path_factory.mktemp("harness")
-    (folder / "params.yaml").write_text("{dtype: float32, system_prompt: null, max_turns: null, num_threads: 2}")
+    (folder / "params.yaml").write_text(
+        "{dtype: float32, system_prompt: null, max_length: 512, max_turns: null, num_threads: 2}"
+    )
     for name in ("pyproject.toml",):
         (folder / name).symlink_to(ROOT / name)
     (folder / "models").mkdir()
@@ -149,8 +151,8 @@ def test_the_table_has_both_and_says_how_far_they_are_apart(command, ours):
 def test_the_harness_is_given_our_prompt_token_by_token(command, tokenizer, split):
     for sample, record in zip(command.found["samples"][PERPLEXITY], split):
         prompt, continuation = command.model._encode_pair(*sample["arguments"][0])
-        rendered = render(tokenizer, conversation(record))
-        assert prompt == render_prompt(tokenizer, conversation(record)[:-1])
+        rendered = render_messages(tokenizer, select_messages(record, Rendering(512)))
+        assert prompt == render_prompt(tokenizer, select_messages(record, Rendering(512))[:-1])
         assert prompt + continuation == rendered.input_ids[: len(prompt) + rows_tokens(rendered)]
 
 
@@ -178,20 +180,22 @@ def test_what_a_task_cannot_hold_is_left_out_and_counted(tokenizer):
     }
     records = [{"id": name, "messages": messages} for name, messages in said.items()]
     rows = [{"id": name, "tokens": 3} for name in said]
-    made = documents(records, rows, tokenizer, SYSTEM, None)
+    made = documents(records, rows, tokenizer, Rendering(512, SYSTEM))
     assert made.left_out == {"several turns": 1, "raw text": 1, "control strings in a text": 1}
     assert made.perplexity == [
         {"id": "system", "system": "Be long.", "question": "Who?", "answer": "Me.<|im_end|>", "tokens": 3},
         {"id": "plain", "system": SYSTEM, "question": "Who?", "answer": "You.<|im_end|>", "tokens": 3},
     ]
     assert made.choice == []
-    (last,) = documents(records[:1], rows, tokenizer, None, 1).perplexity  # max_turns leaves one question
+    (last,) = documents(
+        records[:1], rows, tokenizer, Rendering(512, max_turns=1)
+    ).perplexity  # max_turns leaves one question
     assert (last["question"], last["answer"]) == ("Two?", "Second.<|im_end|>")
 
 
 def test_a_record_without_a_row_of_ours_stops(tokenizer):
     with pytest.raises(Stop, match="a has no row in models/evaluation; run `dvc repro evaluate`"):
-        documents([{"id": "a", "messages": make_messages("Who?", "", "Me.")}], [], tokenizer, None, None)
+        documents([{"id": "a", "messages": make_messages("Who?", "", "Me.")}], [], tokenizer, Rendering(512))
 
 
 def test_answers_and_choices_stand_as_the_template_puts_them(tokenizer):
@@ -201,7 +205,7 @@ def test_answers_and_choices_stand_as_the_template_puts_them(tokenizer):
         "{% else %} {{ m['content'] }} <|im_end|>{% endif %}{% endfor %}"
     )
     record, row = {"id": "a", "messages": make_messages("Who?", "", "Me.")}, {"id": "a", "tokens": 4, "right": 1}
-    made = documents([record], [row | {"choices": ["You.", "Me."]}], spaced, None, None)
+    made = documents([record], [row | {"choices": ["You.", "Me."]}], spaced, Rendering(512))
     assert made.perplexity[0]["answer"] == " Me. <|im_end|>"
     assert (made.choice[0]["choices"], made.choice[0]["right"]) == ([" You. ", " Me. "], 1)
 

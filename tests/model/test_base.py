@@ -11,7 +11,8 @@ import pytest
 import torch
 
 from stages.base import locate, resolve
-from tunelock.rendering.rendering import IGNORE, load_tokenizer, render, render_prompt, template
+from tunelock.rendering.encoding import apply_template
+from tunelock.rendering.rendering import IGNORE, load_tokenizer, render_messages, render_prompt
 from tunelock.rendering.vocabulary import NEW_PAD, install_template, set_pad_token
 from tunelock.run.errors import Stop
 from tunelock.run.hashing import sha256_path
@@ -151,7 +152,7 @@ def test_a_chat_template_is_saved_with_the_tokenizer(tiny_model, templates):
     assert "chat template templates/mine.jinja" in resolve(
         tiny_model, templates / "base", "bfloat16", "templates/mine.jinja"
     )
-    assert template(load_tokenizer(templates / "base"), [{"role": "user", "content": "a"}]) == "a<|im_end|>"
+    assert apply_template(load_tokenizer(templates / "base"), [{"role": "user", "content": "a"}]) == "a<|im_end|>"
 
 
 @pytest.mark.parametrize(
@@ -219,11 +220,11 @@ PROMPT_ENDS = {
 def test_our_templates_are_the_documented_formats(sentencepiece, name, monkeypatch):
     monkeypatch.chdir(ROOT)
     install_template(sentencepiece, f"templates/{name}.jinja")
-    assert template(sentencepiece, TALK) == DOCUMENTED[name]
+    assert apply_template(sentencepiece, TALK) == DOCUMENTED[name]
     asked = DOCUMENTED[name].partition("In Italy.")[0]
-    assert template(sentencepiece, TALK[:-1], generation=True) == asked.rstrip(" ")
+    assert apply_template(sentencepiece, TALK[:-1], generation=True) == asked.rstrip(" ")
     unled = DOCUMENTED[name].replace("<<SYS>>\nBe brief.\n<</SYS>>\n\n", "").replace("Be brief.\n\n", "")
-    assert template(sentencepiece, TALK[1:]) == unled
+    assert apply_template(sentencepiece, TALK[1:]) == unled
 
 
 def test_the_sums_of_the_templates_are_those_of_the_files():
@@ -236,7 +237,7 @@ def test_the_sums_of_the_templates_are_those_of_the_files():
 def test_each_answer_and_its_end_is_learnt_behind_the_prompt_it_is_asked_for_with(sentencepiece, name, monkeypatch):
     monkeypatch.chdir(ROOT)
     install_template(sentencepiece, f"templates/{name}.jinja")
-    rendered = render(sentencepiece, TALK)
+    rendered = render_messages(sentencepiece, TALK)
     learnt = [sentencepiece.convert_ids_to_tokens(label) for label in rendered.labels if label != IGNORE]
     space = ["▁"] if name == "llama-2" else []
     assert learnt == ["▁In", "▁France.", *space, "</s>", "▁In", "▁Italy.", *space, "</s>"]

@@ -6,7 +6,7 @@ from transformers import Gemma2Config, Gemma2ForCausalLM, LlamaConfig, LlamaForC
 
 from tunelock.model.losses import CHUNK, head_weight, logits_loss, response_loss
 from tunelock.model.modeling import load_model
-from tunelock.rendering.rendering import IGNORE, fit
+from tunelock.rendering.rendering import IGNORE, Rendering, render_records
 from tunelock.training.optimisation import sft_config
 from tunelock.training.trainer import ResponseTrainer
 
@@ -105,7 +105,7 @@ def test_scoring_without_gradients_gives_the_same_loss():
 
 
 def test_trainer_computes_the_loss_of_plain_sfttrainer(tiny_model, tokenizer, records, tmp_path):
-    rows, _ = fit(tokenizer, records, None, 256)
+    rows = render_records(tokenizer, records, Rendering(256)).rows
     model = load_model(tiny_model, "float32")
     config = sft_config(tmp_path, "float32", 4, max_length=256, gradient_checkpointing=False)
     trainer = ResponseTrainer(model, tokenizer, config, None, rows, [])
@@ -140,7 +140,7 @@ def biased(vocabulary: int) -> LlamaForCausalLM:
 @pytest.mark.parametrize("make", [capped, biased])
 @pytest.mark.parametrize("rows_of", [1, 4])
 def test_a_head_that_is_more_than_a_matrix_has_its_own_loss(rows_of, make, tokenizer, records, tmp_path):
-    rows, _ = fit(tokenizer, records, None, 256)
+    rows = render_records(tokenizer, records, Rendering(256)).rows
     config = sft_config(tmp_path, "float32", rows_of, max_length=256, gradient_checkpointing=False)
     trainer = ResponseTrainer(make(len(tokenizer)), tokenizer, config, None, rows, rows)
     model = trainer.model
@@ -159,7 +159,7 @@ def test_a_head_that_is_more_than_a_matrix_has_its_own_loss(rows_of, make, token
 
 
 def test_a_task_weight_scales_the_loss_of_its_rows(tiny_model, tokenizer, records, tmp_path):
-    rows, _ = fit(tokenizer, records, None, 256)
+    rows = render_records(tokenizer, records, Rendering(256)).rows
     weights = [0.25 + number % 4 for number in range(len(rows))]
     weighed = [row | {"weight": weight} for row, weight in zip(rows, weights)]
     config = sft_config(tmp_path, "float32", len(rows), max_length=256, gradient_checkpointing=False)

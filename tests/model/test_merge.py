@@ -10,7 +10,7 @@ from tunelock.model.methods.all_methods import METHODS
 from tunelock.model.methods.method_settings import MethodSettings
 from tunelock.model.modeling import load_model
 from tunelock.model.provenance import shapes
-from tunelock.rendering.rendering import fit
+from tunelock.rendering.rendering import Rendering, render_records
 from tunelock.run.errors import Stop
 from tunelock.run.files import write_json
 
@@ -43,7 +43,7 @@ def test_merged_weights_are_base_plus_scaled_product(tiny_model, adapter):
 
 
 def test_proof_passes_for_the_merged_model_and_not_for_others(tiny_model, adapter, tokenizer, records):
-    rows, _ = fit(tokenizer, records[:2], None, 256)
+    rows = render_records(tokenizer, records[:2], Rendering(256)).rows
     base = load_model(tiny_model, "float32")
     base_logits = logits_of(base, rows)
     tuned = add_adapter(base, adapter)
@@ -90,7 +90,7 @@ def test_an_adapter_with_missing_weights_stops(tiny_model, adapter):
 
 
 def test_rounding_to_each_dtype_passes_its_tolerance(tiny_model, adapter, tokenizer, records, tmp_path):
-    rows, _ = fit(tokenizer, records[:2], None, 256)
+    rows = render_records(tokenizer, records[:2], Rendering(256)).rows
     found = {}
     for dtype in ("bfloat16", "float16", "float32"):
         (tmp_path / dtype).mkdir()

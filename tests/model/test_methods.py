@@ -19,7 +19,7 @@ from tunelock.model.methods.method_settings import METHOD_PARAMS, MethodSettings
 from tunelock.model.modeling import explain_dtype, load_model, resolve_dtype, settle
 from tunelock.model.provenance import keep_weights, record_base
 from tunelock.planning.presets import PRESETS, choose_preset_params
-from tunelock.rendering.rendering import end_token_id, fit, load_tokenizer
+from tunelock.rendering.rendering import Rendering, find_end_token, load_tokenizer, render_records
 from tunelock.run.errors import Stop
 from tunelock.training.optimisation import sft_config
 from tunelock.training.trainer import ResponseTrainer
@@ -94,7 +94,7 @@ CASES = {
 @pytest.mark.parametrize("case", CASES)
 def test_a_method_from_training_to_answers(case, tiny_model, tokenizer, records, tmp_path):
     method, learning_rate, change = CASES[case]
-    rows, _ = fit(tokenizer, records[:2], None, 256)
+    rows = render_records(tokenizer, records[:2], Rendering(256)).rows
     trainer, before = train(tiny_model, method, rows, tmp_path / "run", learning_rate, **change)
     assert changed(trainer.model, before) == (set(before) if method == "full" else set())
     adapter, merged = finish(trainer, tiny_model, method, tmp_path)
@@ -104,12 +104,12 @@ def test_a_method_from_training_to_answers(case, tiny_model, tokenizer, records,
     assert [loss for loss, _ in score(found, rows, 4)] == pytest.approx(
         [loss for loss, _ in score(trainer.model, rows, 4)], rel=2e-2
     )
-    prompts, end = [row["input_ids"][: row["prompt_length"]] for row in rows], end_token_id(load_tokenizer(merged))
+    prompts, end = [row["input_ids"][: row["prompt_length"]] for row in rows], find_end_token(load_tokenizer(merged))
     together = generate(found, prompts, 4, 4, end)
     assert len({len(prompt) for prompt in prompts}) == 2  # the shorter is padded
     assert together == [generate(found, [prompt], 4, 1, end)[0] for prompt in prompts]
     if method in SOFT:
-        said = stream(str(merged), records[1]["messages"][0]["content"], "float32", None, 4)
+        said = stream(str(merged), records[1]["messages"][0]["content"], "float32", Rendering(256), 4)
         assert said == tokenizer.decode(together[1], skip_special_tokens=True).strip()
 
 
@@ -119,7 +119,7 @@ def test_a_preset_trains_with_its_own_rate(preset, method, tiny_model, tokenizer
     values = choose_preset_params(preset, method, parameters=135e6, layers=2, context=256)
     own = {key: values[key] for key in METHOD_PARAMS if key in values}
     rank = {"lora_r": min(values["lora_r"], 16)} if "lora_r" in own else {}  # the tiny model is no wider
-    rows, _ = fit(tokenizer, records[:4], None, values["max_length"])
+    rows = render_records(tokenizer, records[:4], Rendering(values["max_length"])).rows
     train(tiny_model, method, rows, tmp_path / "run", values["learning_rate"], **own | rank)
 
 
@@ -138,7 +138,7 @@ def finish(trainer, base, method, folder):
 
 @pytest.mark.parametrize("bias", ["all", "lora_only"])
 def test_biases_are_trained_and_merged(bias, biased_model, tokenizer, records, tmp_path):
-    rows, _ = fit(tokenizer, records[:2], None, 256)
+    rows = render_records(tokenizer, records[:2], Rendering(256)).rows
     options = {"bias": bias, "lora_target_modules": "attention-qv"}
     trainer, before = train(biased_model, "lora", rows, tmp_path / "run", 2e-2, **options)
     names = {name.rpartition("self_attn.")[2] for name in changed(trainer.model, before)}
@@ -156,7 +156,7 @@ def test_biases_are_trained_and_merged(bias, biased_model, tokenizer, records, t
 def test_new_tokens_learn_their_embeddings_and_no_other_row_changes(
     tied, tiny_model, biased_model, tokenizer, records, tmp_path
 ):
-    rows, _ = fit(tokenizer, records[:2], None, 256)
+    rows = render_records(tokenizer, records[:2], Rendering(256)).rows
     ids = sorted({rows[0]["input_ids"][3], rows[0]["labels"][-3]})
     base = with_tokens(tiny_model if tied else biased_model, tmp_path / "base", ids)
     trainer, _ = train(base, "lora", rows, tmp_path / "run", 5e-3)

@@ -11,7 +11,7 @@ from tunelock.model.methods.method_settings import MethodSettings
 from tunelock.model.modeling import load_model
 from tunelock.model.sharing import Apart, Together, has_dropout, joint_inputs, joint_states, layout
 from tunelock.model.tuned import hidden_states, plain
-from tunelock.rendering.rendering import IGNORE, fit
+from tunelock.rendering.rendering import IGNORE, Rendering, render_records
 from tunelock.training.kernels.cpu_attention import use_cpu_attention
 from tunelock.training.optimisation import sft_config
 from tunelock.training.trainer import PLAIN, Extras, ResponseTrainer
@@ -122,7 +122,7 @@ def trainer(tiny_model, tokenizer, records, folder, extras=PLAIN, dropout=0.0, a
     model = load_model(tiny_model, "float32")
     if attention:
         model.set_attn_implementation(attention)
-    rows, _ = fit(tokenizer, records, None, 256)
+    rows = render_records(tokenizer, records, Rendering(256)).rows
     return ResponseTrainer(model, tokenizer, config, lora, rows, [], extras)
 
 

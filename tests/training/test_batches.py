@@ -7,7 +7,7 @@ import torch
 
 from tunelock.model.modeling import load_model, settle
 from tunelock.model.tuned import hidden_states
-from tunelock.rendering.rendering import IGNORE, fit
+from tunelock.rendering.rendering import IGNORE, Rendering, render_records
 from tunelock.training.batches import Collator, LengthGroupedSampler, dataset, joined, pack, packed
 from tunelock.training.optimisation import sft_config
 from tunelock.training.trainer import Extras, ResponseTrainer
@@ -28,7 +28,7 @@ def rows(tokenizer, records) -> list[dict]:
     """Chat rows and raw texts of 15 to 60 tokens."""
     texts = ["A raw text about buffers.", "Another text, rather longer. " * 4, "Overflow."]
     raw = [{"id": f"text-{n}", "messages": [{"role": "text", "content": text}]} for n, text in enumerate(texts)]
-    return fit(tokenizer, records + raw, None, MAX_LENGTH)[0]
+    return render_records(tokenizer, records + raw, Rendering(MAX_LENGTH)).rows
 
 
 def best_fit(lengths: list[int], max_length: int) -> list[list[int]]:

@@ -12,7 +12,7 @@ from transformers import AutoConfig, AutoModelForCausalLM, LlamaConfig, LlamaFor
 from tunelock.model.methods.all_methods import METHODS
 from tunelock.model.modeling import load_model, settle
 from tunelock.model.sharing import CPU_ATTENTION
-from tunelock.rendering.rendering import fit
+from tunelock.rendering.rendering import Rendering, render_records
 from tunelock.training.kernels import cpu_attention
 from tunelock.training.kernels.cpu_attention import CausalAttention, use_cpu_attention
 from tunelock.training.kernels.fused import GATED, fuse
@@ -361,7 +361,7 @@ def two_steps(tiny_model, tokenizer, records, folder, checkpointing: bool) -> tu
         folder, "float32", 4, max_steps=2, max_length=256, gradient_checkpointing=checkpointing, seed=0, **options
     )
     lora = LoraConfig(r=4, lora_alpha=8, target_modules="all-linear", task_type="CAUSAL_LM")
-    rows, _ = fit(tokenizer, records, None, 256)
+    rows = render_records(tokenizer, records, Rendering(256)).rows
     trainer = ResponseTrainer(load_model(tiny_model, "float32"), tokenizer, config, lora, rows, [])
     trained = {name: p for name, p in trainer.model.named_parameters() if p.requires_grad}
     before = {name: p.detach().clone() for name, p in trained.items()}

@@ -5,8 +5,9 @@ import math
 import pytest
 
 from stages.pilot import mean_loss, mislabelled, verdict
-from tunelock.rendering.rendering import IGNORE, fit
+from tunelock.rendering.rendering import IGNORE, Rendering, render_records
 
+WHOLE = Rendering(256)
 GOOD = {"too_long": 0, "rows": 100, "limit": 0.02, "mislabelled": [], "before": 3.0, "after": 2.0}
 
 
@@ -30,11 +31,11 @@ def test_each_fault_is_a_no_go_with_its_reason(change, reason):
 
 
 def test_labels_are_checked_against_the_answers_themselves(tokenizer, records):
-    rows, _ = fit(tokenizer, records, None, 256)
-    assert mislabelled(tokenizer, records, rows, None) == []
+    rows = render_records(tokenizer, records, WHOLE).rows
+    assert mislabelled(tokenizer, records, rows, WHOLE) == []
     prompt_too = {**rows[0], "labels": rows[0]["input_ids"]}
     no_end = {**rows[1], "labels": [IGNORE if label == 2 else label for label in rows[1]["labels"]]}
-    assert mislabelled(tokenizer, records, [prompt_too, no_end, rows[2]], None) == [rows[0]["id"], rows[1]["id"]]
+    assert mislabelled(tokenizer, records, [prompt_too, no_end, rows[2]], WHOLE) == [rows[0]["id"], rows[1]["id"]]
 
 
 def test_mean_loss_is_over_tokens_not_rows():

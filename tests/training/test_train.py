@@ -15,7 +15,7 @@ from tunelock.model.methods.all_methods import METHODS
 from tunelock.model.methods.method_settings import MethodSettings
 from tunelock.model.modeling import load_model, settle
 from tunelock.model.provenance import check_base, record_base
-from tunelock.rendering.rendering import fit
+from tunelock.rendering.rendering import Rendering, render_records
 from tunelock.run.errors import Stop
 from tunelock.training.batches import LengthGroupedSampler
 from tunelock.training.curves import best_step, curve, stale
@@ -48,7 +48,7 @@ def make_trainer(
 ) -> ResponseTrainer:  # fmt: skip
     """A trainer as `stages.train` makes it; for `full`, `extras` is a function of the model."""
     settle(0, 1)
-    rows, _ = fit(tokenizer, records, None, 256)
+    rows = render_records(tokenizer, records, Rendering(256)).rows
     weighed = [row | {"weight": weight_of(row)} for row in rows] if weight_of else rows
     model = load_model(tiny_model, METHODS[method].weights_dtype(dtype), METHODS[method].quantization(dtype, True))
     extras = extras(model) if method == "full" else extras
@@ -173,7 +173,7 @@ def test_validation_loss_is_the_mean_over_tokens(tiny_model, tokenizer, records,
     from tunelock.answering.scoring import score
 
     trainer = make_trainer(tiny_model, tokenizer, records, tmp_path)
-    rows, _ = fit(tokenizer, records[:3], None, 256)
+    rows = render_records(tokenizer, records[:3], Rendering(256)).rows
     found = trainer.evaluate()["eval_loss"]
     scores = score(trainer.model.get_base_model(), rows, 4)
     assert found == pytest.approx(sum(loss for loss, _ in scores) / sum(n for _, n in scores), rel=2e-2)

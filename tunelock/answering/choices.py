@@ -4,7 +4,7 @@ import re
 
 from transformers import PreTrainedTokenizerBase
 
-from tunelock.rendering.rendering import IGNORE, render
+from tunelock.rendering.rendering import IGNORE, render_messages
 
 
 def options(messages: list[dict], pattern: str) -> list[str]:
@@ -39,7 +39,7 @@ def option_row(tokenizer: PreTrainedTokenizerBase, messages: list[dict], option:
     So its loss is minus the log-likelihood that lm-evaluation-harness gives a continuation of the prompt
     (https://github.com/EleutherAI/lm-evaluation-harness, `loglikelihood`).
     """
-    rendered = render(tokenizer, with_answer(messages, option))
+    rendered = render_messages(tokenizer, with_answer(messages, option))
     end = max(place for place, label in enumerate(rendered.labels) if label != IGNORE)
     ids, first = rendered.input_ids[:end], rendered.prompt_length
     return {"input_ids": ids, "labels": [IGNORE] * first + ids[first:]}

@@ -12,7 +12,7 @@ from transformers import TextStreamer
 
 from tunelock.model.modeling import settle
 from tunelock.model.tuned import answer_start, load_tuned, plain
-from tunelock.rendering.rendering import conversation, end_token_id, load_tokenizer, render_prompt
+from tunelock.rendering.rendering import Rendering, find_end_token, load_tokenizer, render_prompt, select_messages
 from tunelock.run.errors import Stop
 from tunelock.run.params import load_yaml
 from tunelock.run.stage import plain_errors
@@ -20,14 +20,14 @@ from tunelock.run.stage import plain_errors
 FOLDERS = {"base": "models/base", "tuned": "models/merged"}
 
 
-def stream(folder: str, question: str, dtype: str, system_prompt: str | None, max_new_tokens: int) -> str:
+def stream(folder: str, question: str, dtype: str, rendering: Rendering, max_new_tokens: int) -> str:
     """Print the greedy answer to `question` word by word and return it."""
     if not Path(folder, "tokenizer_config.json").exists():
         raise Stop(f"{folder} is missing; run `dvc repro merge` (or `dvc pull`) first.")
     tokenizer, model = load_tokenizer(folder), load_tuned(folder, dtype)
-    messages = conversation({"messages": [{"role": "user", "content": question}]}, system_prompt)
+    messages = select_messages({"messages": [{"role": "user", "content": question}]}, rendering)
     prompt = torch.tensor([render_prompt(tokenizer, messages)], device=model.device)
-    end = end_token_id(tokenizer)
+    end = find_end_token(tokenizer)
     with torch.no_grad():
         given, start = answer_start(model, prompt, torch.ones_like(prompt))
         tokens = plain(model).generate(
@@ -57,7 +57,8 @@ def main(arguments: list[str] | None = None) -> None:
             )
         params = load_yaml("params.yaml")
         settle(0, params["num_threads"])
-        stream(FOLDERS[given.model], given.question, params["dtype"], params["system_prompt"], given.max_new_tokens)
+        rendering = Rendering.from_params(params)
+        stream(FOLDERS[given.model], given.question, params["dtype"], rendering, given.max_new_tokens)
 
 
 if __name__ == "__main__":

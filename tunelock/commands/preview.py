@@ -40,12 +40,12 @@ def preview(
     from dataclasses import asdict
 
     from tunelock.previewing.source_preview import format_preview, make_source, preview_source
-    from tunelock.rendering.rendering import load_tokenizer
+    from tunelock.rendering.rendering import Rendering, load_tokenizer
     from tunelock.run.params import load_yaml
 
     source = make_source(path, revision, format=format, columns=columns, encoding=encoding, delimiter=delimiter)
     tokenizer = load_tokenizer(str(model)) if (model / "tokenizer.json").exists() else None
-    found = preview_source(source, tokenizer, load_yaml("params.yaml"), tokens)
+    found = preview_source(source, tokenizer, Rendering.from_params(load_yaml("params.yaml")), tokens)
     if as_json:
         print_json(asdict(found))
     else:

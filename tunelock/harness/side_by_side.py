@@ -7,7 +7,7 @@ from pathlib import Path
 
 from tunelock.harness import lm_eval_runner, task_rows
 from tunelock.harness.harness_scores import CHOICE, PERPLEXITY, TASKS, compare, counted, table
-from tunelock.rendering.rendering import load_tokenizer
+from tunelock.rendering.rendering import Rendering, load_tokenizer
 from tunelock.run.errors import Stop
 from tunelock.run.files import read_jsonl
 from tunelock.run.params import load_yaml
@@ -64,7 +64,7 @@ def _make_documents(split: str, rows: list[dict], folder: str, params: dict, tas
         Stop: none of the tasks has a row.
     """
     records = _read_made(f"data/split/{split}.jsonl", "dvc repro split")
-    made = task_rows.documents(records, rows, load_tokenizer(folder), params["system_prompt"], params["max_turns"])
+    made = task_rows.documents(records, rows, load_tokenizer(folder), Rendering.from_params(params))
     all_tasks = {CHOICE: made.choice, PERPLEXITY: made.perplexity}
     by_task = {task: all_tasks[task] for task in tasks if all_tasks[task]}
     if not by_task:

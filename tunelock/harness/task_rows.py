@@ -4,8 +4,8 @@ from collections import Counter
 from typing import NamedTuple
 
 from tunelock.records.record import is_text
-from tunelock.rendering.encoding import shadow_of, template
-from tunelock.rendering.rendering import answer_spans, conversation, end_token_id
+from tunelock.rendering.encoding import apply_template, hide_controls
+from tunelock.rendering.rendering import Rendering, find_answer_spans, find_end_token, select_messages
 from tunelock.run.errors import Stop
 
 
@@ -17,9 +17,7 @@ class Documents(NamedTuple):
     left_out: Counter
 
 
-def documents(
-    records: list[dict], rows: list[dict], tokenizer, system_prompt: str | None, max_turns: int | None
-) -> Documents:
+def documents(records: list[dict], rows: list[dict], tokenizer, rendering: Rendering) -> Documents:
     """What the harness gets of a split.
 
     Args:
@@ -35,7 +33,7 @@ def documents(
         raise Stop(f"{missing[0]} has no row in models/evaluation; run `dvc repro evaluate` to score the split anew.")
     choice, perplexity, left_out = [], [], Counter()
     for record in records:
-        messages, row = conversation(record, system_prompt, max_turns), ours[record["id"]]
+        messages, row = select_messages(record, rendering), ours[record["id"]]
         reason = why_not(tokenizer, record, messages)
         if reason:
             left_out[reason] += 1
@@ -57,12 +55,12 @@ def why_not(tokenizer, record: dict, messages: list[dict]) -> str | None:
         return "raw text"
     if [message["role"] for message in messages if message["role"] != "system"] != ["user", "assistant"]:
         return "several turns"
-    return "control strings in a text" if shadow_of(tokenizer, messages, "")[1] else None
+    return "control strings in a text" if hide_controls(tokenizer, messages, "")[1] else None
 
 
 def rendered_answer(tokenizer, messages: list[dict]) -> tuple[str, str]:
     """The last answer as the chat template puts it (some trim it, some put a space before it), and its end token."""
-    text = template(tokenizer, messages)
-    begin, stop = answer_spans(tokenizer, messages, text, text)[-1]
-    end = tokenizer.decode([end_token_id(tokenizer)])
+    text = apply_template(tokenizer, messages)
+    begin, stop = find_answer_spans(tokenizer, messages, text, text)[-1]
+    end = tokenizer.decode([find_end_token(tokenizer)])
     return text[begin:stop].removesuffix(end), end

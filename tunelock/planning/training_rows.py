@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from tunelock.planning.memory import Batch
-from tunelock.rendering.rendering import IGNORE, fit, load_tokenizer
+from tunelock.rendering.rendering import IGNORE, Rendering, load_tokenizer, render_records
 from tunelock.run.errors import Stop
 from tunelock.run.files import read_json, read_jsonl
 
@@ -46,7 +46,7 @@ def measure_rows(settings) -> TrainingRows:
 def _measure_split(settings) -> TrainingRows:
     records = list(read_jsonl(SPLIT))
     tokenizer = load_tokenizer("models/base")
-    rows, _ = fit(tokenizer, records[:SAMPLE], settings.system_prompt, settings.max_length)
+    rows = render_records(tokenizer, records[:SAMPLE], Rendering.from_params(vars(settings))).rows
     if not rows:
         raise Stop(f"every row of {SPLIT} is longer than max_length {settings.max_length}; raise it.")
     lengths = []

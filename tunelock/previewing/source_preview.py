@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tunelock.reading.reading import Source, look_at_source
-from tunelock.rendering.rendering import IGNORE, fit
+from tunelock.rendering.rendering import IGNORE, Rendering, render_records
 from tunelock.run.hashing import sha256_path
 
 EXAMPLES = 3
@@ -49,24 +49,23 @@ def make_source(path: str, revision: str | None, **options: str | dict[str, str]
     return Source(path=path, revision=revision, **options)
 
 
-def preview_source(source: Source, tokenizer, params: dict, each_token: bool) -> Preview:
+def preview_source(source: Source, tokenizer, rendering: Rendering, each_token: bool) -> Preview:
     """Read the first rows of a source; without a tokenizer (None) the examples are not rendered."""
     formats, rows = look_at_source(source, MOST_ROWS)
     records = [row for row in rows if "status" not in row]
     left_out = Counter(row["reason"] for row in rows if "status" in row)
-    examples = [_make_example(record, tokenizer, params, each_token) for record in records[:EXAMPLES]]
+    examples = [_make_example(record, tokenizer, rendering, each_token) for record in records[:EXAMPLES]]
     return Preview(formats, len(records), dict(sorted(left_out.items())), examples)
 
 
-def _make_example(record: dict, tokenizer, params: dict, each_token: bool) -> Example:
+def _make_example(record: dict, tokenizer, rendering: Rendering, each_token: bool) -> Example:
     place = {key: record[key] for key in ("file", "line", "task", "group", "messages")}
     if tokenizer is None:
         return Example(**place)
-    limit = params["max_length"]
-    fitting, too_long = fit(tokenizer, [record], params["system_prompt"], limit, params["max_turns"])
-    row = (fitting + too_long)[0]
+    rows, too_long = render_records(tokenizer, [record], rendering)
+    row = (rows + too_long)[0]
     remarks = [f"turns left out by max_turns: {row['turns_left_out']}"] if row["turns_left_out"] else []
-    remarks += [f"longer than max_length {limit}: set aside"] if too_long else []
+    remarks += [f"longer than max_length {rendering.max_length}: set aside"] if too_long else []
     supervised = sum(label != IGNORE for label in row["labels"])
     text = (list_tokens if each_token else mark_supervised)(tokenizer, row)
     return Example(

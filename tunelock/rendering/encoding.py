@@ -12,7 +12,7 @@ from tunelock.run.errors import Stop
 STAND_IN = "\ue000"  # a private-use character: no template and no vocabulary gives it a meaning
 
 
-def template(tokenizer: PreTrainedTokenizerBase, messages: list[dict], generation: bool = False) -> str:
+def apply_template(tokenizer: PreTrainedTokenizerBase, messages: list[dict], generation: bool = False) -> str:
     """The chat template's text, before tokenising."""
     if not tokenizer.chat_template:
         raise Stop("the base model's tokenizer has no chat template; use an instruct model.")
@@ -25,34 +25,34 @@ def template(tokenizer: PreTrainedTokenizerBase, messages: list[dict], generatio
 
 
 @functools.lru_cache(maxsize=4)
-def control_pattern(tokenizer: PreTrainedTokenizerBase) -> re.Pattern:
+def compile_control_pattern(tokenizer: PreTrainedTokenizerBase) -> re.Pattern:
     """Matches the strings that the tokenizer turns into control tokens."""
     special = {token.content for token in tokenizer.added_tokens_decoder.values() if token.special}
     special |= set(tokenizer.all_special_tokens)
     return re.compile("|".join(re.escape(token) for token in sorted(special, key=len, reverse=True)))
 
 
-def shadow_of(
+def hide_controls(
     tokenizer: PreTrainedTokenizerBase, messages: list[dict], text: str, generation: bool = False
 ) -> tuple[str, int]:
     """`text` with the control strings of the messages blotted out, and how many there were.
 
     What still looks like a control string in the shadow is the template's own.
     """
-    pattern = control_pattern(tokenizer)
+    pattern = compile_control_pattern(tokenizer)
     count = sum(len(pattern.findall(message["content"])) for message in messages)
     if not count:
         return text, 0
-    said = [{**message, "content": blotted(tokenizer, message["content"])} for message in messages]
-    return template(tokenizer, said, generation), count
+    said = [{**message, "content": blot_controls(tokenizer, message["content"])} for message in messages]
+    return apply_template(tokenizer, said, generation), count
 
 
-def blotted(tokenizer: PreTrainedTokenizerBase, text: str) -> str:
+def blot_controls(tokenizer: PreTrainedTokenizerBase, text: str) -> str:
     """A text of the same length without its control strings."""
-    return control_pattern(tokenizer).sub(lambda found: STAND_IN * len(found[0]), text)
+    return compile_control_pattern(tokenizer).sub(lambda found: STAND_IN * len(found[0]), text)
 
 
-def encode(tokenizer: PreTrainedTokenizerBase, text: str, shadow: str) -> tuple[list[int], list[int], list[int]]:
+def encode_text(tokenizer: PreTrainedTokenizerBase, text: str, shadow: str) -> tuple[list[int], list[int], list[int]]:
     """Tokenise `text`; only what is a control string in `shadow` becomes a control token.
 
     Returns:
@@ -61,7 +61,7 @@ def encode(tokenizer: PreTrainedTokenizerBase, text: str, shadow: str) -> tuple[
     if shadow == text:
         pieces = [(0, len(text), False)]
     else:
-        spans = (found.span() for found in control_pattern(tokenizer).finditer(shadow))
+        spans = (found.span() for found in compile_control_pattern(tokenizer).finditer(shadow))
         cuts = [0, *itertools.chain(*spans), len(text)]
         pieces = [(start, stop, number % 2 == 0) for number, (start, stop) in enumerate(itertools.pairwise(cuts))]
     ids, starts, ends = [], [], []

@@ -58,7 +58,7 @@ def add_control_tokens(
     return tokenizer.convert_tokens_to_ids(tokens)
 
 
-def ends(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> set[int]:
+def find_stop_tokens(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> set[int]:
     """The tokens at which generation stops, by the tokenizer and by the generation settings."""
     configured = model.generation_config.eos_token_id
     return {tokenizer.eos_token_id, *(configured if isinstance(configured, list) else [configured])} - {None}
@@ -66,7 +66,7 @@ def ends(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> set[int]
 
 def set_pad_token(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> str:
     """Make a control token that ends nothing the pad token: one that is there and unused, or else a new one."""
-    vocabulary, taken = tokenizer.get_vocab(), ends(model, tokenizer)
+    vocabulary, taken = tokenizer.get_vocab(), find_stop_tokens(model, tokenizer)
     free = [token for token in SPARE if token in vocabulary and vocabulary[token] not in taken]
     token = free[0] if free else NEW_PAD
     add_control_tokens(model, tokenizer, [token], "pad_token")

@@ -60,7 +60,7 @@ def build_penalty(
     """The penalty of params.yaml's `regularization`, None for `none`: see `Penalty.build`.
 
     Args:
-        rows: rendered replay rows (`id`, `input_ids`, `labels`, see `tunelock.rendering.rendering.fit`); unused by l2.
+        rows: rendered replay rows (`tunelock.rendering.rendering.RenderedRow`); unused by l2.
         batch_size: replay rows a step (kl).
 
     Raises:
