@@ -18,7 +18,7 @@ from tunelock.planning.known_models import FAMILIES
 from tunelock.planning.memory import Batch, estimate_memory
 from tunelock.planning.memory_settings import MemorySettings
 from tunelock.planning.presets import choose_preset_params
-from tunelock.rendering.rendering import fit
+from tunelock.rendering.rendering import Rendering, render_records
 from tunelock.run.files import read_json
 from tunelock.run.params import load_yaml
 from tunelock.run.rules import find_broken_rules, rule
@@ -58,7 +58,7 @@ def toy(monkeypatch) -> Toy:
 
 
 def test_a_new_method_trains_as_many_parameters_as_it_says_and_is_merged(toy, tiny_model, tokenizer, records, tmp_path):
-    rows, _ = fit(tokenizer, records[:2], None, 256)
+    rows = render_records(tokenizer, records[:2], Rendering(256)).rows
     trainer, before = train(tiny_model, "toy", rows, tmp_path / "run", 1e-1)
     shape = read_architecture(read_json(tiny_model / "config.json"))
     assert trainer.model.get_nb_trainable_parameters()[0] == toy.count_trained(shape, SETTINGS)
