@@ -137,7 +137,8 @@ def _join_labels(labels: np.ndarray, i: np.ndarray, j: np.ndarray) -> np.ndarray
     if not len(i):
         return labels
     graph = coo_array((np.ones(len(i), dtype=bool), (labels[i], labels[j])), shape=(len(labels), len(labels)))
-    return connected_components(graph, directed=False)[1][labels]
+    _, joined = connected_components(graph, directed=False)
+    return np.asarray(joined[labels])
 
 
 def find_matches(

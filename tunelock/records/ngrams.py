@@ -48,7 +48,7 @@ def split_tokens(text: str) -> list[str]:
     return _choose_pattern(folded, SYMBOL).findall(folded)
 
 
-def _choose_pattern(folded: str, symbol: str) -> re.Pattern:
+def _choose_pattern(folded: str, symbol: str) -> re.Pattern[str]:
     """The fastest pattern that finds the words of this text, and the symbols."""
     if folded.isascii():
         return _compile_pattern(f"[a-z0-9]+{symbol}")
@@ -100,7 +100,7 @@ def measure_similarity(left: str, right: str) -> float:
     return compute_jaccard(frozenset(hash_shingles(left).tolist()), frozenset(hash_shingles(right).tolist()))
 
 
-def compute_jaccard(left: frozenset, right: frozenset) -> float:
+def compute_jaccard(left: frozenset[int], right: frozenset[int]) -> float:
     """What two sets share, of all they hold."""
     shared = len(left & right)
     return shared / (len(left) + len(right) - shared)
