@@ -456,7 +456,7 @@ def test_the_workflow_has_the_least_rights_and_pinned_actions():
 @pytest.mark.parametrize("ids", ["", "11\n12\n"])
 def test_the_comment_is_updated_rather_than_repeated(tmp_path, ids):
     gh = tmp_path / "gh"
-    gh.write_text(f'#!/bin/sh\necho "$@" >> {tmp_path}/calls\ncase "$*" in *--paginate*) printf "{ids}";; esac\n')
+    gh.write_text(f'#!/bin/sh\necho "$@" >> "{tmp_path}/calls"\ncase "$*" in *--paginate*) printf "{ids}";; esac\n')
     gh.chmod(0o755)
     (step,) = [step for step in STEPS if "GH_TOKEN" in step.get("env", {})]
     env = {"PATH": f"{tmp_path}:/usr/bin:/bin", "GH_REPO": "o/r", "NUMBER": "7", "OURS": step["env"]["OURS"]}

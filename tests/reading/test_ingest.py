@@ -4,6 +4,7 @@ import io
 import json
 import os
 import re
+import shlex
 import subprocess
 import sys
 from collections import Counter, defaultdict
@@ -455,7 +456,7 @@ def test_convert_reads_any_table_in_any_encoding():
 
 def test_convert_into_a_pipe_that_closes_ends_quietly():
     path = put("a.jsonl", qa() * 20_000)
-    command = f"set -o pipefail; '{sys.executable}' -m tunelock convert {path} --to chatml | head -n 1"
+    command = f"set -o pipefail; {shlex.quote(sys.executable)} -m tunelock convert {path} --to chatml | head -n 1"
     done = subprocess.run(
         ["bash", "-c", command], env=os.environ | {"PYTHONPATH": str(ROOT)}, capture_output=True, text=True, check=True
     )

@@ -157,6 +157,14 @@ def test_an_accent_may_be_written_in_either_way(root, path, form):
     assert names(path, root) == ["data/raw/é.jsonl"]
 
 
+@pytest.mark.parametrize("folder", ["a b é", unicodedata.normalize("NFD", "a b é")])
+@pytest.mark.parametrize("form", ["NFC", "NFD"])
+def test_the_repository_may_lie_below_another_spelling(root, folder, form):
+    below = root / folder
+    put(below / unicodedata.normalize(form, "data/raw/é.jsonl"))
+    assert names("data/raw/é.jsonl", below) == names("data/raw/e\u0301*", below) == ["data/raw/é.jsonl"]
+
+
 def test_a_name_that_is_not_utf8_stops(root):
     with open(os.fsencode(root) + b"/data/raw/\xff.csv", "wb") as file:
         file.write(ROWS)

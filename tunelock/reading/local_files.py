@@ -149,9 +149,15 @@ def _advise_to_pull(path: Path, root: Path) -> str:
 
 
 def _spell_as_on_disk(path: Path) -> Path | None:
-    """The path as the disk spells it: macOS writes é as e and an accent, YAML mostly does not."""
-    spellings = (Path(unicodedata.normalize(kind, str(path))) for kind in ("NFC", "NFD"))
-    return next((spelling for spelling in (path, *spellings) if os.path.lexists(spelling)), None)
+    """The path as the disk spells it, name by name: macOS writes é as e and an accent, YAML mostly does not."""
+    place = Path(path.anchor)
+    for name in path.relative_to(path.anchor).parts:
+        spellings = [place / name, *(place / unicodedata.normalize(form, name) for form in ("NFC", "NFD"))]
+        found = next(filter(os.path.lexists, spellings), None)
+        if found is None:
+            return None
+        place = found
+    return place
 
 
 def _name_file(path: Path, root: Path) -> str:
