@@ -9,6 +9,7 @@ models/tunelock-adapter.tar.gz, which `tunelock verify` checks.
 import json
 import tomllib
 from pathlib import Path
+from typing import Any, NamedTuple
 
 from tunelock.model.methods.all_methods import METHODS
 from tunelock.model.provenance import check_base
@@ -53,50 +54,81 @@ WHOLE_MODEL = """    from transformers import AutoModelForCausalLM, AutoTokenize
     model = AutoModelForCausalLM.from_pretrained(".", dtype="{dtype}")"""
 
 
-def contents(
-    params: dict, metrics: dict, hashes: dict, provenance: dict, dependencies: list[str], notice: str, question: str
-) -> dict:
-    """The texts of the package that are made here, by name; `question` is the example in its README."""
-    whole = METHODS[provenance["method"]].trains_whole_model
-    readme = README.format(
-        what="The whole model. It was tuned from" if whole else "A PEFT adapter. It belongs to",
-        other="from no other" if whole else "to no other, whatever their shape",
-        load=(WHOLE_MODEL if whole else ADAPTER).format(dtype=params["dtype"]),
-        base=provenance["base_model"],
-        method=provenance["method"],
-        sha=provenance["base_sha256"],
-        before=metrics["evaluate"]["test_perplexity_base"],
-        after=metrics["evaluate"]["test_perplexity_tuned"],
-        question=json.dumps(question, ensure_ascii=False),
-        sources="\n".join(
-            f"- {name}: {source['path']} ({source.get('licence') or 'licence not stated'})"
-            for name, source in sorted(params["sources"].items())
-        ),
+class PackageFacts(NamedTuple):
+    """What the texts of the package are made of.
+
+    metrics: METRICS by name. hashes: of code, data and base. provenance: see `tunelock.model.provenance`. dependencies:
+    the pins of pyproject.toml. question: the example in the package's README.
+    """
+
+    params: dict[str, Any]
+    metrics: dict[str, dict[str, Any]]
+    hashes: dict[str, Any]
+    provenance: dict[str, Any]
+    dependencies: list[str]
+    notice: str
+    question: str
+
+
+def _read_facts() -> PackageFacts:
+    """The facts of this run; `Stop` if the adapter was trained on another base."""
+    provenance = check_base("models/adapter", "models/base")
+    splits = {path.name: sha256_file(path) for path in sorted(Path("data/split").glob("*.jsonl"))}
+    code = sha256_value([hash_files("stages"), hash_files("tunelock")])
+    project = tomllib.loads(Path("pyproject.toml").read_text(encoding="utf-8"))["project"]
+    return PackageFacts(
+        params=load_yaml("params.yaml"),
+        metrics={Path(path).stem: read_json(path) for path in METRICS},
+        hashes={"code": code, "data": splits, "base": hash_files("models/base")},
+        provenance=provenance,
+        dependencies=project["dependencies"],
+        notice=Path("NOTICE").read_text(encoding="utf-8"),
+        question=next(read_jsonl("data/split/golden.jsonl"))["messages"][0]["content"],
     )
-    requirements = [pin for pin in dependencies if pin.split("==")[0] in RUNTIME]
-    metadata = {"params": params, "metrics": metrics, "sha256": hashes, **provenance}
+
+
+def _read_model_files() -> dict[str, bytes]:
+    """What was trained and the tokenizer, by file name."""
+    files = {file.name: file.read_bytes() for file in sorted(Path("models/adapter").iterdir())}
+    tokenizer = [Path("models/base", name) for name in TOKENIZER]
+    return files | {file.name: file.read_bytes() for file in tokenizer if file.exists()}
+
+
+def compose_texts(facts: PackageFacts) -> dict[str, bytes]:
+    """The texts of the package that are made here, by file name."""
+    requirements = [pin for pin in facts.dependencies if pin.split("==")[0] in RUNTIME]
+    metadata = {"params": facts.params, "metrics": facts.metrics, "sha256": facts.hashes, **facts.provenance}
     return {
-        "README.md": readme.encode(),
-        "NOTICE": notice.encode(),
+        "README.md": _compose_readme(facts).encode(),
+        "NOTICE": facts.notice.encode(),
         "requirements.txt": "".join(f"{pin}\n" for pin in requirements).encode(),
         "metadata.json": format_json(metadata).encode(),
     }
 
 
+def _compose_readme(facts: PackageFacts) -> str:
+    """How the package is used, what it was trained on, and how good it is."""
+    whole = METHODS[facts.provenance["method"]].trains_whole_model
+    sources = []
+    for name, source in sorted(facts.params["sources"].items()):
+        sources.append(f"- {name}: {source['path']} ({source.get('licence') or 'licence not stated'})")
+    return README.format(
+        what="The whole model. It was tuned from" if whole else "A PEFT adapter. It belongs to",
+        other="from no other" if whole else "to no other, whatever their shape",
+        load=(WHOLE_MODEL if whole else ADAPTER).format(dtype=facts.params["dtype"]),
+        base=facts.provenance["base_model"],
+        method=facts.provenance["method"],
+        sha=facts.provenance["base_sha256"],
+        before=facts.metrics["evaluate"]["test_perplexity_base"],
+        after=facts.metrics["evaluate"]["test_perplexity_tuned"],
+        question=json.dumps(facts.question, ensure_ascii=False),
+        sources="\n".join(sources),
+    )
+
+
 @stage("package")
 def main(_params, _fingerprint) -> str:
-    provenance = check_base("models/adapter", "models/base")
-    splits = {path.name: sha256_file(path) for path in sorted(Path("data/split").glob("*.jsonl"))}
-    code = sha256_value([hash_files("stages"), hash_files("tunelock")])
-    hashes = {"code": code, "data": splits, "base": hash_files("models/base")}
-    metrics = {Path(path).stem: read_json(path) for path in METRICS}
-    project = tomllib.loads(Path("pyproject.toml").read_text())["project"]
-    files = {file.name: file.read_bytes() for file in sorted(Path("models/adapter").iterdir())}
-    files |= {name: Path("models/base", name).read_bytes() for name in TOKENIZER if Path("models/base", name).exists()}
-    files |= contents(
-        load_yaml("params.yaml"), metrics, hashes, provenance, project["dependencies"], Path("NOTICE").read_text(),
-        next(read_jsonl("data/split/golden.jsonl"))["messages"][0]["content"],
-    )  # fmt: skip
+    files = _read_model_files() | compose_texts(_read_facts())
     pack_files(files, ARCHIVE)
     return f"{ARCHIVE}: {len(files) + 1} files, sha256 {sha256_file(ARCHIVE)}"
 

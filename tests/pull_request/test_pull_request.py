@@ -15,7 +15,7 @@ from tunelock.pull_request.facts import Facts
 from tunelock.pull_request.gate import check_lock
 from tunelock.pull_request.lock import list_stale, refuse_tracked_cache
 from tunelock.pull_request.pairing import compare_commits, pair_rows, read_scores
-from tunelock.pull_request.thresholds import GateLine, check_rules, judge_lines
+from tunelock.pull_request.thresholds import GateLine, check_rules, judge_gate
 from tunelock.pull_request.two_commits import compare_rows
 from tunelock.run.errors import Stop
 from tunelock.run.params import load_yaml
@@ -305,9 +305,9 @@ def test_a_rule_or_a_name_that_is_none_is_told():
 
 def test_a_failure_is_decided_whatever_else_is_not():
     lines = {result: GateLine("a", "> 1", None, None, result) for result in ("passed", "failed", "undecided")}
-    assert judge_lines([lines["passed"], lines["undecided"], lines["failed"]]) == "failed"
-    assert judge_lines([lines["passed"], lines["undecided"]]) == "undecided"
-    assert judge_lines([lines["passed"]]) == "passed"
+    assert judge_gate([lines["passed"], lines["undecided"], lines["failed"]]) == "failed"
+    assert judge_gate([lines["passed"], lines["undecided"]]) == "undecided"
+    assert judge_gate([lines["passed"]]) == "passed"
 
 
 HEADER = "id,split,task,group,tokens,loss_base,loss_tuned,contrast_base,contrast_tuned,rouge_l_base,rouge_l_tuned,"

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from stages.package import contents
+from stages.package import PackageFacts, compose_texts
 from tunelock.run.errors import Stop
 from tunelock.shipping.packing import SUMS, pack_files, verify_package
 
@@ -186,7 +186,7 @@ def test_the_checksums_are_those_that_sha256sum_reads(archive, tmp_path):
 
 
 def test_metadata_holds_params_metrics_and_hashes_and_nothing_of_the_machine():
-    metadata = json.loads(contents(**MADE_FROM)["metadata.json"])
+    metadata = json.loads(compose_texts(PackageFacts(**MADE_FROM))["metadata.json"])
     assert metadata == {
         "params": MADE_FROM["params"],
         "metrics": MADE_FROM["metrics"],
@@ -197,11 +197,11 @@ def test_metadata_holds_params_metrics_and_hashes_and_nothing_of_the_machine():
 
 def test_metadata_does_not_depend_on_the_order_of_the_dicts():
     shuffled = {key: dict(reversed(value.items())) for key, value in MADE_FROM.items() if isinstance(value, dict)}
-    assert contents(**{**MADE_FROM, **shuffled}) == contents(**MADE_FROM)
+    assert compose_texts(PackageFacts(**{**MADE_FROM, **shuffled})) == compose_texts(PackageFacts(**MADE_FROM))
 
 
 def test_the_readme_names_the_base_by_hash_and_both_perplexities():
-    readme = contents(**MADE_FROM)["README.md"].decode()
+    readme = compose_texts(PackageFacts(**MADE_FROM))["README.md"].decode()
     assert f"`{SHA}`" in readme
     assert "org/tiny tuned with lora" in readme
     assert "base 26.40,\ntuned 18.12" in readme
@@ -210,7 +210,7 @@ def test_the_readme_names_the_base_by_hash_and_both_perplexities():
 
 
 def test_the_lines_of_the_readme_are_python_and_need_only_what_requirements_names():
-    made = contents(**MADE_FROM)
+    made = compose_texts(PackageFacts(**MADE_FROM))
     lines = [line.strip() for line in made["README.md"].decode().splitlines() if line.startswith("    ")]
     assert lines.pop(0) == "pip install -r requirements.txt"
     compile("\n".join(lines), "README.md", "exec")

@@ -59,7 +59,7 @@ def gate(base: Base = "main", as_json: Json = False) -> None:
     """
     from tunelock.pull_request.gate import check_gate, note_changed_rules
     from tunelock.pull_request.lock import refuse_tracked_cache
-    from tunelock.pull_request.thresholds import EXIT, UNDECIDED, judge_lines
+    from tunelock.pull_request.thresholds import EXIT, UNDECIDED, judge_gate
     from tunelock.pull_request.two_commits import compare_with_base
 
     try:
@@ -71,13 +71,13 @@ def gate(base: Base = "main", as_json: Json = False) -> None:
         typer.echo(f"tunelock pr gate: {stop}", err=True)
         raise typer.Exit(EXIT[UNDECIDED]) from None
     if as_json:
-        print_json({"outcome": judge_lines(lines), "checks": [line._asdict() for line in lines], "remarks": remarks})
+        print_json({"outcome": judge_gate(lines), "checks": [line._asdict() for line in lines], "remarks": remarks})
     else:
         for line in lines:
             typer.echo(_format_check(line, base))
         for remark in remarks:
             typer.echo(f"note      {remark}")
-    raise typer.Exit(EXIT[judge_lines(lines)])
+    raise typer.Exit(EXIT[judge_gate(lines)])
 
 
 def _format_check(line, base: str) -> str:

@@ -27,7 +27,7 @@ GAIN = 0.02  # share of the base's loss that training is to take away, or it was
 SURE = 3.0  # and that difference in standard errors
 
 
-class Answers(NamedTuple):
+class RunAnswers(NamedTuple):
     """What a rule looks at: the rows that have an answer, those of the base, the lowest validation loss if known."""
 
     rows: list[ScoredRow]
@@ -83,7 +83,7 @@ def _share_unknown_words(rows: list[ScoredRow], key: str) -> float:
     return strange / max(1, words)
 
 
-def _find_gibberish(answers: Answers) -> str | None:
+def _find_gibberish(answers: RunAnswers) -> str | None:
     """Answers that go round in circles, or are made of words that nobody uses here."""
     rows = answers.rows
     share, expected = (_share_with_fault(rows, key, _is_looping) for key in ("answer", "reference"))
@@ -95,7 +95,7 @@ def _find_gibberish(answers: Answers) -> str | None:
     return None
 
 
-def _find_endless(answers: Answers) -> str | None:
+def _find_endless(answers: RunAnswers) -> str | None:
     """Answers that are cut where the reference would have had room."""
     room = max(row["new_tokens"] for row in answers.rows)
     roomy = [row for row in answers.rows if row["tokens"] <= room]
@@ -105,7 +105,7 @@ def _find_endless(answers: Answers) -> str | None:
     return f"{stopped:.0%} of {len(roomy)} answers end by themselves, though their references had room."
 
 
-def _find_copies(answers: Answers) -> str | None:
+def _find_copies(answers: RunAnswers) -> str | None:
     """Answers that only repeat the question."""
     share, expected = (_share_with_fault(answers.rows, key, is_copied) for key in ("answer", "reference"))
     if share <= expected + EXCESS:
@@ -113,7 +113,7 @@ def _find_copies(answers: Answers) -> str | None:
     return f"{share:.0%} of the answers are taken out of the question, of the references {expected:.0%}."
 
 
-def _find_unrelated(answers: Answers) -> str | None:
+def _find_unrelated(answers: RunAnswers) -> str | None:
     """Answers that fit their own questions no better than others of the task."""
     gains = _compare_with_others(answers.rows)
     if len(gains) < MIN_ANSWERS or mean(gains) > RELATED * stdev(gains) / math.sqrt(len(gains)):
@@ -134,7 +134,7 @@ def _compare_with_others(rows: list[ScoredRow]) -> list[float]:
     return gains
 
 
-def _find_mismatch(answers: Answers) -> str | None:
+def _find_mismatch(answers: RunAnswers) -> str | None:
     """Scored rows have another loss than the validation rows had under the same weights."""
     expected = answers.validation_loss
     rows = [row for row in answers.rows if row.get("split", "test") == "test"]  # golden rows may well be harder
@@ -150,7 +150,7 @@ def _find_mismatch(answers: Answers) -> str | None:
     return f"the loss on test is {loss:.3f} nats a token (+-{error:.3f}), where validation had {expected:.3f}."
 
 
-def _find_no_gain(answers: Answers) -> str | None:
+def _find_no_gain(answers: RunAnswers) -> str | None:
     """The tuned model is no better on the scored rows than the base."""
     before = {row["id"]: row for row in answers.base}
     both = [row for row in answers.rows if row["id"] in before]
@@ -168,7 +168,7 @@ def _loss_a_token(rows: list[ScoredRow]) -> float:
 
 
 # The verdict that each rule gives, in the order in which they are said.
-ANSWER_RULES: dict[str, Callable[[Answers], str | None]] = {
+ANSWER_RULES: dict[str, Callable[[RunAnswers], str | None]] = {
     "gibberish": _find_gibberish,
     "never_stops": _find_endless,
     "copies": _find_copies,

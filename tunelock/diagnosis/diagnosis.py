@@ -7,7 +7,7 @@ verdict. Which fault gets which verdict how often, and which faults cannot be se
 from collections.abc import Mapping
 from typing import Any, NamedTuple, TypedDict
 
-from tunelock.diagnosis.answer_rules import ANSWER_RULES, MIN_ANSWERS, Answers
+from tunelock.diagnosis.answer_rules import ANSWER_RULES, MIN_ANSWERS, RunAnswers
 from tunelock.diagnosis.curve_rules import CURVE_RULES
 from tunelock.diagnosis.divergence import Symptom
 from tunelock.diagnosis.levels import CurveRow, Curves, has_settled, split_columns
@@ -22,7 +22,7 @@ DIAGNOSIS_PARAMS = (
 )  # fmt: skip
 
 
-class RunVerdict(NamedTuple):
+class _RunVerdict(NamedTuple):
     """A fault by its name, the step where it shows (None: in the answers), the numbers, and commands to try."""
 
     name: str
@@ -31,7 +31,7 @@ class RunVerdict(NamedTuple):
     remedy: list[str]
 
 
-class VerdictEntry(TypedDict):
+class _VerdictEntry(TypedDict):
     """A verdict in metrics/diagnosis.json, where it stands under its name."""
 
     step: int | None
@@ -44,7 +44,7 @@ def diagnose_run(
     settings: Mapping[str, Any],
     tuned: list[ScoredRow] | None = None,
     base: list[ScoredRow] | None = None,
-) -> list[RunVerdict]:
+) -> list[_RunVerdict]:
     """Judge a run, finished or not, by its curve, and by its answers where there are some.
 
     Args:
@@ -61,9 +61,9 @@ def diagnose_run(
     verdicts = []
     for name, symptom in _judge_curves(curves, settings["learning_rate"]).items():
         remedy = list_remedies(name, settings, epochs.get(symptom.step))
-        verdicts.append(RunVerdict(name, symptom.step, symptom.evidence, remedy))
+        verdicts.append(_RunVerdict(name, symptom.step, symptom.evidence, remedy))
     for name, evidence in _judge_answers(curves, tuned or [], base or []).items():
-        verdicts.append(RunVerdict(name, None, evidence, list_remedies(name, settings)))
+        verdicts.append(_RunVerdict(name, None, evidence, list_remedies(name, settings)))
     return verdicts
 
 
@@ -80,20 +80,20 @@ def _judge_answers(curves: Curves, tuned: list[ScoredRow], base: list[ScoredRow]
     rows = [row for row in tuned if "answer" in row]
     if len(rows) < MIN_ANSWERS:
         return {}
-    answers = Answers(rows, base, min((validation.loss for validation in curves.validations), default=None))
+    answers = RunAnswers(rows, base, min((validation.loss for validation in curves.validations), default=None))
     found = {name: find(answers) for name, find in ANSWER_RULES.items()}
     return {name: evidence for name, evidence in found.items() if evidence}
 
 
-def count_verdicts(verdicts: list[RunVerdict]) -> dict[str, int | VerdictEntry]:
+def count_verdicts(verdicts: list[_RunVerdict]) -> dict[str, int | _VerdictEntry]:
     """metrics/diagnosis.json: how many verdicts, and each by its name."""
-    found: dict[str, int | VerdictEntry] = {"verdicts": len(verdicts)}
+    found: dict[str, int | _VerdictEntry] = {"verdicts": len(verdicts)}
     for verdict in verdicts:
         found[verdict.name] = {"step": verdict.step, "evidence": verdict.evidence, "remedy": verdict.remedy}
     return found
 
 
-def describe_verdict(verdict: RunVerdict) -> str:
+def describe_verdict(verdict: _RunVerdict) -> str:
     """A verdict for the screen, a line for the evidence and one for each command."""
     commands = [f"    {command}" for command in verdict.remedy]
     return "\n".join([f"{verdict.name.replace('_', ' ')}: {verdict.evidence}", *commands])

@@ -31,7 +31,7 @@ def _find_rise(curves: Curves) -> Symptom | None:
     start = curves.measure_level(0, 3)
     if curves.validations and curves.validations[-1].loss < RECOVERED * start.value:
         return None
-    high, place = max(curves.split_windows(max(5, curves.head)))
+    high, place = max(curves.split_windows(max(5, curves.head_size)))
     if is_below(start, high) and high.value > RISE * start.value:
         return Symptom(curves.steps[place], f"the train loss rose from {start.value:.3f} to {high.value:.3f}.")
     worst = max(curves.validations, key=order_by_loss, default=Validation(0, 0.0))

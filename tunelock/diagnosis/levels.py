@@ -65,22 +65,22 @@ class Curves(NamedTuple):
     noise: float
 
     @property
-    def head(self) -> int:
+    def head_size(self) -> int:
         """How many of the first steps stand for the start: few, since a good run soon leaves it."""
         return max(3, min(20, len(self.losses) // 20))
 
     @property
-    def tail(self) -> int:
+    def tail_size(self) -> int:
         """How many of the last steps stand for the end."""
         return max(3, min(200, len(self.losses) // 5))
 
     @property
     def start_level(self) -> _Level:
-        return self.measure_level(0, self.head)
+        return self.measure_level(0, self.head_size)
 
     @property
     def end_level(self) -> _Level:
-        return self.measure_level(len(self.losses) - self.tail, len(self.losses))
+        return self.measure_level(len(self.losses) - self.tail_size, len(self.losses))
 
     def measure_level(self, first: int, last: int) -> _Level:
         """The level of the train loss over the steps `first` to `last` (exclusive) of the lists."""
@@ -101,7 +101,7 @@ class Curves(NamedTuple):
     def fell_since(self, step: int) -> bool:
         """Whether the train loss ends lower than it was around a step."""
         place = bisect.bisect_left(self.steps, step)
-        return self.end_level.value < self.measure_level(max(0, place - self.tail), place + 1).value
+        return self.end_level.value < self.measure_level(max(0, place - self.tail_size), place + 1).value
 
 
 def split_columns(log: list[CurveRow]) -> Curves:

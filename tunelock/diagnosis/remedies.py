@@ -8,13 +8,13 @@ from tunelock.model.methods.all_methods import METHODS
 Change = Callable[[dict], dict]  # settings: the params to change, with their new values
 
 
-def _scale(key: str, factor: float, low: float = 0.0, high: float = float("inf")) -> Change:
+def _scale_param(key: str, factor: float, low: float = 0.0, high: float = float("inf")) -> Change:
     """A change of one param by a factor, within bounds."""
 
-    def scale_param(settings: dict) -> dict:
+    def change_param(settings: dict) -> dict:
         return {key: min(high, max(low, settings[key] * factor))}
 
-    return scale_param
+    return change_param
 
 
 def _for_lora(change: Change) -> Change:
@@ -55,13 +55,13 @@ def _stop_early(settings: dict) -> dict:
     return {"early_stopping_patience": settings["early_stopping_patience"] or 2}
 
 
-SLOWER, MUCH_SLOWER = _scale("learning_rate", 1 / 3), _scale("learning_rate", 0.1)
-FASTER, MUCH_FASTER = _scale("learning_rate", 3, high=0.5), _scale("learning_rate", 10, high=0.5)
-BIGGER_BATCH, SMALLER_CLIP = _scale("gradient_accumulation_steps", 4), _scale("max_grad_norm", 0.3)
-TWICE_THE_RANK, HALF_THE_RANK = _for_lora(_scale("lora_r", 2)), _for_lora(_halve_rank)
+SLOWER, MUCH_SLOWER = _scale_param("learning_rate", 1 / 3), _scale_param("learning_rate", 0.1)
+FASTER, MUCH_FASTER = _scale_param("learning_rate", 3, high=0.5), _scale_param("learning_rate", 10, high=0.5)
+BIGGER_BATCH, SMALLER_CLIP = _scale_param("gradient_accumulation_steps", 4), _scale_param("max_grad_norm", 0.3)
+TWICE_THE_RANK, HALF_THE_RANK = _for_lora(_scale_param("lora_r", 2)), _for_lora(_halve_rank)
 MORE_DROPOUT = _for_lora(_raise_dropout)
-MORE_EPOCHS, FEWER_EPOCHS = _scale("num_train_epochs", 2), _scale("num_train_epochs", 0.5)
-STRICTER_SPLIT = _scale("leak_threshold", 0.8, low=0.3)
+MORE_EPOCHS, FEWER_EPOCHS = _scale_param("num_train_epochs", 2), _scale_param("num_train_epochs", 0.5)
+STRICTER_SPLIT = _scale_param("leak_threshold", 0.8, low=0.3)
 
 # What to try, in this order. The verdict on overfitting also gets the epochs of its best step.
 REMEDIES: dict[str, tuple[Change, ...]] = {

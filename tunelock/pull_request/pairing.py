@@ -25,14 +25,14 @@ ON_TOKENS = ("loss", "contrast")  # mean something only where both commits cut a
 COLUMNS = {"id", "split", "group", "tokens", *(column for column, _ in SCORES.values())}
 
 
-class RowKey(NamedTuple):
+class _RowKey(NamedTuple):
     """What names a row in metrics/scores.csv."""
 
     split: str
     id: str
 
 
-class ScorePair(NamedTuple):
+class _ScorePair(NamedTuple):
     """A row of metrics/scores.csv that both commits have; values are texts, empty for none."""
 
     base: dict[str, str]
@@ -42,7 +42,7 @@ class ScorePair(NamedTuple):
 class PairedRows(NamedTuple):
     """Rows that both commits scored, how many have no partner, and how many have other tokens than before."""
 
-    rows: list[ScorePair]
+    rows: list[_ScorePair]
     only_base: int
     only_here: int
     other_tokens: int
@@ -59,7 +59,7 @@ class Comparison(NamedTuple):
     verdict: str
 
 
-class RelativeChange(NamedTuple):
+class _RelativeChange(NamedTuple):
     """A difference of losses as a share of the perplexity, and its interval if there is one: -0.04 is 4 % less."""
 
     change: float
@@ -67,7 +67,7 @@ class RelativeChange(NamedTuple):
     high: float | None
 
 
-def read_scores(text: str, where: str) -> dict[RowKey, dict[str, str]]:
+def read_scores(text: str, where: str) -> dict[_RowKey, dict[str, str]]:
     """The rows of a scores.csv; `Stop` if a column is missing or a row stands twice."""
     reader = csv.DictReader(io.StringIO(text))
     missing = sorted(COLUMNS - set(reader.fieldnames or []))
@@ -75,7 +75,7 @@ def read_scores(text: str, where: str) -> dict[RowKey, dict[str, str]]:
         raise Stop(f"{where}: has no column '{missing[0]}'; run `dvc repro judge` there to make the file again.")
     rows = {}
     for row in reader:
-        key = RowKey(row["split"], row["id"])
+        key = _RowKey(row["split"], row["id"])
         if None in row.values() or key in rows or not key.split.isidentifier():
             what = f"row '{key.id[:40]}' is cut short, stands twice or has no split"
             raise Stop(f"{where}:{reader.line_num}: {what}; run `dvc repro judge` there to make the file again.")
@@ -83,9 +83,9 @@ def read_scores(text: str, where: str) -> dict[RowKey, dict[str, str]]:
     return rows
 
 
-def pair_rows(base: dict[RowKey, dict[str, str]], here: dict[RowKey, dict[str, str]]) -> PairedRows:
+def pair_rows(base: dict[_RowKey, dict[str, str]], here: dict[_RowKey, dict[str, str]]) -> PairedRows:
     """The rows of both, in this commit's order."""
-    rows = [ScorePair(base[key], row) for key, row in here.items() if key in base]
+    rows = [_ScorePair(base[key], row) for key, row in here.items() if key in base]
     other_tokens = sum(pair.base["tokens"] != pair.here["tokens"] for pair in rows)
     return PairedRows(rows, len(base.keys() - here.keys()), len(here.keys() - base.keys()), other_tokens)
 
@@ -106,14 +106,14 @@ def compare_commits(pairs: PairedRows, level: float, samples: int) -> list[Compa
     return [_add_verdict(one, adjusted[f"{one.split} {one.metric}"], level) for one in found]
 
 
-def _has_metric(pair: ScorePair, metric: str) -> bool:
+def _has_metric(pair: _ScorePair, metric: str) -> bool:
     """Whether both rows have what the metric is made of."""
     column = SCORES[metric][0]
     same_tokens = metric not in ON_TOKENS or pair.base["tokens"] == pair.here["tokens"]
     return same_tokens and pair.base[column] != "" and pair.here[column] != ""
 
 
-def _measure_interval(rows: list[ScorePair], metric: str, level: float, samples: int) -> "Interval":
+def _measure_interval(rows: list[_ScorePair], metric: str, level: float, samples: int) -> "Interval":
     """This commit less BASE, with the interval of a bootstrap over the groups."""
     from tunelock.claims.uncertainty import paired
 
@@ -123,7 +123,7 @@ def _measure_interval(rows: list[ScorePair], metric: str, level: float, samples:
     return paired(numerators, denominators, [pair.here["group"] for pair in rows], level, samples)
 
 
-def _read_column(rows: list[ScorePair], column: str) -> np.ndarray:
+def _read_column(rows: list[_ScorePair], column: str) -> np.ndarray:
     """A column of both commits, shape (rows, 2); `Stop` names what is no number."""
     try:
         values = np.array([(float(pair.base[column]), float(pair.here[column])) for pair in rows])
@@ -153,8 +153,8 @@ def _judge_difference(metric: str, difference: float, p: float | None, level: fl
     return "better" if (difference < 0) == (metric in LOWER_IS_BETTER) else "worse"
 
 
-def measure_relative_change(comparison: Comparison) -> RelativeChange:
+def measure_relative_change(comparison: Comparison) -> _RelativeChange:
     """By what share the perplexity changed, of a comparison of losses."""
     interval = comparison.interval
     low, high = (None if bound is None else math.expm1(bound) for bound in (interval.low, interval.high))
-    return RelativeChange(math.expm1(interval.difference), low, high)
+    return _RelativeChange(math.expm1(interval.difference), low, high)

@@ -58,7 +58,7 @@ def _check_rule(name: str, rule: str, metrics: MetricsDiff, note: str) -> GateLi
     if not written:
         raise Stop(f"params.yaml: gate.{name}: '{rule}' is no rule; write `<= main`, `<= main * 1.02` or `>= 0.95`.")
     sign, main, factor, fixed = written.groups()
-    found = _look_up(name, metrics)
+    found = _find_values(name, metrics)
     if found is None:
         return GateLine(name, rule, None, None, UNDECIDED, "no metric of this name in metrics/*.json here")
     value, base = found
@@ -71,7 +71,7 @@ def _check_rule(name: str, rule: str, metrics: MetricsDiff, note: str) -> GateLi
     return GateLine(name, rule, value, base, PASSED if holds else FAILED, note)
 
 
-def _look_up(name: str, metrics: MetricsDiff) -> _Values | None:
+def _find_values(name: str, metrics: MetricsDiff) -> _Values | None:
     """A metric, whose file may stand before it, `claims.test_loss.difference`; None if there is no such.
 
     Raises:
@@ -100,7 +100,7 @@ def round_metric(value: float) -> float:
     return short(float(value))
 
 
-def judge_lines(lines: list[GateLine]) -> str:
+def judge_gate(lines: list[GateLine]) -> str:
     """failed if one line failed, else undecided if one is, else passed."""
     results = {line.result for line in lines}
     return next((result for result in (FAILED, UNDECIDED) if result in results), PASSED)

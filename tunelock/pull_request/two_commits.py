@@ -13,7 +13,7 @@ SCORES = Path("metrics/scores.csv")
 
 
 @dataclass(frozen=True, slots=True)
-class RowComparison:
+class _RowComparison:
     """The tuned models of both commits row by row; or nothing, and why."""
 
     comparisons: list[Comparison]
@@ -30,7 +30,7 @@ class TwoCommits:
     rules: dict[str, str]
     level: float
     metrics: MetricsDiff
-    rows: RowComparison
+    rows: _RowComparison
 
 
 def compare_with_base(base: str) -> TwoCommits:
@@ -48,18 +48,18 @@ def compare_with_base(base: str) -> TwoCommits:
     return TwoCommits(base, commit, rules, level, metrics, compare_rows(commit, level, samples))
 
 
-def compare_rows(commit: str, level: float, samples: int) -> RowComparison:
+def compare_rows(commit: str, level: float, samples: int) -> _RowComparison:
     """Compare the scores here with those of a commit; intervals of a level out of so many resamples."""
     if not SCORES.exists():
         raise Stop(f"{SCORES} is missing; run `dvc repro` to make it.")
     before = read_file_at(commit, str(SCORES))
     if before is None:
-        return RowComparison([], None, f"The other commit has no `{SCORES}`, so there are no rows to pair.")
+        return _RowComparison([], None, f"The other commit has no `{SCORES}`, so there are no rows to pair.")
     here = read_scores(SCORES.read_text(encoding="utf-8"), str(SCORES))
     pairs = pair_rows(read_scores(before, f"{SCORES} of {commit[:7]}"), here)
     found = compare_commits(pairs, level, samples)
     if any((one.split, one.metric) == ("test", "loss") for one in found):
-        return RowComparison(found, pairs, "")
-    return RowComparison(
+        return _RowComparison(found, pairs, "")
+    return _RowComparison(
         found, pairs, "The two commits have no test row in common that both scored on the same tokens."
     )

@@ -5,7 +5,7 @@ import math
 from tunelock.pull_request.facts import Facts
 from tunelock.pull_request.markdown import format_code, format_level, format_number, format_percent, format_signed
 from tunelock.pull_request.pairing import Comparison, measure_relative_change
-from tunelock.pull_request.thresholds import FAILED, PASSED, UNDECIDED, GateLine, judge_lines, keep_finite
+from tunelock.pull_request.thresholds import FAILED, PASSED, UNDECIDED, GateLine, judge_gate, keep_finite
 
 HEADLINES = {
     "better": "Better than {base} on the test split",
@@ -78,7 +78,7 @@ def _describe_retention(facts: Facts) -> str:
 
 def _describe_gate(lines: list[GateLine]) -> str:
     """The gate in a few words, and what it fails at."""
-    result = judge_lines(lines)
+    result = judge_gate(lines)
     if result == PASSED:
         return "gate passed"
     return f"gate {GATE[result]}: {', '.join(format_code(line.metric) for line in lines if line.result == result)}"

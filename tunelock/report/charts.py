@@ -56,9 +56,9 @@ def draw_tasks(rows: list[TaskRow]) -> Figure:
     for row in rows:
         worst[row["task"]] = max(row["perplexity"], worst.get(row["task"], row["perplexity"]))
     tasks = sorted(sorted(sorted(worst), key=worst.__getitem__, reverse=True)[:MAX_TASKS])
-    series = [
-        BarSeries(model, colour, [row for row in rows if row["model"] == model]) for model, colour in MODELS.items()
-    ]
+    series = []
+    for model, colour in MODELS.items():
+        series.append(BarSeries(model, colour, [row for row in rows if row["model"] == model]))
     return draw_bars(series, tasks, "perplexity, lower is better")
 
 

@@ -9,7 +9,7 @@ from typing import NamedTuple
 from tunelock.records.scored_row import RowPair
 
 
-class ShownRow(NamedTuple):
+class _ShownRow(NamedTuple):
     """A row as the report shows it. Losses are nats a token; an answer is None where none was asked for."""
 
     id: str
@@ -28,8 +28,8 @@ class ShownRow(NamedTuple):
 class Extremes(NamedTuple):
     """The rows whose loss a token fell most, and those whose rose most or fell least; no row is in both."""
 
-    best: list[ShownRow]
-    worst: list[ShownRow]
+    best: list[_ShownRow]
+    worst: list[_ShownRow]
 
 
 def find_extremes(read_pairs: Callable[[], Iterable[RowPair]], size: int = 10) -> Extremes:
@@ -48,9 +48,9 @@ def _measure_change(pair: RowPair) -> float:
     return pair.tuned["loss"] / pair.tuned["tokens"] - pair.base["loss"] / pair.base["tokens"]
 
 
-def _show_row(pair: RowPair) -> ShownRow:
+def _show_row(pair: RowPair) -> _ShownRow:
     base, tuned = pair
-    return ShownRow(
+    return _ShownRow(
         id=base["id"],
         split=base["split"],
         task=base["task"],

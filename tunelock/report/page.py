@@ -57,7 +57,7 @@ def _make_environment() -> Environment:
         "chance": show_chance,
         "share": show_share,
         "name": name_key,
-        "clip": _clip,
+        "clip": _clip_to_page,
     }
     return environment
 
@@ -69,7 +69,7 @@ def _finish_value(value: object) -> object:
     return reveal_unseen(value) if isinstance(value, str) and not isinstance(value, Markup) else value
 
 
-def _clip(text: str, most: int = MOST) -> str:
+def _clip_to_page(text: str, most: int = MOST) -> str:
     """As much of a text as a page shows."""
     return clip_text(text, most)
 

@@ -82,7 +82,7 @@ def _view_claim(found: Evidence) -> ClaimPart:
 def _view_tasks(found: Evidence) -> list[TaskPart]:
     parts = []
     for (split, title), rows in zip(SPLITS.items(), (found.tasks_test, found.tasks_golden)):
-        chart = _draw(charts.draw_tasks(rows), f"tasks-{split}", f"Perplexity by task, {title}")
+        chart = _draw_markup(charts.draw_tasks(rows), f"tasks-{split}", f"Perplexity by task, {title}")
         parts.append(TaskPart(title, chart, views.tabulate_tasks(rows)))
     return parts
 
@@ -94,7 +94,7 @@ def _view_training(found: Evidence) -> TrainingPart:
         figures=found.train,
         numbers={name_key(key): show_number(value) for key, value in found.train.items()},
         verdicts=verdicts,
-        chart=_draw(losses, "loss", "Loss of train and validation by step"),
+        chart=_draw_markup(losses, "loss", "Loss of train and validation by step"),
         times=input_views.list_stage_times(found.timings),
     )
 
@@ -102,8 +102,8 @@ def _view_training(found: Evidence) -> TrainingPart:
 def _view_tokens(found: Evidence) -> TokensPart:
     calibration, lengths = charts.draw_calibration(found.calibration), charts.draw_lengths(found.length_histogram)
     return TokensPart(
-        calibration_chart=_draw(calibration, "calibration", "Share right by probability"),
-        lengths_chart=_draw(lengths, "lengths", "Rows of train by tokens"),
+        calibration_chart=_draw_markup(calibration, "calibration", "Share right by probability"),
+        lengths_chart=_draw_markup(lengths, "lengths", "Rows of train by tokens"),
         lengths=found.lengths,
     )
 
@@ -121,6 +121,6 @@ def _view_checks(review: dict, checks: dict[str, str]) -> list[BothModels]:
     ]
 
 
-def _draw(figure: Figure, name: str, title: str) -> Markup:
+def _draw_markup(figure: Figure, name: str, title: str) -> Markup:
     """A chart as markup for the page."""
     return Markup(encode_svg(figure, name, title))  # noqa: S704 (matplotlib escapes what stands in it)

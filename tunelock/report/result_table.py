@@ -1,6 +1,7 @@
 """The result table of README.md, base against tuned, out of metrics/evaluate.json, and the claim below it."""
 
 import textwrap
+from itertools import product
 
 from tunelock.run.errors import Stop
 
@@ -15,6 +16,7 @@ TABLE = {  # row of the table: key in metrics/evaluate.json, digits
     "match_accuracy": 3,
     "stop_rate": 3,
 }
+COLUMNS = tuple(product(("test", "golden"), ("base", "tuned")))
 MARKS = ("<!-- results: made by `tunelock report --readme` -->\n", "<!-- end of results -->\n")
 
 
@@ -25,7 +27,7 @@ def format_results(metrics: dict[str, float], claims: dict) -> str:
     """
     lines = ["| | test base | test tuned | golden base | golden tuned |", "|---|---|---|---|---|"]
     for key, digits in TABLE.items():
-        columns = [f"{split}_{key}_{model}" for split in ("test", "golden") for model in ("base", "tuned")]
+        columns = [f"{split}_{key}_{model}" for split, model in COLUMNS]
         cells = [f"{metrics[column]:.{digits}f}" if column in metrics else "-" for column in columns]
         lines += [f"| {key} | " + " | ".join(cells) + " |"] if set(cells) != {"-"} else []
     return "\n".join(lines) + "\n\n" + textwrap.fill(claims["claim_sentence"], 120, break_on_hyphens=False) + "\n"

@@ -13,7 +13,7 @@ from tunelock.run.errors import Stop
 from tunelock.run.revisions import run_git
 
 
-class Commit(NamedTuple):
+class _Commit(NamedTuple):
     """The commit that is checked out, and the files that differ from it."""
 
     sha: str
@@ -26,7 +26,7 @@ class Surroundings(NamedTuple):
     """Where and when a report was made. versions: of each dependency; machine: what it has, by name."""
 
     made: str
-    commit: Commit | None
+    commit: _Commit | None
     versions: dict[str, str]
     machine: dict[str, str]
 
@@ -37,14 +37,14 @@ def describe_surroundings() -> Surroundings:
     return Surroundings(made, read_commit(), read_versions(), _describe_machine())
 
 
-def read_commit() -> Commit | None:
+def read_commit() -> _Commit | None:
     """The commit that is checked out; None where there is none."""
     try:
         sha, subject = run_git("log", "-1", "--format=%H%n%s").split("\n", 1)
         branch, changed = run_git("branch", "--show-current").strip(), run_git("status", "--porcelain").splitlines()
     except Stop:
         return None
-    return Commit(sha, subject.strip(), branch, [line[3:] for line in changed])
+    return _Commit(sha, subject.strip(), branch, [line[3:] for line in changed])
 
 
 def read_versions() -> dict[str, str]:

@@ -4,6 +4,7 @@ import re
 from typing import Any, NamedTuple
 
 from tunelock.report.plot_rows import TaskRow
+from tunelock.report.result_table import COLUMNS
 
 METRICS = {  # key in metrics/evaluate.json: digits, and what it is
     "perplexity": (2, "exponential of the loss; lower is better"),
@@ -25,7 +26,6 @@ METRICS = {  # key in metrics/evaluate.json: digits, and what it is
     "mean_length": (1, "tokens of an answer"),
     "repetition": (3, "share of an answer's word runs that stood in it before"),
 }
-COLUMNS = [(split, model) for split in ("test", "golden") for model in ("base", "tuned")]
 UNITS = {"loss": "nats a token", "contrast": "nats a token", "bleu": "of 100", "chrf": "of 100"}
 FRESH_EYES = {
     "memorised": "training text by heart",
@@ -41,7 +41,7 @@ class Headline(NamedTuple):
     others: str
 
 
-class Cell(NamedTuple):
+class _Cell(NamedTuple):
     """A value (None: not measured) and the claims' verdict on it."""
 
     value: float | None
@@ -54,10 +54,10 @@ class ResultRow(NamedTuple):
     key: str
     digits: int
     about: str
-    cells: list[Cell]
+    cells: list[_Cell]
 
 
-class Strip(NamedTuple):
+class _Strip(NamedTuple):
     """Where zero, a difference and its interval lie in a strip from 0 to 100 that holds all of them."""
 
     zero: float
@@ -81,10 +81,10 @@ class ComparisonRow(NamedTuple):
     smallest_effect: float | None
     groups: int | None
     verdict: str
-    strip: Strip | None
+    strip: _Strip | None
 
 
-class TaskColumn(NamedTuple):
+class _TaskColumn(NamedTuple):
     """A column of the table by task."""
 
     key: str
@@ -95,7 +95,7 @@ class TaskColumn(NamedTuple):
 class TaskTable(NamedTuple):
     """Metrics by task and model: the columns that some task has, and the rows of metrics/plots/tasks_SPLIT.json."""
 
-    columns: list[TaskColumn]
+    columns: list[_TaskColumn]
     rows: list[TaskRow]
 
 
@@ -124,7 +124,7 @@ def list_results(evaluate: dict[str, float], claims: dict[str, Any]) -> list[Res
         digits, about = METRICS.get(key, (3, ""))
         cells = []
         for split, model in COLUMNS:
-            cells.append(Cell(evaluate.get(f"{split}_{key}_{model}"), _find_verdict(claims, split, key, model)))
+            cells.append(_Cell(evaluate.get(f"{split}_{key}_{model}"), _find_verdict(claims, split, key, model)))
         if any(cell.value is not None for cell in cells):
             rows.append(ResultRow(key, digits, about, cells))
     return rows
@@ -171,11 +171,11 @@ def _compare_models(metric: str, entry: dict[str, Any]) -> ComparisonRow:
     )
 
 
-def place_strip(difference: float, low: float, high: float) -> Strip:
+def place_strip(difference: float, low: float, high: float) -> _Strip:
     """The strip of a difference, with room at both ends."""
     left, right = min(0.0, low), max(0.0, high)
     wide = right - left or 1.0
-    return Strip(*(round(6 + 88 * (value - left) / wide, 2) for value in (0.0, difference, low, high)))
+    return _Strip(*(round(6 + 88 * (value - left) / wide, 2) for value in (0.0, difference, low, high)))
 
 
 def list_fresh_eyes(fresh_eyes: dict[str, Any]) -> list[FreshEyesRow]:
@@ -193,5 +193,5 @@ def list_fresh_eyes(fresh_eyes: dict[str, Any]) -> list[FreshEyesRow]:
 def tabulate_tasks(rows: list[TaskRow]) -> TaskTable:
     """The metrics of each task and model."""
     known = set().union(*rows)
-    columns = [TaskColumn(key, *METRICS[key]) for key in METRICS if key in known]
+    columns = [_TaskColumn(key, *METRICS[key]) for key in METRICS if key in known]
     return TaskTable(columns, sorted(rows, key=lambda row: (row["task"], row["model"])))

@@ -18,7 +18,7 @@ from tunelock.run.hashing import sha256_file, sha256_value
 SIDES = ("a", "b")
 
 
-class BlindRow(TypedDict):
+class _BlindRow(TypedDict):
     """What the page may know of a row: `a` and `b` are the answers of the two models, in an order of their own."""
 
     a: str
@@ -60,7 +60,7 @@ def sample_answered(pairs: Iterable[RowPair], size: int, digest: str) -> list[Ro
         digest: what `digest_answers` returns.
     """
 
-    def order(pair: RowPair) -> tuple[bool, int]:
+    def order_pair(pair: RowPair) -> tuple[bool, int]:
         return pair.base["split"] != "golden", hash_texts("sample", digest, pair.base["id"])
 
     tasks = defaultdict(list)
@@ -68,21 +68,21 @@ def sample_answered(pairs: Iterable[RowPair], size: int, digest: str) -> list[Ro
         if pair.is_answered:
             tasks[pair.base["task"]].append(pair)
     for members in tasks.values():
-        members.sort(key=order)
+        members.sort(key=order_pair)
         del members[size:]
     turns = chain.from_iterable(zip_longest(*(tasks[task] for task in sorted(tasks))))
     return [pair for pair in turns if pair is not None][:size]
 
 
-def blind_rows(pairs: Iterable[RowPair], digest: str) -> list[BlindRow]:
+def blind_rows(pairs: Iterable[RowPair], digest: str) -> list[_BlindRow]:
     """What the page may know of each row; the order of the fields says nothing about the models either."""
     return [_blind_row(pair, find_tuned_side(digest, pair.base["id"])) for pair in pairs]
 
 
-def _blind_row(pair: RowPair, tuned_side: str) -> BlindRow:
+def _blind_row(pair: RowPair, tuned_side: str) -> _BlindRow:
     base, tuned = pair
     first, second = (tuned, base) if tuned_side == SIDES[0] else (base, tuned)
-    return BlindRow(
+    return _BlindRow(
         a=first["answer"],
         b=second["answer"],
         id=base["id"],

@@ -26,7 +26,7 @@ CHECKS = {  # a tick means that it holds
 PREFERENCES = (*SIDES, "tie")
 
 
-class Ticks(TypedDict):
+class _Ticks(TypedDict):
     """What a person said about a row: a side, a tie or nothing yet; notes; and the CHECKS that each answer passed."""
 
     preference: str | None
@@ -35,7 +35,7 @@ class Ticks(TypedDict):
     b: list[str]
 
 
-def read_ticks(path: Path | str, digest: str, ids: Iterable[str]) -> dict[str, Ticks]:
+def read_ticks(path: Path | str, digest: str, ids: Iterable[str]) -> dict[str, _Ticks]:
     """The ticks of a downloaded review.json by row, of those rows that have a preference.
 
     Args:
@@ -76,7 +76,7 @@ def _parse_json(path: Path | str) -> object:
     if len(data) > MAX_BYTES:
         raise Stop(f"{path} is larger than {MAX_BYTES:,} bytes, as no review is; give the file of the page's button.")
     try:
-        return json.loads(data.decode(), object_pairs_hook=_refuse_double_keys, parse_constant=_refuse_constant)
+        return json.loads(data.decode(), object_pairs_hook=_refuse_double_keys, parse_constant=_refuse_non_finite)
     except (ValueError, RecursionError) as error:
         raise Stop(f"{path} is not JSON ({str(error)[:80]}); download it from the page again.") from None
 
@@ -88,15 +88,15 @@ def _refuse_double_keys(items: list[tuple[str, object]]) -> dict:
     return dict(items)
 
 
-def _refuse_constant(constant: str) -> None:
+def _refuse_non_finite(constant: str) -> None:
     """NaN and Infinity are not JSON."""
     raise ValueError(f"{constant} is no number of JSON")
 
 
 def _find_fault(ticks: object) -> str | None:
     """What is wrong with the ticks of one row, or None."""
-    if not isinstance(ticks, dict) or set(ticks) != Ticks.__required_keys__:
-        return f"expected the fields {', '.join(sorted(Ticks.__required_keys__))}"
+    if not isinstance(ticks, dict) or set(ticks) != _Ticks.__required_keys__:
+        return f"expected the fields {', '.join(sorted(_Ticks.__required_keys__))}"
     if ticks["preference"] is not None and ticks["preference"] not in PREFERENCES:
         return f"the preference is {str(ticks['preference'])[:20]!r} and not one of {', '.join(PREFERENCES)}"
     if not isinstance(ticks["notes"], str) or len(ticks["notes"]) > MAX_NOTE:
@@ -110,7 +110,7 @@ def _find_fault(ticks: object) -> str | None:
     return None
 
 
-def count_ticks(ticks: dict[str, Ticks], digest: str) -> dict[str, float | int | str]:
+def count_ticks(ticks: dict[str, _Ticks], digest: str) -> dict[str, float | int | str]:
     """metrics/review.json: wins, ties, the sign test between them, and the share of each model's answers by check.
 
     Args:
