@@ -104,7 +104,7 @@ def test_every_member_of_a_cluster_has_a_neighbour_at_the_threshold(threshold):
 @pytest.mark.parametrize("distinct", [1, 20_000])
 def test_a_huge_bucket_takes_about_as_many_comparisons_as_it_has_rows(distinct, monkeypatch):
     calls = []
-    real = near.jaccard
+    real = near.compute_jaccard
     monkeypatch.setattr(near, "compute_jaccard", lambda left, right: calls.append(1) or real(left, right))
     base = row(80)
     texts = [f"{base} {number % distinct}" for number in range(20_000)]
