@@ -15,7 +15,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from tunelock.answering.generation import generate
 from tunelock.answering.scoring import score
-from tunelock.model.modeling import load_model, settle
+from tunelock.model.modeling import load_model, make_deterministic
 from tunelock.rendering.rendering import Rendering, find_end_token, render_records
 from tunelock.run.files import read_jsonl
 from tunelock.run.params import load_yaml
@@ -67,7 +67,7 @@ def ours(
 def main(rows: int, answered: int) -> None:
     """Print a table of both, and exit with 1 if they differ by more than rounding."""
     params = load_yaml("params.yaml")
-    settle(0, params["num_threads"])
+    make_deterministic(0, params["num_threads"])
     records = list(read_jsonl("data/split/test.jsonl"))[:rows]
     tokenizer, new_tokens = AutoTokenizer.from_pretrained("models/base"), params["max_new_tokens"]
     wanted, answers = plain("models/base", [record["messages"] for record in records], new_tokens, answered)

@@ -27,13 +27,13 @@ from tunelock.claims.fresh_eyes import RUN, examine
 from tunelock.metrics.measures import measures
 from tunelock.model.methods.all_methods import METHODS
 from tunelock.model.methods.method_settings import MethodSettings
-from tunelock.model.modeling import load_model, resolve_dtype, settle
+from tunelock.model.modeling import load_model, make_deterministic, resolve_dtype
 from tunelock.records.ngrams import split_words
 from tunelock.records.record import make_messages, question_of, reference_of
 from tunelock.rendering.rendering import Rendering, find_end_token, load_tokenizer, render_records
 from tunelock.run.files import read_jsonl
 from tunelock.run.params import load_yaml
-from tunelock.training.optimisation import sft_config
+from tunelock.training.optimisation import build_sft_config
 from tunelock.training.trainer import ResponseTrainer
 
 CONTROLS = ("aa", "right", "shuffled", "leak")
@@ -112,10 +112,10 @@ def shuffled(records: list[dict]) -> list[dict]:
 
 def tuned(base: Path, tokenizer, records: list[dict], params: dict, epochs: int) -> torch.nn.Module:
     """The base after training on these records as params.yaml says, but for the epochs."""
-    settle(params["seed"], params["num_threads"])
+    make_deterministic(params["seed"], params["num_threads"])
     chosen = {key: params[key] for key in ("learning_rate", "lr_scheduler_type", "seed")}
     with tempfile.TemporaryDirectory() as folder:
-        config = sft_config(
+        config = build_sft_config(
             Path(folder), params["dtype"], 8, eval_strategy="no", num_train_epochs=epochs, **FIXED, **chosen
         )
         adapter = METHODS[params["method"]].peft_config(base, MethodSettings.from_params(params))
@@ -169,7 +169,7 @@ def main() -> None:
     given = parser.parse_args()
     params = load_yaml("params.yaml")
     params["dtype"] = resolve_dtype(given.dtype or params["dtype"])
-    settle(0, params["num_threads"])
+    make_deterministic(0, params["num_threads"])
     tokenizer = load_tokenizer(given.base)
     print(HEAD, flush=True)
     for name in given.controls or CONTROLS:

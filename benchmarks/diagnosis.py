@@ -23,13 +23,13 @@ from tunelock.diagnosis.diagnosis import diagnose_run
 from tunelock.diagnosis.remedies import REMEDIES
 from tunelock.model.methods.all_methods import METHODS
 from tunelock.model.methods.method_settings import MethodSettings
-from tunelock.model.modeling import load_model, settle
+from tunelock.model.modeling import load_model, make_deterministic
 from tunelock.records.record import question_of, reference_of
 from tunelock.rendering.rendering import IGNORE, Rendering, find_end_token, load_tokenizer, render_records
 from tunelock.run.files import write_json
 from tunelock.run.params import load_yaml
-from tunelock.training.curves import curve
-from tunelock.training.optimisation import sft_config
+from tunelock.training.curves import extract_curve
+from tunelock.training.optimisation import build_sft_config
 from tunelock.training.trainer import Extras, ResponseTrainer
 
 # What a run of seconds has in place of params.yaml: for the tiny model, which wants a higher learning rate, and for
@@ -75,7 +75,7 @@ def small_tokenizer(texts: list[str]) -> PreTrainedTokenizerFast:
 def tiny_model(folder: Path) -> Path:
     """A folder with a Llama that chats and, as many a base does, never stops."""
     records = schooling(6000)
-    settle(0, 1)
+    make_deterministic(0, 1)
     tokenizer = small_tokenizer([f"{question_of(r)}\n{reference_of(r)}" for r in records])
     config = LlamaConfig(
         vocab_size=len(tokenizer), hidden_size=64, intermediate_size=256, num_hidden_layers=3, num_attention_heads=4,
@@ -86,7 +86,7 @@ def tiny_model(folder: Path) -> Path:
     for row in render_records(tokenizer, records, Rendering(FIXED["max_length"])).rows:
         labels = [IGNORE if label == end else label for label in whole(row)["labels"]]
         rows.append(row | {"labels": labels})
-    options = sft_config(folder, "float32", 16, learning_rate=3e-3, num_train_epochs=3, seed=0, **FIXED)
+    options = build_sft_config(folder, "float32", 16, learning_rate=3e-3, num_train_epochs=3, seed=0, **FIXED)
     trainer = ResponseTrainer(LlamaForCausalLM(config), tokenizer, options, None, rows, [])
     trainer.train()
     trainer.model.save_pretrained(folder)
@@ -104,10 +104,10 @@ def tokenizer_of(base: Path, template: str | None) -> PreTrainedTokenizerFast:
 def run(setup: Setup, base: Path, seed: int, folder: Path) -> tuple[list[dict], list[dict]]:
     """Train, and answer the test records. Returns the curve and the rows as `stages.evaluate` makes them."""
     s = setup.settings
-    settle(seed, s["num_threads"])
+    make_deterministic(seed, s["num_threads"])
     model, tokenizer = load_model(base, s["dtype"]), tokenizer_of(base, setup.train_template)
     chosen = {key: s[key] for key in ("learning_rate", "num_train_epochs", "eval_steps", "lr_scheduler_type")}
-    config = sft_config(
+    config = build_sft_config(
         folder, s["dtype"], s["per_device_train_batch_size"], eval_strategy="steps", seed=seed, **FIXED, **chosen
     )
     rows = [
@@ -123,7 +123,7 @@ def run(setup: Setup, base: Path, seed: int, folder: Path) -> tuple[list[dict], 
     trainer = ResponseTrainer(model, tokenizer, config, adapter, *rows, Extras(callbacks=[best]))
     trainer.train()
     trainer.model.load_state_dict(best.weights)
-    return curve(trainer.state.log_history), answers_of(trainer.model.get_base_model(), setup, base)
+    return extract_curve(trainer.state.log_history), answers_of(trainer.model.get_base_model(), setup, base)
 
 
 def answers_of(model, setup: Setup, base: Path) -> list[dict]:

@@ -15,7 +15,7 @@ import torch
 from transformers import PreTrainedModel
 
 from tunelock.answering.decoding import greedy
-from tunelock.model.modeling import has_bfloat16, load_model, settle
+from tunelock.model.modeling import has_bfloat16, load_model, make_deterministic
 from tunelock.rendering.rendering import Rendering, find_end_token, load_tokenizer, render_records
 from tunelock.run.files import read_jsonl
 from tunelock.run.params import load_yaml
@@ -65,7 +65,7 @@ def contestants(new_tokens: int, end_id: int) -> dict:
 
 def main(rows: int, new_tokens: int, threads: int, batch_size: int) -> None:
     """Let the contestants take turns and print the table."""
-    settle(0, threads)
+    make_deterministic(0, threads)
     tokenizer = load_tokenizer(FOLDER)
     records = list(read_jsonl("data/split/test.jsonl"))[:rows]
     rendered = render_records(tokenizer, records, Rendering(1024)).rows

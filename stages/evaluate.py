@@ -17,7 +17,7 @@ from tunelock.answering.generation import answer_dtype, generate
 from tunelock.answering.kept_answers import kept_answers
 from tunelock.answering.scoring import Score, family_scores
 from tunelock.answering.vllm_backend import generate_by_vllm
-from tunelock.model.modeling import settle
+from tunelock.model.modeling import make_deterministic
 from tunelock.model.tuned import load_tuned
 from tunelock.records.record import question_in, reference_of
 from tunelock.rendering.rendering import (
@@ -101,7 +101,7 @@ def add_answers(rows: list[dict], answers: list[list[int]], tokenizer, end_id: i
 
 
 def main(which: str, params, _fingerprint) -> str:
-    settle(0, params.num_threads)
+    make_deterministic(0, params.num_threads)
     folder = MODELS[which][1]
     model, tokenizer = load_tuned(folder, params.dtype), load_tokenizer(folder)
     rendering = Rendering(**params.select(RENDERING_PARAMS))

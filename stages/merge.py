@@ -13,8 +13,8 @@ import torch
 from peft import PeftModel, get_peft_model_state_dict
 
 from tunelock.model.methods.all_methods import METHODS
-from tunelock.model.modeling import load_model, resolve_dtype, settle, unquantize
-from tunelock.model.provenance import check_base, shapes
+from tunelock.model.modeling import clear_quantization, load_model, make_deterministic, resolve_dtype
+from tunelock.model.provenance import check_base, read_shapes
 from tunelock.model.tuned import has_soft_prompt, load_tuned, save_soft_prompt
 from tunelock.rendering.rendering import RENDERING_PARAMS, Rendering, load_tokenizer, render_records
 from tunelock.run.errors import Stop
@@ -54,12 +54,12 @@ def trained_base(base: Path | str, method: str, dtype: str = "bfloat16", double_
     if quantization is None:
         return load_model(base, "float32").cpu()
     model = load_model(base, dtype, quantization)
-    return unquantize(model.dequantize(getattr(torch, dtype))).float().cpu()
+    return clear_quantization(model.dequantize(getattr(torch, dtype))).float().cpu()
 
 
 def add_adapter(base_model, adapter: Path | str) -> PeftModel:
     """Put the adapter on the base; `Stop` if it does not fill exactly the weights it should."""
-    found = set(shapes(adapter, "adapter_model"))
+    found = set(read_shapes(adapter, "adapter_model"))
     try:
         model = PeftModel.from_pretrained(base_model, adapter)
     except (KeyError, RuntimeError) as error:
@@ -75,7 +75,7 @@ def add_adapter(base_model, adapter: Path | str) -> PeftModel:
 
 def whole_model(adapter: Path | str, base: Path | str):
     """The fully tuned model in float32 on the CPU; `Stop` if its weights are not shaped as the base's."""
-    found, wanted = shapes(adapter), shapes(base)
+    found, wanted = read_shapes(adapter), read_shapes(base)
     odd = sorted(name for name in found.keys() | wanted.keys() if found.get(name) != wanted.get(name))
     if odd:
         raise Stop(f"{adapter} does not fit {base}: {len(odd)} weights differ in shape, '{odd[0]}' first; train again.")
@@ -122,7 +122,7 @@ def merge(base: Path, adapter: Path, folder: Path, rows: list[dict], dtype: str,
     Raises:
         Stop: the adapter does not fit the base, or the proof fails.
     """
-    shapes(base)  # whole, before anything is loaded
+    read_shapes(base)  # whole, before anything is loaded
     how = {key: trained[key] for key in ("dtype", "double_quant") if key in trained}
     model = trained_base(base, trained["method"], **how)
     base_logits = logits_of(model, rows)
@@ -135,7 +135,7 @@ def merge(base: Path, adapter: Path, folder: Path, rows: list[dict], dtype: str,
 
 @stage("merge")
 def main(params, _fingerprint) -> str:
-    settle(0, params.num_threads)
+    make_deterministic(0, params.num_threads)
     base, adapter = Path("models/base"), Path("models/adapter")
     trained = check_base(adapter, base)
     records = read_jsonl("data/split/val.jsonl")

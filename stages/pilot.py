@@ -13,7 +13,7 @@ from tunelock.answering.generation import generate
 from tunelock.answering.scoring import score
 from tunelock.model.methods.all_methods import METHODS
 from tunelock.model.methods.method_settings import METHOD_PARAMS, MethodSettings
-from tunelock.model.modeling import load_model, resolve_dtype, settle
+from tunelock.model.modeling import load_model, make_deterministic, resolve_dtype
 from tunelock.records.record import is_learnt, is_text
 from tunelock.rendering.rendering import (
     IGNORE,
@@ -28,7 +28,7 @@ from tunelock.run.errors import Stop
 from tunelock.run.files import read_jsonl, write_json, write_text
 from tunelock.run.scratch import locate_checkpoints
 from tunelock.run.stage import stage
-from tunelock.training.optimisation import OPTIMISATION_PARAMS, sft_config
+from tunelock.training.optimisation import OPTIMISATION_PARAMS, build_sft_config
 from tunelock.training.trainer import Extras, ResponseTrainer
 
 PROBE_ROWS = 32  # enough for a stable mean, a few seconds to score
@@ -80,7 +80,7 @@ def verdict(too_long: int, rows: int, limit: float, mislabelled: list[str], befo
 
 @stage("pilot")
 def main(params, fingerprint) -> str:
-    settle(params.seed, params.num_threads)
+    make_deterministic(params.seed, params.num_threads)
     dtype, tokenizer = resolve_dtype(params.dtype), load_tokenizer("models/base")
     golden = list(read_jsonl("data/split/golden.jsonl"))
     rendering = Rendering(**params.select(RENDERING_PARAMS))
@@ -103,7 +103,7 @@ def main(params, fingerprint) -> str:
 
     before, answers_before = look(model)
     root = locate_checkpoints("pilot", fingerprint[:16])
-    config = sft_config(
+    config = build_sft_config(
         root, dtype, max_steps=params.pilot_steps, save_strategy="no", **params.select(OPTIMISATION_PARAMS)
     )
     trainer = ResponseTrainer(model, tokenizer, config, adapter, rows, [], Extras(packing=params.packing))

@@ -32,7 +32,7 @@ from tunelock.answering.choices import listed, option_row, with_answer
 from tunelock.answering.contrast import others
 from tunelock.answering.forgetting import Compared, Predictions, compare, predictions, targets_of
 from tunelock.claims.retained import retained
-from tunelock.model.modeling import settle
+from tunelock.model.modeling import make_deterministic
 from tunelock.model.tuned import load_tuned
 from tunelock.reading.local_files import GENERAL
 from tunelock.reading.reading import Source, read_source
@@ -127,7 +127,7 @@ def with_values(rows: list[dict], compared: Iterable[Compared]) -> list[dict]:
 
 @stage("retention")
 def main(params, _fingerprint) -> str:
-    settle(0, params.num_threads)
+    make_deterministic(0, params.num_threads)
     records, left_out = general_records(Source(**params.general_source))
     rendering = Rendering(**params.select(RENDERING_PARAMS))
     rows, families = questions(load_tokenizer(MODELS["base"]), records, rendering)

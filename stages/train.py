@@ -14,18 +14,18 @@ from transformers import TrainerState
 
 from tunelock.model.methods.all_methods import METHODS
 from tunelock.model.methods.method_settings import METHOD_PARAMS, MethodSettings
-from tunelock.model.modeling import hardware, load_model, resolve_dtype, settle
-from tunelock.model.provenance import keep_weights, record_base
+from tunelock.model.modeling import describe_hardware, load_model, make_deterministic, resolve_dtype
+from tunelock.model.provenance import copy_weights, record_base
 from tunelock.rendering.rendering import RENDERING_PARAMS, Rendering, load_tokenizer, render_records
 from tunelock.run.errors import Stop
 from tunelock.run.files import read_jsonl, whole_folder, write_json
 from tunelock.run.hashing import sha256_value
 from tunelock.run.scratch import locate_checkpoints
 from tunelock.run.stage import hold_lock, stage
-from tunelock.training.checkpoints import checkpoints, latest_whole
-from tunelock.training.curves import best_step, curve
-from tunelock.training.freezing import freeze
-from tunelock.training.optimisation import OPTIMISATION_PARAMS, sft_config
+from tunelock.training.checkpoints import find_latest_whole, list_checkpoints
+from tunelock.training.curves import extract_curve, find_best_step
+from tunelock.training.freezing import freeze_parts
+from tunelock.training.optimisation import OPTIMISATION_PARAMS, build_sft_config
 from tunelock.training.penalties.all_penalties import build_penalty
 from tunelock.training.trainer import Extras, ResponseTrainer
 from tunelock.watching.doctor import Doctor
@@ -63,14 +63,14 @@ def train(trainer: ResponseTrainer, root: Path) -> tuple[Path, list[dict]]:
     Returns:
         The folder of the checkpoint with the lowest validation loss, and the curves.
     """
-    resume_from = latest_whole(root)
+    resume_from = find_latest_whole(root)
     if resume_from:
         print(f"going on from {resume_from}")
         trainer.state = TrainerState.load_from_json(str(resume_from / "trainer_state.json"))
     if not resume_from or not trainer.is_over(trainer.state):  # over: it was killed before the result was handed on
         trainer.train(resume_from_checkpoint=str(resume_from) if resume_from else None)
     history = trainer.state.log_history
-    return checkpoints(root)[best_step(history)], curve(history)
+    return list_checkpoints(root)[find_best_step(history)], extract_curve(history)
 
 
 def extras(params, model, rows: list[dict], trackers: list) -> Extras:
@@ -84,14 +84,14 @@ def extras(params, model, rows: list[dict], trackers: list) -> Extras:
             build_penalty, **params.select(PENALTY_PARAMS), rows=[row for row in rows if row["source"] in replay],
             batch_size=params.per_device_train_batch_size, seed=params.seed,
         ),
-        unfreezing=freeze(model, **params.select(FREEZING_PARAMS)) if method.trains_whole_model else None,
+        unfreezing=freeze_parts(model, **params.select(FREEZING_PARAMS)) if method.trains_whole_model else None,
         callbacks=[*trackers, Doctor()],
     )  # fmt: skip
 
 
 @stage("train")
 def main(params, fingerprint) -> str:
-    settle(params.seed, params.num_threads)
+    make_deterministic(params.seed, params.num_threads)
     dtype, tokenizer = resolve_dtype(params.dtype), load_tokenizer("models/base")
     rendering = Rendering(**params.select(RENDERING_PARAMS))
     rows, too_long = {}, {}
@@ -100,9 +100,9 @@ def main(params, fingerprint) -> str:
         rows[split], too_long[split] = load_rows(tokenizer, records, split, rendering)
     adapter = METHODS[params.method].peft_config("models/base", MethodSettings(**params.select(METHOD_PARAMS)))
     # Checkpoints are bound to the hardware too: resuming on another kind would mix two runs.
-    key = sha256_value([fingerprint, hardware()])[:16]
+    key = sha256_value([fingerprint, describe_hardware()])[:16]
     root = locate_checkpoints("train", key)
-    config = sft_config(
+    config = build_sft_config(
         root, dtype, num_train_epochs=params.num_train_epochs, eval_strategy="steps", eval_steps=params.eval_steps,
         save_steps=params.eval_steps, save_total_limit=params.save_total_limit, **params.select(OPTIMISATION_PARAMS),
     )  # fmt: skip
@@ -118,7 +118,7 @@ def main(params, fingerprint) -> str:
         trainer = ResponseTrainer(model, tokenizer, config, adapter, weighed, rows["val"], beside)
         best, log = train(trainer, root)
         with whole_folder("models/adapter") as folder:
-            keep_weights(best, folder)
+            copy_weights(best, folder)
             trained_with = {"dtype": dtype, "double_quant": double_quant}
             record_base(folder, "models/base", params.model_name_or_path, params.method, **trained_with)
         write_json("models/train/log.json", log)

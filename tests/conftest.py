@@ -20,10 +20,10 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 @pytest.fixture(scope="session")
 def real_gguf(tmp_path_factory) -> Path:
     """The default base model's GGUF file, out of its pinned wheel."""
-    from stages.base import locate
+    from stages.base import locate_model
 
     params = load_yaml(ROOT / "params.yaml")
-    return locate(params["model_name_or_path"], params["model_revision"], tmp_path_factory.mktemp("gguf"))
+    return locate_model(params["model_name_or_path"], params["model_revision"], tmp_path_factory.mktemp("gguf"))
 
 
 @pytest.fixture(scope="session")

@@ -18,9 +18,9 @@ from stages.retention import OPTION, general_records, main, questions, with_valu
 from tunelock.answering.choices import listed
 from tunelock.answering.forgetting import Compared, compare, predictions, singles, targets_of
 from tunelock.claims.retained import likeliest, retained
-from tunelock.model.losses import response_loss
+from tunelock.model.losses import compute_response_loss
 from tunelock.model.modeling import load_model
-from tunelock.model.tuned import hidden_states, save_soft_prompt
+from tunelock.model.tuned import compute_hidden_states, save_soft_prompt
 from tunelock.reading.reading import Source
 from tunelock.rendering.rendering import IGNORE, Rendering, load_tokenizer, render_records
 from tunelock.run.errors import Stop
@@ -46,7 +46,9 @@ def taught(folder: Path, source: dict):
     ids, labels = pad_rows(render_records(load_tokenizer(folder), records, Rendering(384)).rows, model.device)
     optimiser = torch.optim.AdamW(model.parameters(), lr=1e-2)
     for _ in range(20):
-        loss, tokens = response_loss(hidden_states(model, ids), model.get_output_embeddings().weight, labels)
+        loss, tokens = compute_response_loss(
+            compute_hidden_states(model, ids), model.get_output_embeddings().weight, labels
+        )
         (loss / tokens).backward()
         optimiser.step()
         optimiser.zero_grad()

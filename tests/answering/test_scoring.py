@@ -11,7 +11,7 @@ from tunelock.answering.grouping import batches, similar
 from tunelock.answering.joint_rows import join
 from tunelock.answering.scoring import family_scores, score, scores
 from tunelock.model.modeling import load_model
-from tunelock.model.sharing import can_share, keeps_apart
+from tunelock.model.sharing import can_share, keeps_rows_apart
 from tunelock.rendering.rendering import IGNORE, Rendering, render_records
 
 
@@ -84,7 +84,7 @@ def test_heads_that_are_more_than_a_matrix(tiny_model, rows):
     bias = torch.nn.Parameter(torch.zeros(head.out_features))
     model.lm_head = torch.nn.Linear(head.in_features, head.out_features, bias=True)
     model.lm_head.weight, model.lm_head.bias = head.weight, bias
-    assert scoring.head_weight(model) is None
+    assert scoring.find_head_weight(model) is None
     assert [loss for loss, _ in score(model, rows, 5)] == pytest.approx([loss for loss, _ in before], rel=1e-5)
     with torch.no_grad():
         bias[7] = 3.0
@@ -139,7 +139,7 @@ def test_models_that_carry_something_from_answer_to_answer_are_found_out(kind, a
         for weight in model.parameters():
             if weight.dim() > 1:
                 weight.mul_(12)
-    assert keeps_apart(model) == can_share(model) == apart
+    assert keeps_rows_apart(model) == can_share(model) == apart
 
 
 def test_no_families_are_no_scores(model):

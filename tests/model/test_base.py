@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from stages.base import locate, resolve
+from stages.base import locate_model, save_resolved
 from tunelock.rendering.encoding import apply_template
 from tunelock.rendering.rendering import IGNORE, load_tokenizer, render_messages, render_prompt
 from tunelock.rendering.vocabulary import NEW_PAD, install_template, set_pad_token
@@ -24,7 +24,7 @@ ROOT = Path(__file__).parents[2]
 def test_a_local_folder_becomes_the_same_model(tiny_model, tmp_path):
     from tunelock.model.modeling import load_model
 
-    resolve(locate(str(tiny_model), sha256_path(tiny_model), tmp_path), tmp_path / "base", "bfloat16")
+    save_resolved(locate_model(str(tiny_model), sha256_path(tiny_model), tmp_path), tmp_path / "base", "bfloat16")
     pairs = zip(
         load_model(tiny_model, "bfloat16").state_dict().items(), load_model(tmp_path / "base", "bfloat16").parameters()
     )
@@ -33,13 +33,13 @@ def test_a_local_folder_becomes_the_same_model(tiny_model, tmp_path):
 
 def test_a_folder_whose_content_differs_from_its_pin_stops(tiny_model, tmp_path):
     with pytest.raises(Stop, match=r"params\.yaml pins 0000"):
-        locate(str(tiny_model), "0" * 64, tmp_path)
+        locate_model(str(tiny_model), "0" * 64, tmp_path)
 
 
 @pytest.mark.parametrize("revision", ["main", "0" * 64, COMMIT[:7]])
 def test_a_hub_model_without_a_whole_commit_stops(revision, tmp_path):
     with pytest.raises(Stop, match="40-digit commit"):
-        locate("org/model", revision, tmp_path)
+        locate_model("org/model", revision, tmp_path)
 
 
 def test_a_hub_model_is_read_from_the_hubs_cache_layout(tiny_model, tmp_path):
@@ -48,9 +48,8 @@ def test_a_hub_model_is_read_from_the_hubs_cache_layout(tiny_model, tmp_path):
     snapshot.parent.mkdir(parents=True)
     (snapshot.parent.parent / "refs").mkdir()
     os.symlink(tiny_model, snapshot)
-    code = (
-        f"from stages.base import locate; from pathlib import Path; print(locate('org/model', '{COMMIT}', Path('.')))"
-    )
+    call = f"locate_model('org/model', '{COMMIT}', Path('.'))"
+    code = f"from stages.base import locate_model; from pathlib import Path; print({call})"
     env = {**os.environ, "HF_HUB_OFFLINE": "1", "HF_HUB_CACHE": str(tmp_path / "hub"), "PYTHONPATH": str(ROOT)}
     done = subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, text=True, check=True)
     assert Path(done.stdout.strip()) == snapshot
@@ -63,11 +62,11 @@ def test_a_folder_without_safetensors_stops(tiny_model, tmp_path):
     (tmp_path / "empty").mkdir()
     (tmp_path / "empty" / "config.json").write_text((tiny_model / "config.json").read_text())
     with pytest.raises(Stop, match="holds no model"):
-        resolve(tmp_path / "empty", tmp_path / "base", "bfloat16")
+        save_resolved(tmp_path / "empty", tmp_path / "base", "bfloat16")
 
 
 def test_the_real_gguf_is_dequantised_into_a_plain_folder(real_gguf, tmp_path):
-    resolve(real_gguf, tmp_path / "base", "bfloat16")
+    save_resolved(real_gguf, tmp_path / "base", "bfloat16")
     config = json.loads((tmp_path / "base" / "config.json").read_text())
     assert "quantization_config" not in config
     assert (config["model_type"], config["hidden_size"], config["num_hidden_layers"]) == ("llama", 576, 30)
@@ -84,7 +83,7 @@ def embeddings(folder: Path) -> torch.Tensor:
 
 
 def test_new_control_tokens_get_the_mean_embedding_and_their_ids_are_kept(tiny_model, tmp_path):
-    said = resolve(tiny_model, tmp_path / "base", "bfloat16", None, ["<|code|>", "<|log|>", "<|code|>"])
+    said = save_resolved(tiny_model, tmp_path / "base", "bfloat16", None, ["<|code|>", "<|log|>", "<|code|>"])
     old, new = embeddings(tiny_model), embeddings(tmp_path / "base")
     ids = [len(old), len(old) + 1]
     assert json.loads((tmp_path / "base" / "added_token_ids.json").read_text()) == {"ids": ids}
@@ -97,7 +96,7 @@ def test_new_control_tokens_get_the_mean_embedding_and_their_ids_are_kept(tiny_m
 
 
 def test_a_control_token_that_the_vocabulary_has_keeps_its_embedding(tiny_model, tmp_path):
-    resolve(tiny_model, tmp_path / "base", "bfloat16", None, ["<repo_name>"])
+    save_resolved(tiny_model, tmp_path / "base", "bfloat16", None, ["<repo_name>"])
     assert torch.equal(embeddings(tmp_path / "base"), embeddings(tiny_model))
     assert json.loads((tmp_path / "base" / "added_token_ids.json").read_text()) == {"ids": [3]}
 
@@ -110,7 +109,7 @@ def test_spare_rows_of_the_embeddings_are_used_before_they_are_extended(tokenize
     model = LlamaForCausalLM(LlamaConfig(vocab_size=rows, tie_word_embeddings=False, **sizes))
     model.save_pretrained(tmp_path / "roomy")
     tokenizer.save_pretrained(tmp_path / "roomy")
-    resolve(tmp_path / "roomy", tmp_path / "base", "float32", None, ["<|code|>"])
+    save_resolved(tmp_path / "roomy", tmp_path / "base", "float32", None, ["<|code|>"])
     from tunelock.model.modeling import load_model
 
     made = load_model(tmp_path / "base", "float32")
@@ -121,7 +120,7 @@ def test_spare_rows_of_the_embeddings_are_used_before_they_are_extended(tokenize
 
 def test_the_pad_token_of_a_folder_is_none_of_its_ends(tiny_model, tmp_path):
     """A collator that masks by the pad token would otherwise teach the model never to stop."""
-    said = resolve(tiny_model, tmp_path / "base", "bfloat16")
+    said = save_resolved(tiny_model, tmp_path / "base", "bfloat16")
     tokenizer = load_tokenizer(tmp_path / "base")
     assert (tokenizer.eos_token, tokenizer.pad_token) == ("<|im_end|>", "<|endoftext|>")
     assert said == "pad token <|endoftext|>"
@@ -149,7 +148,7 @@ def templates(tmp_path, monkeypatch) -> Path:
 
 def test_a_chat_template_is_saved_with_the_tokenizer(tiny_model, templates):
     (templates / "mine.jinja").write_text("{% for m in messages %}{{ m['content'] }}<|im_end|>{% endfor %}")
-    assert "chat template templates/mine.jinja" in resolve(
+    assert "chat template templates/mine.jinja" in save_resolved(
         tiny_model, templates / "base", "bfloat16", "templates/mine.jinja"
     )
     assert apply_template(load_tokenizer(templates / "base"), [{"role": "user", "content": "a"}]) == "a<|im_end|>"

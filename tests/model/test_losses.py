@@ -4,10 +4,10 @@ import pytest
 import torch
 from transformers import Gemma2Config, Gemma2ForCausalLM, LlamaConfig, LlamaForCausalLM
 
-from tunelock.model.losses import CHUNK, head_weight, logits_loss, response_loss
+from tunelock.model.losses import CHUNK, compute_logits_loss, compute_response_loss, find_head_weight
 from tunelock.model.modeling import load_model
 from tunelock.rendering.rendering import IGNORE, Rendering, render_records
-from tunelock.training.optimisation import sft_config
+from tunelock.training.optimisation import build_sft_config
 from tunelock.training.trainer import ResponseTrainer
 
 
@@ -23,7 +23,7 @@ def example(dtype: torch.dtype, tokens: int = CHUNK + 40):
 @pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float32, 1e-5), (torch.bfloat16, 2e-2)])
 def test_loss_and_gradients_agree_with_a_naive_float32_reference(dtype, tolerance):
     hidden, weight, labels = example(dtype)
-    total, tokens = response_loss(hidden, weight, labels)
+    total, tokens = compute_response_loss(hidden, weight, labels)
     total.backward()
     reference = [tensor.detach().float().requires_grad_() for tensor in (hidden, weight)]
     logits = (reference[0] @ reference[1].t())[:, :-1]
@@ -53,7 +53,7 @@ def test_each_label_counts_as_much_as_its_scale(head_is_trained, dtype, toleranc
     weight.requires_grad_(head_is_trained)
     scales = torch.rand(labels.shape, generator=torch.Generator().manual_seed(1)) * 3
     scales[1, 50:] = 0.0  # counts for nothing, and is a label all the same
-    total, tokens = response_loss(hidden, weight, labels, scales)
+    total, tokens = compute_response_loss(hidden, weight, labels, scales)
     total.backward()
     expected, by_hidden, by_head = weighted_reference(hidden, weight, labels, scales)
     assert tokens == int((labels[:, 1:] != IGNORE).sum())
@@ -68,9 +68,9 @@ def test_each_label_counts_as_much_as_its_scale(head_is_trained, dtype, toleranc
 
 def test_a_scale_of_one_is_no_scale_and_a_common_one_scales_the_loss():
     hidden, weight, labels = example(torch.float32)
-    plain, _ = response_loss(hidden, weight, labels)
-    ones, _ = response_loss(hidden, weight, labels, torch.ones(labels.shape))
-    thrice, _ = response_loss(hidden, weight, labels, torch.full(labels.shape, 3.0))
+    plain, _ = compute_response_loss(hidden, weight, labels)
+    ones, _ = compute_response_loss(hidden, weight, labels, torch.ones(labels.shape))
+    thrice, _ = compute_response_loss(hidden, weight, labels, torch.full(labels.shape, 3.0))
     assert ones == plain and thrice.item() == pytest.approx(3 * plain.item(), rel=1e-6)
 
 
@@ -80,7 +80,7 @@ def test_the_loss_from_logits_is_the_loss_from_hidden_states(scaled):
     scales = torch.rand(labels.shape, generator=torch.Generator().manual_seed(1)) if scaled else None
     results = []
     for total, tokens in (
-        response_loss(hidden, weight, labels, scales), logits_loss(hidden @ weight.t(), labels, scales)
+        compute_response_loss(hidden, weight, labels, scales), compute_logits_loss(hidden @ weight.t(), labels, scales)
     ):  # fmt: skip
         results.append([total.detach(), *torch.autograd.grad(total, (hidden, weight)), torch.tensor(tokens)])
     for ours, theirs in zip(*results, strict=True):
@@ -92,7 +92,7 @@ def test_rows_without_a_label_have_no_loss_and_no_gradient(scaled):
     hidden, weight, _ = example(torch.float32)
     labels = torch.full(hidden.shape[:2], IGNORE)
     labels[:, 0] = 5  # nothing comes before the first token
-    total, tokens = response_loss(hidden, weight, labels, torch.ones(labels.shape) if scaled else None)
+    total, tokens = compute_response_loss(hidden, weight, labels, torch.ones(labels.shape) if scaled else None)
     total.backward()
     assert total == 0 and tokens == 0 and not hidden.grad.any() and not weight.grad.any()
 
@@ -100,17 +100,17 @@ def test_rows_without_a_label_have_no_loss_and_no_gradient(scaled):
 def test_scoring_without_gradients_gives_the_same_loss():
     hidden, weight, labels = example(torch.float32)
     with torch.no_grad():
-        quiet = response_loss(hidden, weight, labels)[0]
-    assert quiet == response_loss(hidden, weight, labels)[0]
+        quiet = compute_response_loss(hidden, weight, labels)[0]
+    assert quiet == compute_response_loss(hidden, weight, labels)[0]
 
 
 def test_trainer_computes_the_loss_of_plain_sfttrainer(tiny_model, tokenizer, records, tmp_path):
     rows = render_records(tokenizer, records, Rendering(256)).rows
     model = load_model(tiny_model, "float32")
-    config = sft_config(tmp_path, "float32", 4, max_length=256, gradient_checkpointing=False)
+    config = build_sft_config(tmp_path, "float32", 4, max_length=256, gradient_checkpointing=False)
     trainer = ResponseTrainer(model, tokenizer, config, None, rows, [])
     inputs = next(iter(trainer.get_train_dataloader()))
-    assert head_weight(model) is not None
+    assert find_head_weight(model) is not None
     ours = trainer.compute_loss(model, dict(inputs))
     theirs = super(ResponseTrainer, trainer).compute_loss(model, dict(inputs))
     assert ours.item() == pytest.approx(theirs.item(), rel=1e-5)
@@ -141,10 +141,10 @@ def biased(vocabulary: int) -> LlamaForCausalLM:
 @pytest.mark.parametrize("rows_of", [1, 4])
 def test_a_head_that_is_more_than_a_matrix_has_its_own_loss(rows_of, make, tokenizer, records, tmp_path):
     rows = render_records(tokenizer, records, Rendering(256)).rows
-    config = sft_config(tmp_path, "float32", rows_of, max_length=256, gradient_checkpointing=False)
+    config = build_sft_config(tmp_path, "float32", rows_of, max_length=256, gradient_checkpointing=False)
     trainer = ResponseTrainer(make(len(tokenizer)), tokenizer, config, None, rows, rows)
     model = trainer.model
-    assert head_weight(model) is None
+    assert find_head_weight(model) is None
     batch = next(iter(trainer.get_train_dataloader()))
     sees = {"input_ids": batch["input_ids"], "labels": batch["labels"]}
     found, wanted = trainer.compute_loss(model, dict(batch)), model(**sees).loss
@@ -154,7 +154,7 @@ def test_a_head_that_is_more_than_a_matrix_has_its_own_loss(rows_of, make, token
         assert (ours - theirs).norm() <= 1e-4 * theirs.norm()
     # What a loss that took the head for a matrix would give is something else.
     hidden = model.get_decoder()(batch["input_ids"]).last_hidden_state
-    total, tokens = response_loss(hidden, model.get_output_embeddings().weight, batch["labels"])
+    total, tokens = compute_response_loss(hidden, model.get_output_embeddings().weight, batch["labels"])
     assert abs((total / tokens).item() - wanted.item()) > 0.01
 
 
@@ -162,7 +162,7 @@ def test_a_task_weight_scales_the_loss_of_its_rows(tiny_model, tokenizer, record
     rows = render_records(tokenizer, records, Rendering(256)).rows
     weights = [0.25 + number % 4 for number in range(len(rows))]
     weighed = [row | {"weight": weight} for row, weight in zip(rows, weights)]
-    config = sft_config(tmp_path, "float32", len(rows), max_length=256, gradient_checkpointing=False)
+    config = build_sft_config(tmp_path, "float32", len(rows), max_length=256, gradient_checkpointing=False)
     trainer = ResponseTrainer(load_model(tiny_model, "float32"), tokenizer, config, None, weighed, rows)
     (batch,) = trainer.get_train_dataloader()
     found = trainer.compute_loss(trainer.model, batch).item()
@@ -181,4 +181,4 @@ def test_a_task_weight_scales_the_loss_of_its_rows(tiny_model, tokenizer, record
 def test_a_head_with_scaled_logits_is_no_plain_matrix(tiny_model):
     model = load_model(tiny_model, "float32")
     model.config.final_logit_softcapping = 30.0
-    assert head_weight(model) is None
+    assert find_head_weight(model) is None

@@ -9,7 +9,7 @@ from stages.merge import add_adapter, difference, logits_of, merge, prove, train
 from tunelock.model.methods.all_methods import METHODS
 from tunelock.model.methods.method_settings import MethodSettings
 from tunelock.model.modeling import load_model
-from tunelock.model.provenance import shapes
+from tunelock.model.provenance import read_shapes
 from tunelock.rendering.rendering import Rendering, render_records
 from tunelock.run.errors import Stop
 from tunelock.run.files import write_json
@@ -125,4 +125,4 @@ def test_a_whole_model_must_have_the_shapes_of_its_base(tiny_model, tmp_path):
 def test_an_index_that_points_outside_its_folder_stops(tmp_path):
     write_json(tmp_path / "model.safetensors.index.json", {"weight_map": {"x": "../model.safetensors"}})
     with pytest.raises(Stop, match=r"names '\.\./model\.safetensors', which is no file beside it"):
-        shapes(tmp_path)
+        read_shapes(tmp_path)

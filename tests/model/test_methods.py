@@ -16,12 +16,12 @@ from tunelock.model import tuned
 from tunelock.model.methods.added_tokens import ADDED_TOKENS
 from tunelock.model.methods.all_methods import METHODS
 from tunelock.model.methods.method_settings import METHOD_PARAMS, MethodSettings
-from tunelock.model.modeling import explain_dtype, load_model, resolve_dtype, settle
-from tunelock.model.provenance import keep_weights, record_base
+from tunelock.model.modeling import explain_dtype, load_model, make_deterministic, resolve_dtype
+from tunelock.model.provenance import copy_weights, record_base
 from tunelock.planning.presets import PRESETS, choose_preset_params
 from tunelock.rendering.rendering import Rendering, find_end_token, load_tokenizer, render_records
 from tunelock.run.errors import Stop
-from tunelock.training.optimisation import sft_config
+from tunelock.training.optimisation import build_sft_config
 from tunelock.training.trainer import ResponseTrainer
 
 PARAMS = {
@@ -53,7 +53,7 @@ def with_tokens(base, folder, ids):
 
 def train(base, method, rows, folder, learning_rate, **change):
     """Three steps with everything that `stages.train` uses; the trainer, and the base's weights before."""
-    settle(0, 1)
+    make_deterministic(0, 1)
     chosen = METHODS[method]
     config = adapter_config(base, method, **change)
     model = load_model(base, chosen.weights_dtype("bfloat16"), chosen.quantization("bfloat16", True))
@@ -61,7 +61,7 @@ def train(base, method, rows, folder, learning_rate, **change):
     options = {"learning_rate": learning_rate, "max_steps": 3, "save_strategy": "no", "max_length": 256, "seed": 0}
     options |= {"lr_scheduler_type": "constant", "gradient_checkpointing": False, "eval_strategy": "no"}
     trainer = ResponseTrainer(
-        model, load_tokenizer(base), sft_config(folder, "bfloat16", len(rows), **options), config, rows, []
+        model, load_tokenizer(base), build_sft_config(folder, "bfloat16", len(rows), **options), config, rows, []
     )
     first = score(trainer.model, rows, 12)
     trainer.train()
@@ -74,7 +74,7 @@ def changed(model, before):
     """The names of the base's weights that training changed, as the base names them."""
     now = {
         name.replace("base_layer.", "").replace("token_adapter.", ""): value
-        for name, value in tuned.plain(model).named_parameters()
+        for name, value in tuned.unwrap_model(model).named_parameters()
     }
     return {name for name, value in before.items() if not torch.equal(now[name].detach(), value)}
 
@@ -128,7 +128,7 @@ def finish(trainer, base, method, folder):
     trainer.save_model(folder / "checkpoint")
     (folder / "adapter").mkdir()
     (folder / "merged").mkdir()
-    keep_weights(folder / "checkpoint", folder / "adapter")
+    copy_weights(folder / "checkpoint", folder / "adapter")
     record_base(folder / "adapter", base, "org/model", method, dtype="bfloat16", double_quant=True)
     return folder / "adapter", folder / "merged"
 
@@ -239,13 +239,13 @@ def test_a_validation_changes_neither_quantised_weights_nor_gradients(method, ti
 
     def gradient():
         model.train().zero_grad()
-        tuned.hidden_states(model, ids).float().pow(2).sum().backward()
+        tuned.compute_hidden_states(model, ids).float().pow(2).sum().backward()
         return [value.grad.clone() for name, value in model.named_parameters() if "lora_B" in name]
 
     before = gradient()
     model.eval()
     with torch.no_grad():
-        tuned.hidden_states(model, ids)
+        tuned.compute_hidden_states(model, ids)
     assert all(value.any() for value in before)
     assert all(torch.equal(a, b) for a, b in zip(before, gradient()))
 
@@ -264,22 +264,22 @@ def test_hidden_states_are_those_of_pefts_forward_and_differentiable(method, tin
     torch.manual_seed(0)
     model = get_peft_model(load_model(tiny_model, "float32"), adapter_config(tiny_model, method))
     ids = torch.arange(24).view(2, 12)
-    hidden = tuned.hidden_states(model, ids)
+    hidden = tuned.compute_hidden_states(model, ids)
     logits = model(input_ids=ids).logits[:, -12:]
-    torch.testing.assert_close(tuned.plain(model).get_output_embeddings()(hidden), logits)
+    torch.testing.assert_close(tuned.unwrap_model(model).get_output_embeddings()(hidden), logits)
     hidden.sum().backward()
     assert all(value.grad.any() for value in model.parameters() if value.requires_grad)
     with pytest.raises(Stop, match="packing"):
-        tuned.hidden_states(model, ids, position_ids=torch.arange(12).expand(2, -1))
+        tuned.compute_hidden_states(model, ids, position_ids=torch.arange(12).expand(2, -1))
 
 
 def test_hidden_states_of_a_plain_model_and_of_lora_are_the_decoders_own(tiny_model):
     model, ids = load_model(tiny_model, "bfloat16"), torch.arange(24).view(2, 12)
     wanted = model.get_decoder()(input_ids=ids, use_cache=False).last_hidden_state
-    assert torch.equal(tuned.hidden_states(model, ids), wanted)
-    assert torch.equal(tuned.hidden_states(get_peft_model(model, adapter_config(tiny_model)), ids), wanted)
-    packed = tuned.hidden_states(model, ids, position_ids=torch.tensor([[*range(7), *range(5)]] * 2))
-    alone = tuned.hidden_states(model, ids[:, 7:])
+    assert torch.equal(tuned.compute_hidden_states(model, ids), wanted)
+    assert torch.equal(tuned.compute_hidden_states(get_peft_model(model, adapter_config(tiny_model)), ids), wanted)
+    packed = tuned.compute_hidden_states(model, ids, position_ids=torch.tensor([[*range(7), *range(5)]] * 2))
+    alone = tuned.compute_hidden_states(model, ids[:, 7:])
     torch.testing.assert_close(packed[:, 7:], alone, rtol=0.02, atol=0.02)
 
 
@@ -292,9 +292,9 @@ def test_p_tuning_goes_on_from_a_checkpoint_with_its_network(tiny_model, tmp_pat
     model.save_pretrained(tmp_path)
     tuned.save_encoder(model, tmp_path)
     other.load_adapter(tmp_path, "default", is_trainable=True)  # as transformers' Trainer does
-    assert not torch.equal(tuned.hidden_states(model, ids), tuned.hidden_states(other, ids))
+    assert not torch.equal(tuned.compute_hidden_states(model, ids), tuned.compute_hidden_states(other, ids))
     tuned.load_encoder(other, tmp_path)
-    assert torch.equal(tuned.hidden_states(model, ids), tuned.hidden_states(other, ids))
+    assert torch.equal(tuned.compute_hidden_states(model, ids), tuned.compute_hidden_states(other, ids))
 
 
 def test_a_merged_soft_prompt_is_not_loaded_without_its_prompt(tiny_model, tmp_path):
@@ -315,7 +315,7 @@ def test_a_merged_soft_prompt_is_not_loaded_without_its_prompt(tiny_model, tmp_p
     [(True, True, "bfloat16"), (True, False, "float16"), (False, True, "bfloat16"), (False, False, "float32")],
 )
 def test_auto_is_the_best_dtype_of_the_hardware_and_is_explained(cuda, bfloat16, wanted, monkeypatch):
-    monkeypatch.setattr("tunelock.model.modeling.device", lambda: "cuda" if cuda else "cpu")
+    monkeypatch.setattr("tunelock.model.modeling.find_device", lambda: "cuda" if cuda else "cpu")
     monkeypatch.setattr("tunelock.model.modeling.has_bfloat16", lambda: bfloat16)
     resolve_dtype.cache_clear()
     assert resolve_dtype("auto") == resolve_dtype("auto") == wanted
@@ -326,7 +326,7 @@ def test_auto_is_the_best_dtype_of_the_hardware_and_is_explained(cuda, bfloat16,
 
 
 def test_float16_needs_a_gpu(monkeypatch):
-    monkeypatch.setattr("tunelock.model.modeling.device", lambda: "cpu")
+    monkeypatch.setattr("tunelock.model.modeling.find_device", lambda: "cpu")
     with pytest.raises(Stop, match="float16 needs a GPU"):
         resolve_dtype("float16")
     assert resolve_dtype("float32") == "float32"

@@ -9,11 +9,18 @@ from tests.training.test_fused import SHAPE
 from tunelock.model.methods.all_methods import METHODS
 from tunelock.model.methods.method_settings import MethodSettings
 from tunelock.model.modeling import load_model
-from tunelock.model.sharing import Apart, Together, has_dropout, joint_inputs, joint_states, layout
-from tunelock.model.tuned import hidden_states, plain
+from tunelock.model.sharing import (
+    JoinRows,
+    SplitRows,
+    build_joint_inputs,
+    compute_joint_states,
+    has_dropout,
+    lay_out_batch,
+)
+from tunelock.model.tuned import compute_hidden_states, unwrap_model
 from tunelock.rendering.rendering import IGNORE, Rendering, render_records
 from tunelock.training.kernels.cpu_attention import use_cpu_attention
-from tunelock.training.optimisation import sft_config
+from tunelock.training.optimisation import build_sft_config
 from tunelock.training.trainer import PLAIN, Extras, ResponseTrainer
 
 
@@ -45,7 +52,7 @@ def labelled(ids: torch.Tensor, ends: list[int]) -> torch.Tensor:
 )
 def test_what_rows_begin_with_is_shared_and_what_no_label_follows_is_left_out(rows, ends, shared, kept):
     ids = torch.tensor(rows)
-    where = layout(ids, labelled(ids, ends))
+    where = lay_out_batch(ids, labelled(ids, ends))
     length = ids.shape[1]
     assert where.shared == shared
     assert where.rests.tolist() == [row * length + place for row, places in enumerate(kept) for place in places]
@@ -53,10 +60,10 @@ def test_what_rows_begin_with_is_shared_and_what_no_label_follows_is_left_out(ro
 
 def test_a_batch_is_joined_and_taken_apart_again():
     ids = batch(3, 4, 10)
-    where = layout(ids, labelled(ids, [10, 7, 9]))
-    sequence = Together.apply(ids, where)
+    where = lay_out_batch(ids, labelled(ids, [10, 7, 9]))
+    sequence = JoinRows.apply(ids, where)
     assert sequence.shape == (4 + 5 + 2 + 4,)
-    again = Apart.apply(sequence, where)
+    again = SplitRows.apply(sequence, where)
     for row, end in enumerate([9, 6, 8]):
         assert torch.equal(again[row, :end], ids[row, :end]) and (again[row, end:] == ids[0, 0]).all()
 
@@ -64,19 +71,19 @@ def test_a_batch_is_joined_and_taken_apart_again():
 @pytest.mark.parametrize("shared", [0, 3])
 def test_gradients_go_back_the_same_way(shared):
     ids = batch(3, shared, 8)
-    where = layout(ids, labelled(ids, [8, 5, 7]))
+    where = lay_out_batch(ids, labelled(ids, [8, 5, 7]))
     tokens = shared + sum(end - 1 - shared for end in (8, 5, 7))
     sequence = torch.randn(tokens, 2, 4, dtype=torch.double, requires_grad=True)
     # What is left out is like the first token, but nothing comes back from there: nothing may look at it.
     needed = torch.tensor([[place < end - 1 for place in range(8)] for end in (8, 5, 7)]).double()[..., None, None]
-    assert torch.autograd.gradcheck(lambda some: Apart.apply(some, where) * needed, sequence)
+    assert torch.autograd.gradcheck(lambda some: SplitRows.apply(some, where) * needed, sequence)
     rows = torch.randn(3, 8, 2, 4, dtype=torch.double, requires_grad=True)
-    assert torch.autograd.gradcheck(lambda some: Together.apply(some, where), rows)
+    assert torch.autograd.gradcheck(lambda some: JoinRows.apply(some, where), rows)
 
 
 def test_each_token_of_a_joint_sequence_sees_its_own_row():
     ids = batch(2, 2, 6)
-    given = joint_inputs(ids, layout(ids, labelled(ids, [5, 4])), "sdpa")
+    given = build_joint_inputs(ids, lay_out_batch(ids, labelled(ids, [5, 4])), "sdpa")
     assert given["position_ids"].tolist() == [[0, 1, 2, 3, 2]]
     assert given["attention_mask"][0, 0].int().tolist() == [
         [1, 0, 0, 0, 0],
@@ -99,14 +106,14 @@ def test_states_and_gradients_are_those_of_rows_side_by_side(kind, quick, checkp
     if checkpointing:
         model.gradient_checkpointing_enable()
     if quick:
-        use_cpu_attention(plain(model))
+        use_cpu_attention(unwrap_model(model))
     ids, ends = batch(3, 9, 80), []
     labels = labelled(ids, [80, 50, 71])
     asked = labels[:, 1:] != IGNORE
     weights = torch.randn(int(asked.sum()), 32, generator=torch.Generator().manual_seed(1))
     for joint in (False, True):
         model.zero_grad()
-        found = joint_states(model, ids, labels) if joint else hidden_states(model, ids)
+        found = compute_joint_states(model, ids, labels) if joint else compute_hidden_states(model, ids)
         found = found[:, :-1][asked]
         (found * weights).sum().backward()
         ends.append([found.detach(), *(p.grad for p in model.parameters() if p.requires_grad)])
@@ -116,7 +123,7 @@ def test_states_and_gradients_are_those_of_rows_side_by_side(kind, quick, checkp
 
 
 def trainer(tiny_model, tokenizer, records, folder, extras=PLAIN, dropout=0.0, attention=None) -> ResponseTrainer:
-    config = sft_config(folder, "float32", 4, max_steps=1, max_length=256, gradient_checkpointing=False, seed=0)
+    config = build_sft_config(folder, "float32", 4, max_steps=1, max_length=256, gradient_checkpointing=False, seed=0)
     settings = MethodSettings(lora_r=4, lora_alpha=8, lora_dropout=dropout, lora_target_modules="all-linear")
     lora = METHODS["lora"].peft_config(tiny_model, settings)
     model = load_model(tiny_model, "float32")
@@ -139,10 +146,10 @@ def test_the_trainer_shares_unless_rows_are_packed_or_dropped_from_or_attention_
 def test_the_trainers_loss_is_the_same_with_sharing_and_without(tiny_model, tokenizer, records, tmp_path):
     ours = trainer(tiny_model, tokenizer, records, tmp_path)
     inputs = ours.data_collator([ours.train_dataset[i] for i in range(4)])
-    where = layout(inputs["input_ids"], inputs["labels"])
+    where = lay_out_batch(inputs["input_ids"], inputs["labels"])
     assert where.shared > 5
     widths = []
-    plain(ours.model).get_decoder().register_forward_pre_hook(
+    unwrap_model(ours.model).get_decoder().register_forward_pre_hook(
         lambda module, args, given: widths.append(given["input_ids"].numel()), with_kwargs=True
     )
     losses = [ours.compute_loss(ours.model, dict(inputs)).item()]

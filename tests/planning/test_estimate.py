@@ -121,7 +121,7 @@ def bytes_kept(model, rows: int, length: int) -> int:
     import torch
     from peft.helpers import disable_input_dtype_casting
 
-    from tunelock.model.tuned import hidden_states
+    from tunelock.model.tuned import compute_hidden_states
 
     class Kept:  # in place of a saved tensor: it lives as long as the graph has a use for it
         def __init__(self, tensor):
@@ -134,7 +134,7 @@ def bytes_kept(model, rows: int, length: int) -> int:
     plain = disable_input_dtype_casting(model) if hasattr(model, "peft_config") else nullcontext()
     hooks = torch.autograd.graph.saved_tensors_hooks(Kept, lambda kept: kept.tensor)
     with hooks, plain, torch.autocast("cpu", torch.bfloat16):
-        states = hidden_states(model, ids)  # keeps the graph, and with it the storages, alive
+        states = compute_hidden_states(model, ids)  # keeps the graph, and with it the storages, alive
     assert states.requires_grad
     storages = (kept.tensor.untyped_storage() for kept in alive)
     sizes = {storage.data_ptr(): storage.nbytes() for storage in storages}
@@ -145,7 +145,7 @@ def adapted_llama(given, layers: int):
     """A tiny Llama with the adapter of the method, ready to be trained."""
     from peft import LoraConfig, PrefixTuningConfig, PromptTuningConfig, get_peft_model
 
-    from tunelock.training.kernels.fused import fuse
+    from tunelock.training.kernels.fused import fuse_lora_layers
 
     model = tiny_llama(layers)
     if given.method == "full":
@@ -158,7 +158,7 @@ def adapted_llama(given, layers: int):
         kind = {"prefix": PrefixTuningConfig, "prompt": PromptTuningConfig}[given.method]
         config = kind(num_virtual_tokens=given.num_virtual_tokens, task_type="CAUSAL_LM")
     model = get_peft_model(model, config).train()
-    fuse(model)  # as the trainer does
+    fuse_lora_layers(model)  # as the trainer does
     return model
 
 

@@ -8,7 +8,7 @@ from tokenizers.processors import TemplateProcessing
 
 from tunelock.model.methods.all_methods import METHODS
 from tunelock.model.methods.method_settings import MethodSettings
-from tunelock.model.modeling import load_model, settle
+from tunelock.model.modeling import load_model, make_deterministic
 from tunelock.records.record import make_messages, reference_of
 from tunelock.rendering.rendering import (
     IGNORE,
@@ -20,8 +20,8 @@ from tunelock.rendering.rendering import (
     select_messages,
 )
 from tunelock.run.errors import Stop
-from tunelock.training.curves import curve
-from tunelock.training.optimisation import sft_config
+from tunelock.training.curves import extract_curve
+from tunelock.training.optimisation import build_sft_config
 from tunelock.training.trainer import ResponseTrainer
 
 WHOLE = Rendering(256)
@@ -164,11 +164,11 @@ def without_template(tokenizer):
 
 
 def trainer_on(tiny_model, tokenizer, rows, folder) -> ResponseTrainer:
-    settle(0, 1)
+    make_deterministic(0, 1)
     options = {"learning_rate": 1e-2, "max_steps": 12, "max_length": 256, "seed": 0, "save_strategy": "no"}
     settings = MethodSettings(lora_r=4, lora_alpha=None, lora_dropout=0.0, lora_target_modules="all-linear")
     lora = METHODS["lora"].peft_config(tiny_model, settings)
-    config = sft_config(folder, "bfloat16", 4, gradient_checkpointing=False, **options)
+    config = build_sft_config(folder, "bfloat16", 4, gradient_checkpointing=False, **options)
     return ResponseTrainer(load_model(tiny_model, "bfloat16"), tokenizer, config, lora, rows, [])
 
 
@@ -180,7 +180,7 @@ def test_raw_texts_alone_train_without_a_chat_template(tiny_model, tokenizer, tm
     assert not too_long and all(row["labels"] == row["input_ids"] for row in rows)
     trainer = trainer_on(tiny_model, bare, rows, tmp_path)
     trainer.train()
-    losses = [entry["loss"] for entry in curve(trainer.state.log_history) if "loss" in entry]
+    losses = [entry["loss"] for entry in extract_curve(trainer.state.log_history) if "loss" in entry]
     assert losses[-1] < losses[0] - 0.5
 
 

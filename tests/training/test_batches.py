@@ -5,11 +5,11 @@ import random
 import pytest
 import torch
 
-from tunelock.model.modeling import load_model, settle
-from tunelock.model.tuned import hidden_states
+from tunelock.model.modeling import load_model, make_deterministic
+from tunelock.model.tuned import compute_hidden_states
 from tunelock.rendering.rendering import IGNORE, Rendering, render_records
-from tunelock.training.batches import Collator, LengthGroupedSampler, dataset, joined, pack, packed
-from tunelock.training.optimisation import sft_config
+from tunelock.training.batches import Collator, LengthGroupedSampler, assign_packs, join_rows, make_dataset, pack_rows
+from tunelock.training.optimisation import build_sft_config
 from tunelock.training.trainer import Extras, ResponseTrainer
 
 MAX_LENGTH = 128
@@ -49,20 +49,20 @@ def best_fit(lengths: list[int], max_length: int) -> list[list[int]]:
 @pytest.mark.parametrize("name", LENGTHS)
 def test_every_row_is_packed_once_and_where_it_fits_best(name):
     lengths = LENGTHS[name]
-    packs = pack(lengths, MAX_LENGTH)
+    packs = assign_packs(lengths, MAX_LENGTH)
     assert sorted(row for members in packs for row in members) == list(range(len(lengths)))
     assert all(sum(lengths[row] for row in members) <= MAX_LENGTH for members in packs)
-    assert packs == best_fit(lengths, MAX_LENGTH) == pack(list(lengths), MAX_LENGTH)
+    assert packs == best_fit(lengths, MAX_LENGTH) == assign_packs(list(lengths), MAX_LENGTH)
 
 
 def test_packing_many_short_rows_leaves_next_to_no_room():
     lengths = LENGTHS["many short rows"]
-    assert len(pack(lengths, MAX_LENGTH)) <= 1.02 * sum(lengths) / MAX_LENGTH + 1
+    assert len(assign_packs(lengths, MAX_LENGTH)) <= 1.02 * sum(lengths) / MAX_LENGTH + 1
 
 
 def test_a_packed_sequence_is_its_rows_one_after_the_other(rows):
     by_id = {row["id"]: row for row in rows}
-    sequences = packed(rows, MAX_LENGTH)
+    sequences = pack_rows(rows, MAX_LENGTH)
     assert 1 < len(sequences) < len(rows) / 2
     assert sorted(name for sequence in sequences for name in sequence["id"].split(", ")) == sorted(by_id)
     for sequence in sequences:
@@ -79,18 +79,18 @@ def test_a_packed_sequence_is_its_rows_one_after_the_other(rows):
 def test_a_raw_text_learns_its_first_token_from_no_other_row(rows):
     text = next(row for row in rows if row["id"] == "text-0")
     assert text["labels"][0] != IGNORE  # so that packing has something to take away
-    assert joined([rows[0], text])["labels"][len(rows[0]["input_ids"])] == IGNORE
+    assert join_rows([rows[0], text])["labels"][len(rows[0]["input_ids"])] == IGNORE
 
 
 def test_each_token_of_a_packed_sequence_has_the_weight_of_its_row():
     row = {"id": "a", "input_ids": [5, 6], "labels": [IGNORE, 6]}
     other = {"id": "b", "input_ids": [7, 8, 9], "labels": [IGNORE, 8, 9], "weight": 2.5}
-    assert joined([row, other])["weights"] == [1.0, 1.0, 2.5, 2.5, 2.5]
-    assert dataset([other])[0]["weights"] == [2.5, 2.5, 2.5]
+    assert join_rows([row, other])["weights"] == [1.0, 1.0, 2.5, 2.5, 2.5]
+    assert make_dataset([other])[0]["weights"] == [2.5, 2.5, 2.5]
 
 
 def test_shorter_rows_are_padded_on_the_right_with_what_counts_for_nothing():
-    found = dataset([
+    found = make_dataset([
         {"id": "a", "input_ids": [5, 6], "labels": [5, 6], "position_ids": [0, 0], "weights": [0.5, 0.5]},
         {"id": "b", "input_ids": [7, 8, 9], "labels": [7, IGNORE, 9], "position_ids": [0, 1, 2], "weights": [1.0] * 3},
     ])  # fmt: skip
@@ -100,14 +100,14 @@ def test_shorter_rows_are_padded_on_the_right_with_what_counts_for_nothing():
     assert batch["position_ids"].tolist() == [[0, 0, 0], [0, 1, 2]]
     assert batch["weights"].tolist() == [[0.5, 0.5, 0.0], [1.0, 1.0, 1.0]]
     assert batch["row"].tolist() == [0, 1]
-    plain = Collator(3)([dataset([{"id": "a", "input_ids": [5], "labels": [5]}])[0]])
+    plain = Collator(3)([make_dataset([{"id": "a", "input_ids": [5], "labels": [5]}])[0]])
     assert plain.keys() == {"input_ids", "labels", "row"}
 
 
 def trainer_for(tiny_model, tokenizer, rows, folder, packing: bool) -> ResponseTrainer:
     """A trainer of the whole tiny model in float32, all of whose rows fit into one batch."""
-    settle(0, 1)
-    config = sft_config(folder, "float32", len(rows), max_length=MAX_LENGTH, gradient_checkpointing=False)
+    make_deterministic(0, 1)
+    config = build_sft_config(folder, "float32", len(rows), max_length=MAX_LENGTH, gradient_checkpointing=False)
     return ResponseTrainer(
         load_model(tiny_model, "float32"), tokenizer, config, None, rows, [], Extras(packing=packing)
     )
@@ -137,17 +137,17 @@ def test_no_packed_row_sees_another(tiny_model, tokenizer, rows, tmp_path):
     trainer = trainer_for(tiny_model, tokenizer, rows, tmp_path, packing=True)
     batch = trainer.data_collator([trainer.train_dataset[number] for number in range(len(trainer.train_dataset))])
     ids, positions = batch["input_ids"], batch["position_ids"]
-    before = hidden_states(trainer.model, ids, positions)  # with gradients, as in training
+    before = compute_hidden_states(trainer.model, ids, positions)  # with gradients, as in training
     number = max(range(len(ids)), key=lambda i: trainer.row_ids[i].count(","))
     _, start, stop = (positions[number] == 0).nonzero().flatten().tolist()[:3]  # the second of at least three rows
     changed = ids.clone()
     changed[number, start:stop] = (changed[number, start:stop] + 1) % 1000
-    differs = (before != hidden_states(trainer.model, changed, positions)).any(-1)
+    differs = (before != compute_hidden_states(trainer.model, changed, positions)).any(-1)
     assert differs[number, start:stop].all()
     differs[number, start:stop] = False
     assert not differs.any()
     # Without the positions the rows after it would see it.
-    leaking = [hidden_states(trainer.model, some)[number, stop:] for some in (ids, changed)]
+    leaking = [compute_hidden_states(trainer.model, some)[number, stop:] for some in (ids, changed)]
     assert not torch.equal(*leaking)
 
 

@@ -14,12 +14,12 @@ import pytest
 from tunelock.run.scratch import locate_checkpoints
 from tunelock.training.checkpoints import (
     MANIFEST,
-    checkpoints,
+    find_latest_whole,
     is_whole,
-    latest_whole,
-    new_checkpoint,
-    prune,
-    remove,
+    list_checkpoints,
+    prune_checkpoints,
+    remove_checkpoint,
+    write_checkpoint,
 )
 
 ROOT = Path(__file__).parents[2]
@@ -40,7 +40,7 @@ def killed(code: str) -> None:
 
 def save(step: int, mtime: int = 1, needs=(), run: Path = RUN) -> Path:
     """A whole checkpoint of two files, of which one is in a subfolder."""
-    with new_checkpoint(run, step, needs) as folder:
+    with write_checkpoint(run, step, needs) as folder:
         (folder / "weights").write_text(f"weights {step}")
         (folder / "state").mkdir()
         (folder / "state/rng").write_text("rng")
@@ -50,31 +50,31 @@ def save(step: int, mtime: int = 1, needs=(), run: Path = RUN) -> Path:
 
 
 def test_no_checkpoint_is_no_fault():
-    assert latest_whole(RUN) is None
+    assert find_latest_whole(RUN) is None
 
 
 def test_the_latest_checkpoint_is_that_of_the_highest_step_not_of_the_latest_time():
     for step, mtime in (100, 1), (20, 3), (3, 2):
         save(step, mtime)
-    assert list(checkpoints(RUN)) == [3, 20, 100]
-    assert latest_whole(RUN) == RUN / "checkpoint-100"
+    assert list(list_checkpoints(RUN)) == [3, 20, 100]
+    assert find_latest_whole(RUN) == RUN / "checkpoint-100"
 
 
 def test_a_checkpoint_that_is_killed_while_it_is_written_is_not_used():
     save(1)
     killed(
-        "with new_checkpoint(Path('run'), 2) as folder:\n"
+        "with write_checkpoint(Path('run'), 2) as folder:\n"
         "    (folder / 'weights').write_text('half')\n    os.kill(os.getpid(), 9)"
     )
-    assert list(checkpoints(RUN)) == [1]
-    assert latest_whole(RUN) == RUN / "checkpoint-1"
+    assert list(list_checkpoints(RUN)) == [1]
+    assert find_latest_whole(RUN) == RUN / "checkpoint-1"
     save(2)
     assert {path.name for path in RUN.iterdir()} == {"checkpoint-1", "checkpoint-2"}
-    assert latest_whole(RUN) == RUN / "checkpoint-2"
+    assert find_latest_whole(RUN) == RUN / "checkpoint-2"
 
 
 def test_a_checkpoint_that_fails_while_it_is_written_is_absent():
-    with pytest.raises(OSError, match="No space left"), new_checkpoint(RUN, 1) as folder:
+    with pytest.raises(OSError, match="No space left"), write_checkpoint(RUN, 1) as folder:
         (folder / "weights").write_text("half")
         raise OSError(errno.ENOSPC, "No space left on device")
     assert list(RUN.iterdir()) == []
@@ -106,7 +106,7 @@ def test_a_checkpoint_that_fails_while_it_is_written_is_absent():
 def test_a_damaged_checkpoint_is_named_and_the_one_before_it_is_used(damage, capsys):
     good, bad = save(1), save(2)
     damage(bad)
-    assert latest_whole(RUN) == good
+    assert find_latest_whole(RUN) == good
     assert f"{bad}, or the best one before it, does not match its manifest" in capsys.readouterr().err
     assert not bad.exists()
 
@@ -135,13 +135,13 @@ def flip(path: Path) -> None:
     (path / "weights").write_text("flipped")
 
 
-@pytest.mark.parametrize("damage", [flip, remove], ids=["damaged", "lost"])
+@pytest.mark.parametrize("damage", [flip, remove_checkpoint], ids=["damaged", "lost"])
 def test_a_checkpoint_whose_best_one_is_of_no_use_is_not_used(damage):
     first, best = save(1), save(2)
     last = save(3, needs=[2])
-    assert latest_whole(RUN) == last
+    assert find_latest_whole(RUN) == last
     damage(best)
-    assert latest_whole(RUN) == first
+    assert find_latest_whole(RUN) == first
     assert not last.exists()
 
 
@@ -149,31 +149,31 @@ def test_a_checkpoint_whose_best_one_is_of_no_use_is_not_used(damage):
 def test_a_checkpoint_in_the_place_of_another_is_not_used(place):
     shutil.copytree(save(3), place)
     assert is_whole(RUN / "checkpoint-3") and not is_whole(Path(place))
-    assert latest_whole(Path("other")) is None
+    assert find_latest_whole(Path("other")) is None
 
 
 @pytest.mark.parametrize("name", ["checkpoint-2.partial", "checkpoint-best", "checkpoint-2b1", "checkpoint-²", "x"])
 def test_what_is_no_checkpoint_is_passed_over(name):
     (RUN / name).mkdir(parents=True)
-    assert checkpoints(RUN) == {} and latest_whole(RUN) is None
+    assert list_checkpoints(RUN) == {} and find_latest_whole(RUN) is None
 
 
 def test_a_kill_while_a_checkpoint_is_removed_leaves_no_half_of_it():
     save(1), save(2)
     killed(
         "import shutil\nshutil.rmtree = lambda path, **_: os.path.exists(path) and os.kill(os.getpid(), 9)\n"
-        "prune(Path('run'), [2])"
+        "prune_checkpoints(Path('run'), [2])"
     )
-    assert list(checkpoints(RUN)) == [2] and latest_whole(RUN) == RUN / "checkpoint-2"
+    assert list(list_checkpoints(RUN)) == [2] and find_latest_whole(RUN) == RUN / "checkpoint-2"
     save(1)
-    prune(RUN, [2])
+    prune_checkpoints(RUN, [2])
     assert [path.name for path in RUN.iterdir()] == ["checkpoint-2"]
 
 
 def test_damage_everywhere_means_a_fresh_start():
     for step in 1, 2:
         (save(step) / "weights").write_text("x")
-    assert latest_whole(RUN) is None
+    assert find_latest_whole(RUN) is None
 
 
 def test_a_checkpoint_of_a_step_done_again_replaces_the_old_one():
@@ -191,8 +191,8 @@ def test_the_manifest_says_whose_the_checkpoint_is_and_what_was_written():
 def test_pruning_keeps_what_is_asked_for(keep):
     for step in 1, 2, 3, 10:
         save(step)
-    prune(RUN, keep)
-    assert list(checkpoints(RUN)) == [2, 3]
+    prune_checkpoints(RUN, keep)
+    assert list(list_checkpoints(RUN)) == [2, 3]
 
 
 def test_checkpoints_live_apart_by_run_and_in_the_main_clone_of_an_experiment(monkeypatch):

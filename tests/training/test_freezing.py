@@ -16,7 +16,7 @@ from transformers import (
 )
 
 from tunelock.run.errors import Stop
-from tunelock.training.freezing import decoder_layers, freeze
+from tunelock.training.freezing import find_decoder_layers, freeze_parts
 
 SCHEDULE = [{"at": 0.7, "layers": 1, "learning_rate": 1e-4}, {"at": 0.35, "layers": 2, "learning_rate": 5e-4}]
 STEPS = 10  # layers 2 and 3 of the four frozen ones thaw at step 4 (of 0 to 9), layer 1 at step 7, layer 0 never
@@ -70,7 +70,7 @@ class Watch(TrainerCallback):
 
 
 def train(folder, model, freeze_layers=4, schedule=None, embeddings=True, stop_after=None, resume=None, **options):
-    thawing = freeze(model, embeddings, freeze_layers, schedule)
+    thawing = freeze_parts(model, embeddings, freeze_layers, schedule)
     watch = Watch(model, stop_after)
     settings = {"learning_rate": 2e-3, "weight_decay": 0.1, "lr_scheduler_type": "cosine", "warmup_steps": 2} | options
     args = TrainingArguments(
@@ -146,16 +146,16 @@ def test_autograd_goes_no_deeper_than_the_lowest_trained_weight(tmp_path, checkp
 
 def test_a_head_tied_to_frozen_embeddings_is_frozen_and_another_is_trained():
     tied, untied = make(), make(tied=False)
-    freeze(tied, True, 0, None)
-    freeze(untied, True, 0, None)
+    freeze_parts(tied, True, 0, None)
+    freeze_parts(untied, True, 0, None)
     assert not tied.lm_head.weight.requires_grad
     assert untied.lm_head.weight.requires_grad and not untied.get_input_embeddings().weight.requires_grad
 
 
 def test_models_with_other_names_for_their_layers_are_known():
     model = GPT2LMHeadModel(GPT2Config(n_layer=3, n_embd=16, n_head=2, vocab_size=61, n_positions=16))
-    assert len(decoder_layers(model)) == 3
-    freeze(model, True, 2, None)
+    assert len(find_decoder_layers(model)) == 3
+    freeze_parts(model, True, 2, None)
     trained = {
         name.removeprefix("transformer.").rpartition(".")[0] for name, p in model.named_parameters() if p.requires_grad
     }
@@ -168,12 +168,12 @@ def test_models_with_other_names_for_their_layers_are_known():
     ("at", "max_steps", "start"), [(0.0, 9, 0), (0.1, 30, 3), (0.5, 7, 4), (0.5, 8, 4), (0.99, 8, 8)]
 )
 def test_a_phase_starts_at_the_first_step_at_or_after_its_share(at, max_steps, start):
-    (phase,) = freeze(make(), True, 2, [{"at": at, "layers": 2, "learning_rate": 1e-4}]).phases
+    (phase,) = freeze_parts(make(), True, 2, [{"at": at, "layers": 2, "learning_rate": 1e-4}]).phases
     assert phase.start(max_steps) == start and (phase.first, phase.last) == (0, 1)
 
 
 def test_more_layers_than_there_are_is_a_stop():
     with pytest.raises(Stop, match="freeze_layers is 6, but the model has 5 layers"):
-        freeze(make(), True, 6, None)
+        freeze_parts(make(), True, 6, None)
     with pytest.raises(Stop, match="trains 3 layers, but freeze_layers freezes 2"):
-        freeze(make(), True, 2, SCHEDULE)
+        freeze_parts(make(), True, 2, SCHEDULE)

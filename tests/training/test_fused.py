@@ -10,13 +10,13 @@ from peft.tuners.lora import Linear as LoraLayer
 from transformers import AutoConfig, AutoModelForCausalLM, LlamaConfig, LlamaForCausalLM
 
 from tunelock.model.methods.all_methods import METHODS
-from tunelock.model.modeling import load_model, settle
+from tunelock.model.modeling import load_model, make_deterministic
 from tunelock.model.sharing import CPU_ATTENTION
 from tunelock.rendering.rendering import Rendering, render_records
 from tunelock.training.kernels import cpu_attention
 from tunelock.training.kernels.cpu_attention import CausalAttention, use_cpu_attention
-from tunelock.training.kernels.fused import GATED, fuse
-from tunelock.training.optimisation import sft_config
+from tunelock.training.kernels.fused import GATED, fuse_lora_layers
+from tunelock.training.optimisation import build_sft_config
 from tunelock.training.trainer import ResponseTrainer
 
 IDS = torch.randint(0, 101, (2, 70), generator=torch.Generator().manual_seed(0))
@@ -80,7 +80,7 @@ def pefts(layer: LoraLayer):
 @pytest.mark.parametrize("options", [{}, {"use_rslora": True}, {"biased": True}])
 def test_a_fused_layer_gives_pefts_outputs_and_gradients(options, shape):
     model = adapted(**options)
-    assert fuse(model) == len(lora_layers(model)) == 14
+    assert fuse_lora_layers(model) == len(lora_layers(model)) == 14
     for name, layer in lora_layers(model).items():
         x = torch.randn(*shape, layer.in_features, generator=torch.Generator().manual_seed(1))
         found = through(layer, x, layer.forward)
@@ -93,7 +93,7 @@ def test_a_fused_layer_gives_pefts_outputs_and_gradients(options, shape):
 def test_in_bfloat16_a_fused_layer_is_as_near_to_float32_as_pefts():
     model = adapted(torch.bfloat16)
     exact = lora_layers(copy.deepcopy(model).float())
-    fuse(model)
+    fuse_lora_layers(model)
     for name, layer in lora_layers(model).items():
         x = torch.randn(64, layer.in_features, generator=torch.Generator().manual_seed(1)).bfloat16()
         found = through(layer, x, layer.forward)
@@ -112,7 +112,7 @@ def test_a_fused_model_has_the_loss_and_the_gradients_of_pefts(checkpointing):
         if checkpointing:
             model.gradient_checkpointing_enable()
         if fused:
-            fuse(model)
+            fuse_lora_layers(model)
         loss = model(input_ids=IDS, labels=IDS, use_cache=False).loss
         loss.backward()
         ends.append([loss.detach(), *(p.grad for p in model.parameters() if p.requires_grad)])
@@ -138,7 +138,7 @@ def kept_numbers(model) -> int:
 def test_a_fused_mlp_keeps_two_of_its_four_widest_tensors():
     model = adapted()
     before = kept_numbers(model)
-    fuse(model)
+    fuse_lora_layers(model)
     assert before == 4 * 2 * IDS.numel() * 48 and kept_numbers(model) == before / 2
 
 
@@ -152,7 +152,7 @@ def test_the_mlps_of_each_family_are_fused(kind):
             AutoModelForCausalLM.from_config(config),
             LoraConfig(r=4, init_lora_weights=False, target_modules="all-linear", task_type="CAUSAL_LM"),
         )
-        assert not fused or fuse(model) == 14
+        assert not fused or fuse_lora_layers(model) == 14
         mlps = [module for module in model.modules() if type(module).__name__ in GATED]
         assert len(mlps) == 2 and all(("forward" in vars(mlp)) == fused for mlp in mlps)
         loss = model(input_ids=IDS, labels=IDS, use_cache=False).loss
@@ -163,7 +163,7 @@ def test_the_mlps_of_each_family_are_fused(kind):
 
 def test_an_mlp_of_which_a_layer_is_not_fused_is_left_alone():
     model = adapted(target_modules=["gate_proj", "down_proj"])
-    assert fuse(model) == 4
+    assert fuse_lora_layers(model) == 4
     assert not any("forward" in vars(module) for module in model.modules() if type(module).__name__ in GATED)
 
 
@@ -174,12 +174,12 @@ def test_an_mlp_of_which_a_layer_is_not_fused_is_left_alone():
 )
 def test_layers_that_do_more_than_add_a_product_are_left_alone(options):
     model = adapted(**options)
-    assert fuse(model) == 0 and not any(is_fused(layer) for layer in lora_layers(model).values())
+    assert fuse_lora_layers(model) == 0 and not any(is_fused(layer) for layer in lora_layers(model).values())
 
 
 def test_layers_whose_base_is_trained_are_left_alone_and_the_others_are_not():
     model = adapted(biased=True, bias="all")
-    assert fuse(model) == 6
+    assert fuse_lora_layers(model) == 6
     assert {name.split(".")[-2] for name, layer in lora_layers(model).items() if is_fused(layer)} == {"mlp"}
     loss = model(input_ids=IDS, labels=IDS).loss
     loss.backward()
@@ -190,19 +190,19 @@ def test_layers_whose_base_is_trained_are_left_alone_and_the_others_are_not():
 def test_layers_with_a_quantised_base_are_left_alone(method, tiny_model):
     model = load_model(tiny_model, "bfloat16", METHODS[method].quantization("bfloat16", True))
     model = get_peft_model(model, LoraConfig(r=4, target_modules="all-linear", task_type="CAUSAL_LM"))
-    assert fuse(model) == 0
+    assert fuse_lora_layers(model) == 0
 
 
 def test_a_second_adapter_goes_pefts_way():
     model = adapted()
     model.add_adapter("other", LoraConfig(r=2, target_modules="all-linear"))
     model.base_model.set_adapter(["default", "other"])
-    assert fuse(model) == 0
+    assert fuse_lora_layers(model) == 0
 
 
 def test_without_its_adapter_a_fused_model_is_the_base():
     model = adapted()
-    fuse(model)
+    fuse_lora_layers(model)
     with torch.no_grad():
         wanted, tuned = base()(input_ids=IDS).logits, model(input_ids=IDS).logits
         with model.disable_adapter():
@@ -213,7 +213,7 @@ def test_without_its_adapter_a_fused_model_is_the_base():
 
 def test_a_fused_model_is_merged_after_training():
     model = adapted()
-    fuse(model)
+    fuse_lora_layers(model)
     frozen = {name: p.detach().clone() for name, p in model.named_parameters() if not p.requires_grad}
     optimizer = torch.optim.SGD([p for p in model.parameters() if p.requires_grad], lr=0.1)
     losses = []
@@ -306,7 +306,7 @@ def calls(monkeypatch) -> list[int]:
 @pytest.mark.parametrize("scaling", [None, 0.6])
 def test_transformers_gets_the_result_it_expects(scaling, kv_heads, calls):
     inputs, _ = inputs_of(20, kv_heads)
-    found, _ = cpu_attention.attention(Layer(4 // kv_heads), *inputs, None, scaling=scaling)
+    found, _ = cpu_attention.compute_attention(Layer(4 // kv_heads), *inputs, None, scaling=scaling)
     assert calls == [20] and found.shape == (2, 20, 4, 16)
     torch.testing.assert_close(found, naive(*inputs, scaling or 16**-0.5).transpose(1, 2))
 
@@ -316,18 +316,18 @@ def test_what_is_not_plain_causal_attention_in_training_goes_the_usual_way(calls
     causal = torch.ones(6, 6, dtype=torch.bool).tril()
     apart = causal.clone()
     apart[3:, :3] = False  # two packed rows of three tokens
-    masked, _ = cpu_attention.attention(Layer(2), *inputs, apart[None, None])
+    masked, _ = cpu_attention.compute_attention(Layer(2), *inputs, apart[None, None])
     halves = [naive(*(tensor[:, :, part] for tensor in inputs), 0.25) for part in (slice(0, 3), slice(3, 6))]
     torch.testing.assert_close(masked.transpose(1, 2), torch.cat(halves, dim=2))
     one = [inputs[0][:, :, -1:], *inputs[1:]]  # a token that is generated, with the keys of those before it
     torch.testing.assert_close(
-        cpu_attention.attention(Layer(2), *one, None)[0].transpose(1, 2), naive(*inputs, 0.25)[:, :, -1:]
+        cpu_attention.compute_attention(Layer(2), *one, None)[0].transpose(1, 2), naive(*inputs, 0.25)[:, :, -1:]
     )
-    everything, _ = cpu_attention.attention(Layer(2, is_causal=False), *inputs, None)
+    everything, _ = cpu_attention.compute_attention(Layer(2, is_causal=False), *inputs, None)
     assert not torch.allclose(everything.transpose(1, 2), naive(*inputs, 0.25))
     with torch.no_grad():
         torch.testing.assert_close(
-            cpu_attention.attention(Layer(2), *inputs, None)[0].transpose(1, 2), naive(*inputs, 0.25)
+            cpu_attention.compute_attention(Layer(2), *inputs, None)[0].transpose(1, 2), naive(*inputs, 0.25)
         )
     assert calls == []
 
@@ -355,9 +355,9 @@ def test_packed_and_padded_batches_and_generation_give_what_sdpa_gives():
 
 def two_steps(tiny_model, tokenizer, records, folder, checkpointing: bool) -> tuple[list[float], dict, dict]:
     """The losses of two steps of LoRA in float32, and its weights before and after."""
-    settle(0, 1)
+    make_deterministic(0, 1)
     options = {"learning_rate": 1e-2, "lr_scheduler_type": "constant", "adam_epsilon": 1e-3, "save_strategy": "no"}
-    config = sft_config(
+    config = build_sft_config(
         folder, "float32", 4, max_steps=2, max_length=256, gradient_checkpointing=checkpointing, seed=0, **options
     )
     lora = LoraConfig(r=4, lora_alpha=8, target_modules="all-linear", task_type="CAUSAL_LM")

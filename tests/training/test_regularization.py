@@ -15,7 +15,7 @@ from transformers import (
 
 from tunelock.rendering.rendering import IGNORE
 from tunelock.run.errors import Stop
-from tunelock.training.freezing import freeze
+from tunelock.training.freezing import freeze_parts
 from tunelock.training.penalties.all_penalties import build_penalty
 from tunelock.training.penalties.displacement import low_rank_pull
 from tunelock.training.penalties.divergence import CHUNK
@@ -318,7 +318,7 @@ def test_the_penalty_weighs_the_same_under_gradient_accumulation(batch, tmp_path
 
 def test_layers_that_thaw_later_are_measured_from_the_base():
     model = make("full")
-    callback = freeze(model, True, 1, [{"at": 0.5, "layers": 1, "learning_rate": 1e-4}])
+    callback = freeze_parts(model, True, 1, [{"at": 0.5, "layers": 1, "learning_rate": 1e-4}])
     pull = build_penalty("l2", 1.0, model, [], BATCH, 0)
     (phase,) = callback.phases
     for parameter in phase.parameters:

@@ -13,14 +13,14 @@ from transformers import TrainerCallback
 from stages.train import train, weigh
 from tunelock.model.methods.all_methods import METHODS
 from tunelock.model.methods.method_settings import MethodSettings
-from tunelock.model.modeling import load_model, settle
+from tunelock.model.modeling import load_model, make_deterministic
 from tunelock.model.provenance import check_base, record_base
 from tunelock.rendering.rendering import Rendering, render_records
 from tunelock.run.errors import Stop
 from tunelock.training.batches import LengthGroupedSampler
-from tunelock.training.curves import best_step, curve, stale
-from tunelock.training.freezing import freeze
-from tunelock.training.optimisation import sft_config
+from tunelock.training.curves import count_stale_validations, extract_curve, find_best_step
+from tunelock.training.freezing import freeze_parts
+from tunelock.training.optimisation import build_sft_config
 from tunelock.training.penalties.all_penalties import build_penalty
 from tunelock.training.trainer import PLAIN, Extras, ResponseTrainer
 
@@ -47,7 +47,7 @@ def make_trainer(
     weight_of=None, kind=ResponseTrainer, **options,
 ) -> ResponseTrainer:  # fmt: skip
     """A trainer as `stages.train` makes it; for `full`, `extras` is a function of the model."""
-    settle(0, 1)
+    make_deterministic(0, 1)
     rows = render_records(tokenizer, records, Rendering(256)).rows
     weighed = [row | {"weight": weight_of(row)} for row in rows] if weight_of else rows
     model = load_model(tiny_model, METHODS[method].weights_dtype(dtype), METHODS[method].quantization(dtype, True))
@@ -60,7 +60,7 @@ def make_trainer(
         "eval_strategy": "steps",
     } | options
     options = {"gradient_checkpointing": False, "max_length": 256, "seed": 0} | options
-    config = sft_config(folder, dtype, batch, **options)
+    config = build_sft_config(folder, dtype, batch, **options)
     lora = METHODS[method].peft_config(tiny_model, MethodSettings(**LORA | {"lora_dropout": dropout}))
     return kind(model, tokenizer, config, lora, weighed, rows[:3], extras)
 
@@ -95,7 +95,7 @@ def test_each_method_trains_its_adapter_alone_and_the_loss_falls(method, tiny_mo
     trainer = make_trainer(tiny_model, tokenizer, records, tmp_path, method, max_steps=20, save_strategy="no")
     assert all("lora_" in name for name in weights(trainer))
     trainer.train()
-    losses = [entry["eval_loss"] for entry in curve(trainer.state.log_history) if "eval_loss" in entry]
+    losses = [entry["eval_loss"] for entry in extract_curve(trainer.state.log_history) if "eval_loss" in entry]
     assert losses[-1] < losses[0] - 0.2
     quantized = {type(module).__name__ for module in trainer.model.modules()} & {"Linear4bit"}
     assert bool(quantized) == (method == "qlora")
@@ -118,7 +118,7 @@ def test_a_resumed_run_ends_with_the_bits_and_the_curve_of_an_uninterrupted_one(
     second.train(resume_from_checkpoint=str(tmp_path / "b" / "checkpoint-4"))
     assert second.state.global_step == 6
     assert all(torch.equal(tensor, weights(second)[name]) for name, tensor in weights(whole).items())
-    assert curve(second.state.log_history) == curve(whole.state.log_history)
+    assert extract_curve(second.state.log_history) == extract_curve(whole.state.log_history)
 
 
 def test_gradient_checkpointing_changes_memory_and_not_the_result(tiny_model, tokenizer, records, tmp_path):
@@ -145,7 +145,7 @@ def test_checkpoints_keep_the_best_and_the_last_each_with_its_manifest(tiny_mode
     trainer = make_trainer(tiny_model, tokenizer, records, tmp_path, max_steps=8)
     trainer.train()
     kept = {path.name for path in tmp_path.glob("checkpoint-*")}
-    assert kept == {f"checkpoint-{best_step(trainer.state.log_history)}", "checkpoint-8"}
+    assert kept == {f"checkpoint-{find_best_step(trainer.state.log_history)}", "checkpoint-8"}
     for name in kept:
         files = json.loads((tmp_path / name / "manifest.json").read_text())["files"]
         assert {"adapter_model.safetensors", "optimizer.pt", "rng_state.pth", "trainer_state.json"} <= files.keys()
@@ -186,7 +186,7 @@ def test_best_checkpoint_is_the_earliest_of_the_lowest():
         {"eval_loss": 1.0, "step": 3},
         {"loss": 0.1},
     ]
-    assert best_step(history) == 2 and best_step([{"loss": 1.0, "step": 1}]) is None
+    assert find_best_step(history) == 2 and find_best_step([{"loss": 1.0, "step": 1}]) is None
 
 
 @pytest.mark.parametrize(
@@ -255,7 +255,7 @@ def test_small_batches_added_up_make_the_step_of_a_big_one(with_extras, tiny_mod
         )  # fmt: skip
         before = weights(trainer)
         trainer.train()
-        ends.append((weights(trainer), [row for row in curve(trainer.state.log_history) if "loss" in row]))
+        ends.append((weights(trainer), [row for row in extract_curve(trainer.state.log_history) if "loss" in row]))
     (wanted, log), *others = ends
     assert len(log) == 2 and all(any((wanted[name] != before[name]).flatten()) for name in wanted)
     if with_extras:
@@ -273,7 +273,7 @@ def test_the_log_has_the_penalty_beside_the_loss(tiny_model, tokenizer, records,
         extras = Extras(penalty=functools.partial(L2, regularization_weight=weight)) if weight else PLAIN
         trainer = make_trainer(tiny_model, tokenizer, records, tmp_path, extras=extras, max_steps=2, save_strategy="no")
         trainer.train()
-        logs.append(curve(trainer.state.log_history))
+        logs.append(extract_curve(trainer.state.log_history))
     (first, second, validation), (pulled_first, pulled_second, _) = logs
     assert "penalty" not in first and "penalty" not in validation
     assert pulled_first["penalty"] == 0 and pulled_first["loss"] == first["loss"]  # LoRA starts at the base
@@ -321,10 +321,10 @@ def test_other_schedules_have_no_minimum(tiny_model, tokenizer, records, tmp_pat
 
 @pytest.mark.parametrize("optim", ["adamw_8bit", "paged_adamw_8bit", "paged_adamw_32bit"])
 def test_optimisers_of_cuda_stop_without_it(optim, tmp_path, monkeypatch):
-    monkeypatch.setattr("tunelock.training.optimisation.device", lambda: "cpu")
+    monkeypatch.setattr("tunelock.training.optimisation.find_device", lambda: "cpu")
     with pytest.raises(Stop, match=f"optim: {optim} .* set adamw_torch"):
-        sft_config(tmp_path, "float32", 4, optim=optim)
-    assert sft_config(tmp_path, "float32", 4, optim="adamw_torch").optim == "adamw_torch"
+        build_sft_config(tmp_path, "float32", 4, optim=optim)
+    assert build_sft_config(tmp_path, "float32", 4, optim="adamw_torch").optim == "adamw_torch"
 
 
 # ---- the end of a run ----------------------------------------------------------------------------------------------
@@ -349,7 +349,7 @@ def scripted(tiny_model, tokenizer, records, folder, patience=None, **options) -
 
 def test_stale_counts_the_validations_since_the_best():
     history = [{"eval_loss": loss, "step": step} for step, loss in enumerate(Scripted.script, 1)]
-    assert [stale(history[:length]) for length in range(8)] == [0, 0, 0, 1, 2, 3, 0, 1]
+    assert [count_stale_validations(history[:length]) for length in range(8)] == [0, 0, 0, 1, 2, 3, 0, 1]
 
 
 @pytest.mark.parametrize(("patience", "last", "best"), [(1, 3, 2), (3, 5, 2), (None, 7, 6)])
@@ -408,7 +408,7 @@ def test_the_best_checkpoint_and_the_last_ones_are_kept(
 def thawing(model) -> Extras:
     """The final norm is trained from the start, the upper layer from the fourth of six steps on."""
     schedule = [{"at": 0.5, "layers": 1, "learning_rate": 1e-3}]
-    return Extras(unfreezing=freeze(model, freeze_embeddings=True, freeze_layers=2, unfreeze_schedule=schedule))
+    return Extras(unfreezing=freeze_parts(model, freeze_embeddings=True, freeze_layers=2, unfreeze_schedule=schedule))
 
 
 def test_full_tuning_thaws_on_schedule_and_resumes_to_the_same_bits(tiny_model, tokenizer, records, tmp_path):
@@ -423,7 +423,7 @@ def test_full_tuning_thaws_on_schedule_and_resumes_to_the_same_bits(tiny_model, 
     upper = {name for name in before if name.startswith("model.layers.1.")}
     assert moved(whole.model) == upper | {"model.norm.weight"}
     assert [group["lr"] for group in whole.optimizer.param_groups if group["params"]] == [1e-2, 1e-3, 1e-3]
-    losses = [row["eval_loss"] for row in curve(whole.state.log_history) if "eval_loss" in row]
+    losses = [row["eval_loss"] for row in extract_curve(whole.state.log_history) if "eval_loss" in row]
     assert losses == sorted(losses, reverse=True)
     for step, trained in (2, set()), (4, upper):
         first = make_trainer(tiny_model, tokenizer, records, tmp_path / f"b{step}", **how)
@@ -434,4 +434,4 @@ def test_full_tuning_thaws_on_schedule_and_resumes_to_the_same_bits(tiny_model, 
         second.train(resume_from_checkpoint=str(tmp_path / f"b{step}" / f"checkpoint-{step}"))
         end = second.model.state_dict()
         assert all(torch.equal(value, end[name]) for name, value in whole.model.state_dict().items())
-        assert curve(second.state.log_history) == curve(whole.state.log_history)
+        assert extract_curve(second.state.log_history) == extract_curve(whole.state.log_history)

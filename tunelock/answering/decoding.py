@@ -10,7 +10,7 @@ from transformers import DynamicCache, PreTrainedModel
 from transformers.cache_utils import CacheLayerMixin, DynamicLayer
 
 from tunelock.answering.grouping import similar
-from tunelock.model.tuned import answer_start, plain
+from tunelock.model.tuned import prepare_generation, unwrap_model
 
 # In float32 the gap between the two likeliest tokens of SmolLM2-135M moves by up to 4e-5 with the rows and the padding
 # around them (1,274 steps of 20 golden questions). Where it is below five times that, the batch does not decide.
@@ -65,7 +65,9 @@ def greedy(
     coarser dtype near-ties are everywhere, and answers depend on the batch. `seen` is told of the new tokens of each
     step, and of how many the rows that end with it spare.
     """
-    if "past_key_values" not in inspect.signature(plain(model).forward).parameters:  # keeps a state, as Mamba does
+    if (
+        "past_key_values" not in inspect.signature(unwrap_model(model).forward).parameters
+    ):  # keeps a state, as Mamba does
         return Answers([by_generate(model, prompt, max_new_tokens, end_id, seen) for prompt in prompts], 0)
     exact = next(model.parameters()).dtype == torch.float32 and len(prompts) > 1
     tokens, unsure = decode(model, prompts, max_new_tokens, end_id, NEAR_TIE if exact else 0.0, seen)
@@ -110,7 +112,7 @@ def decode(
             mask, chosen = mask[kept], chosen[kept]
             cache.reorder_cache(kept)
         mask = torch.cat([mask, mask.new_ones(len(mask), 1)], 1)
-        logits = last_logits(plain(model), {"input_ids": chosen[:, None]}, mask, cache)
+        logits = last_logits(unwrap_model(model), {"input_ids": chosen[:, None]}, mask, cache)
     return answers, unsure
 
 
@@ -122,12 +124,12 @@ def read_prompts(
     Prompts of similar length go through the model together, for most of a batch could be padding; then all are joined.
     Where a layer keeps more than keys and values, such as a state, they go together at once.
     """
-    grows = all(type(layer) is DynamicLayer for layer in DynamicCache(config=plain(model).config).layers)
+    grows = all(type(layer) is DynamicLayer for layer in DynamicCache(config=unwrap_model(model).config).layers)
     groups = list(similar([len(prompt) for prompt in prompts], len(prompts))) if grows else [range(len(prompts))]
     done = []
     for group in groups:
         given, mask, cache = start(model, [prompts[i] for i in group], pad_id)
-        done.append((last_logits(plain(model), given, mask, cache), mask, cache))
+        done.append((last_logits(unwrap_model(model), given, mask, cache), mask, cache))
     if len(done) == 1:
         return done[0]
     logits, masks, caches = zip(*done)
@@ -143,11 +145,11 @@ def start(model: torch.nn.Module, prompts: list[list[int]], pad_id: int) -> tupl
     longest = max(map(len, prompts))
     ids = torch.tensor([[pad_id] * (longest - len(prompt)) + prompt for prompt in prompts])
     mask = torch.tensor([[0] * (longest - len(prompt)) + [1] * len(prompt) for prompt in prompts])
-    given, _ = answer_start(model, ids.to(model.device), mask.to(model.device))
+    given, _ = prepare_generation(model, ids.to(model.device), mask.to(model.device))
     mask, cache = given.pop("attention_mask"), given.pop("past_key_values", None)
     if cache is not None:  # a prefix, whose places have no tokens
         given = {"input_ids": given["input_ids"][:, cache.get_seq_length() :]}
-    cache = DynamicCache(config=plain(model).config) if cache is None else cache
+    cache = DynamicCache(config=unwrap_model(model).config) if cache is None else cache
     cache.layers = [roomy(layer) for layer in cache.layers]
     return given, mask, cache
 
@@ -178,8 +180,8 @@ def by_generate(
 ) -> list[int]:
     """One prompt by transformers' own loop."""
     ids = torch.tensor([prompt], device=model.device)
-    given, length = answer_start(model, ids, torch.ones_like(ids))
-    out = plain(model).generate(
+    given, length = prepare_generation(model, ids, torch.ones_like(ids))
+    out = unwrap_model(model).generate(
         **given, max_new_tokens=max_new_tokens, do_sample=False, eos_token_id=end_id, pad_token_id=end_id
     )
     answer = out[0, length:].tolist()

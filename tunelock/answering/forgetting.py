@@ -9,9 +9,9 @@ from transformers import PretrainedConfig
 from tunelock.answering.grouping import batches
 from tunelock.answering.joint_rows import as_batch, join
 from tunelock.answering.scoring import last_states
-from tunelock.model.losses import logits
+from tunelock.model.losses import compute_logits
 from tunelock.model.sharing import can_share
-from tunelock.model.tuned import plain
+from tunelock.model.tuned import unwrap_model
 from tunelock.rendering.rendering import IGNORE
 from tunelock.run.bars import Bar
 
@@ -19,7 +19,7 @@ CHUNK = 128  # tokens whose logits exist at a time; some five float32 matrices o
 
 
 class Predictions(NamedTuple):
-    """What a model predicts at the labelled tokens of each row: `logits(head, config, states)`.
+    """What a model predicts at the labelled tokens of each row: `compute_logits(head, config, states)`.
 
     `states` has a tensor (tokens, features) a row, on the CPU: 2 bytes x features a token in bfloat16, where the
     logits would take 4 bytes x vocabulary. The rest of the model need not stay in memory.
@@ -54,7 +54,7 @@ def predictions(model: torch.nn.Module, families: list[list[dict]], batch_size: 
             found = last_states(model, {key: value.to(model.device) for key, value in given.items()})
         for i, line in zip(batch, found):
             states[i] = [line[places].cpu() for places in joint[i].places]
-    inner = plain(model)
+    inner = unwrap_model(model)
     return Predictions(list(itertools.chain(*states)), inner.get_output_embeddings(), inner.config.get_text_config())
 
 
@@ -83,7 +83,7 @@ def compare(base: Predictions, tuned: Predictions, rows: list[dict]) -> list[Com
 def next_tokens(model: Predictions, states: torch.Tensor) -> torch.Tensor:
     """The log-probabilities of each next token, (tokens, vocabulary), in float32."""
     with torch.no_grad():
-        return logits(model.head, model.config, states.to(model.head.weight.device)).log_softmax(-1)
+        return compute_logits(model.head, model.config, states.to(model.head.weight.device)).log_softmax(-1)
 
 
 def token_values(base: torch.Tensor, tuned: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:

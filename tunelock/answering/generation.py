@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 import torch
 
 from tunelock.answering.decoding import Answers, greedy
-from tunelock.model.modeling import device, resolve_dtype
+from tunelock.model.modeling import find_device, resolve_dtype
 from tunelock.run.bars import Bar
 
 WINDOW = 2  # batches that are sorted by length together
@@ -57,7 +57,7 @@ def answer_dtype(dtype: str) -> str:
     Rounding to bfloat16 makes so many near-ties that a third of the answers change with the rows around them. On a GPU
     that is the price of its speed.
     """
-    return "float32" if device() == "cpu" else resolve_dtype(dtype)
+    return "float32" if find_device() == "cpu" else resolve_dtype(dtype)
 
 
 def summary(answers: list[list[int]], computed: int, seconds: float, alone: int) -> str:

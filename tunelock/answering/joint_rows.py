@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import torch
 
-from tunelock.model.sharing import visible
+from tunelock.model.sharing import build_row_mask
 from tunelock.rendering.rendering import IGNORE
 
 
@@ -58,4 +58,4 @@ def as_batch(rows: list[Joint]) -> dict[str, torch.Tensor]:
     )
     if not rests.any():
         return {"input_ids": ids}
-    return {"input_ids": ids, "position_ids": positions, "attention_mask": visible(rests)}
+    return {"input_ids": ids, "position_ids": positions, "attention_mask": build_row_mask(rests)}

@@ -14,7 +14,7 @@ import transformers
 
 from tunelock.answering.decoding import Answers
 from tunelock.answering.grouping import similar
-from tunelock.model.modeling import hardware
+from tunelock.model.modeling import describe_hardware
 from tunelock.run.files import write_json
 from tunelock.run.hashing import hash_files, sha256_file, sha256_value
 from tunelock.run.scratch import locate_checkpoints
@@ -76,6 +76,6 @@ def kept_answers(folder: Path | str, settings: dict) -> KeptAnswers:
         "settings": settings,
         "code": [sha256_file(inspect.getfile(part)) for part in (Answers, similar)],
         "transformers": transformers.__version__,
-        "hardware": hardware(),
+        "hardware": describe_hardware(),
     }
     return KeptAnswers(locate_checkpoints("generations", ""), setting)

@@ -8,9 +8,9 @@ import torch
 
 from tunelock.answering.grouping import batches
 from tunelock.answering.joint_rows import Joint, as_batch, join
-from tunelock.model.losses import CHUNK, head_weight
+from tunelock.model.losses import CHUNK, find_head_weight
 from tunelock.model.sharing import can_share
-from tunelock.model.tuned import hidden_states, plain
+from tunelock.model.tuned import compute_hidden_states, unwrap_model
 
 BINS = 10  # of the probability of the likeliest token
 SLICE = 4  # rows whose logits are alive at a time, for heads that give no others
@@ -73,7 +73,7 @@ def token_scores(model: torch.nn.Module, rows: list[Joint]) -> TokenScores:
     Logits exist at places that are asked for alone, a chunk of them at a time, but for heads that are more than a
     matrix. A soft prompt may stand before the tokens.
     """
-    weight, device = head_weight(plain(model)), model.device
+    weight, device = find_head_weight(unwrap_model(model)), model.device
     given = {key: value.to(device) for key, value in as_batch(rows).items()}
     lines = torch.tensor([line for line, row in enumerate(rows) for places in row.places for _ in places]).to(device)
     places, targets = (
@@ -98,8 +98,8 @@ def token_scores(model: torch.nn.Module, rows: list[Joint]) -> TokenScores:
 def last_states(model: torch.nn.Module, given: dict[str, torch.Tensor]) -> torch.Tensor:
     """The last hidden states, shape (rows, length, features)."""
     if len(given) == 1:
-        return hidden_states(model, **given)
-    return plain(model).get_decoder()(**given, use_cache=False).last_hidden_state
+        return compute_hidden_states(model, **given)
+    return unwrap_model(model).get_decoder()(**given, use_cache=False).last_hidden_state
 
 
 def compared(logits: torch.Tensor, targets: torch.Tensor) -> TokenScores:

@@ -10,8 +10,8 @@ from pathlib import Path
 import torch
 from transformers import TextStreamer
 
-from tunelock.model.modeling import settle
-from tunelock.model.tuned import answer_start, load_tuned, plain
+from tunelock.model.modeling import make_deterministic
+from tunelock.model.tuned import load_tuned, prepare_generation, unwrap_model
 from tunelock.rendering.rendering import Rendering, find_end_token, load_tokenizer, render_prompt, select_messages
 from tunelock.run.errors import Stop
 from tunelock.run.params import load_yaml
@@ -29,8 +29,8 @@ def stream(folder: str, question: str, dtype: str, rendering: Rendering, max_new
     prompt = torch.tensor([render_prompt(tokenizer, messages)], device=model.device)
     end = find_end_token(tokenizer)
     with torch.no_grad():
-        given, start = answer_start(model, prompt, torch.ones_like(prompt))
-        tokens = plain(model).generate(
+        given, start = prepare_generation(model, prompt, torch.ones_like(prompt))
+        tokens = unwrap_model(model).generate(
             **given,
             max_new_tokens=max_new_tokens,
             do_sample=False,
@@ -56,7 +56,7 @@ def main(arguments: list[str] | None = None) -> None:
                 'the question is empty; put it in quotes, as in `python -m tunelock.commands.chat "What is CWE-79?"`.'
             )
         params = load_yaml("params.yaml")
-        settle(0, params["num_threads"])
+        make_deterministic(0, params["num_threads"])
         rendering = Rendering.from_params(params)
         stream(FOLDERS[given.model], given.question, params["dtype"], rendering, given.max_new_tokens)
 

@@ -9,7 +9,7 @@ import logging
 import tomllib
 from pathlib import Path
 
-from tunelock.model.modeling import device, resolve_dtype
+from tunelock.model.modeling import find_device, resolve_dtype
 from tunelock.model.tuned import ADAPTER_CONFIG
 from tunelock.run.errors import Stop
 from tunelock.run.files import write_jsonl
@@ -50,7 +50,7 @@ def load(folder: str, dtype: str, batch_size: int):
         pretrained=folder,
         dtype=resolve_dtype(dtype),
         softmax_dtype="float32",
-        device=device(),
+        device=find_device(),
         batch_size=batch_size,
         trust_remote_code=False,
     )

@@ -32,7 +32,7 @@ def score_side_by_side(which: str, split: str, tasks: list[str], batch_size: int
         tasks: names of ours or of the harness.
         batch_size: rows; the harness makes all their logits.
     """
-    from tunelock.model.modeling import settle
+    from tunelock.model.modeling import make_deterministic
 
     lm_eval_runner.require()
     params, folder = load_yaml("params.yaml"), MODELS[which]
@@ -42,7 +42,7 @@ def score_side_by_side(which: str, split: str, tasks: list[str], batch_size: int
     rows = _read_our_rows(which, split) if ours else []
     documents = _make_documents(split, rows, folder, params, ours) if ours else _Documents({}, Counter())
     tasks_of_theirs = lm_eval_runner.their_tasks(theirs) if theirs else {}
-    settle(0, params["num_threads"])
+    make_deterministic(0, params["num_threads"])
     model = lm_eval_runner.load(folder, params["dtype"], batch_size)
     if ours:
         found = lm_eval_runner.score(model, documents.by_task)

@@ -50,7 +50,7 @@ class ChunkedCrossEntropy(torch.autograd.Function):
         return (*(None if grad is None else grad * grad_output for grad in (grad_hidden, grad_weight)), None, None)
 
 
-def response_loss(
+def compute_response_loss(
     hidden: torch.Tensor, weight: torch.Tensor, labels: torch.Tensor, scales: torch.Tensor | None = None
 ) -> tuple[torch.Tensor, int]:
     """Return the summed cross-entropy (nats) over the labelled tokens, and how many there are.
@@ -67,16 +67,16 @@ def response_loss(
     return ChunkedCrossEntropy.apply(states, weight, targets[chosen], scales), int(chosen.sum())
 
 
-def logits_loss(
+def compute_logits_loss(
     logits: torch.Tensor, labels: torch.Tensor, scales: torch.Tensor | None = None
 ) -> tuple[torch.Tensor, int]:
-    """`response_loss` from logits of shape (batch, length, vocabulary), for heads that are more than a matrix."""
+    """`compute_response_loss` from logits (batch, length, vocabulary), for heads that are more than a matrix."""
     chosen = labels[:, 1:] != IGNORE
     losses = torch.nn.functional.cross_entropy(logits[:, :-1][chosen].float(), labels[:, 1:][chosen], reduction="none")
     return (losses if scales is None else losses * scales[:, 1:][chosen]).sum(), int(chosen.sum())
 
 
-def head_weight(model: PreTrainedModel) -> torch.Tensor | None:
+def find_head_weight(model: PreTrainedModel) -> torch.Tensor | None:
     """The weight of a head that is nothing but a matrix, or None for a model whose logits take more than that."""
     head, config = model.get_output_embeddings(), model.config.get_text_config()
     adapter = getattr(head, "token_adapter", None)  # PEFT's, where the embeddings of new tokens are trained
@@ -87,7 +87,7 @@ def head_weight(model: PreTrainedModel) -> torch.Tensor | None:
     return weight if plain and not scaled and not getattr(config, "logits_scaling", 0) else None
 
 
-def logits(head: torch.nn.Module, config, states: torch.Tensor) -> torch.Tensor:
+def compute_logits(head: torch.nn.Module, config, states: torch.Tensor) -> torch.Tensor:
     """The model's logits in float32, with what models do behind the product: Cohere and Granite scale, Gemma 2 caps."""
     raw = head(states.to(head.weight.dtype)).float()
     raw = raw * (getattr(config, "logit_scale", None) or 1) / (getattr(config, "logits_scaling", None) or 1)

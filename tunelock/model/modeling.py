@@ -13,9 +13,9 @@ from transformers import logging as transformers_logging
 from tunelock.run.errors import Stop
 
 
-def settle(seed: int, num_threads: int) -> None:
+def make_deterministic(seed: int, num_threads: int) -> None:
     """Fix what the bits of a run depend on. Call it before loading a model."""
-    keep_pages()
+    _keep_pages()
     torch.manual_seed(seed)  # transformers' set_seed brings PEFT along, a second; its Trainer seeds the rest
     torch.set_num_threads(num_threads)
     torch.use_deterministic_algorithms(True, warn_only=True)
@@ -26,7 +26,7 @@ def settle(seed: int, num_threads: int) -> None:
     transformers_logging.disable_progress_bar()
 
 
-def keep_pages() -> None:
+def _keep_pages() -> None:
     """Have glibc keep the memory that tensors give back: asking for it again costs page faults, a tenth of a step.
 
     Set here and not in the user's shell: every run is to be as quick. Not on Linux with glibc, nothing happens.
@@ -55,7 +55,7 @@ def load_model(folder: Path | str, dtype: str, quantization: BitsAndBytesConfig 
         dtype=getattr(torch, dtype),
         quantization_config=quantization,
         attn_implementation=None,  # SDPA where the model has it, else eager (Gemma 2)
-        device_map={"": device()} if quantization else None,
+        device_map={"": find_device()} if quantization else None,
         local_files_only=True,
         trust_remote_code=False,
         use_safetensors=True,
@@ -67,7 +67,7 @@ def load_model(folder: Path | str, dtype: str, quantization: BitsAndBytesConfig 
             module.support_avx512bf16_for_cpu = False
     if Path(folder, "tokenizer_config.json").exists():
         check_vocabulary(model, folder)
-    return model if quantization else model.to(device())
+    return model if quantization else model.to(find_device())
 
 
 def check_vocabulary(model: PreTrainedModel, folder: Path | str) -> None:
@@ -80,7 +80,7 @@ def check_vocabulary(model: PreTrainedModel, folder: Path | str) -> None:
         )
 
 
-def unquantize(model: PreTrainedModel) -> PreTrainedModel:
+def clear_quantization(model: PreTrainedModel) -> PreTrainedModel:
     """Clear the marks that a quantised load left on a model whose weights are dense again.
 
     With them transformers refuses to save it.
@@ -100,11 +100,11 @@ def resolve_dtype(name: str) -> str:
     Raises:
         Stop: float16 without a GPU.
     """
-    if name == "float16" and device() == "cpu":
+    if name == "float16" and find_device() == "cpu":
         raise Stop("dtype: float16 needs a GPU, on a CPU it is slow and overflows; set auto, bfloat16 or float32.")
     if name != "auto":
         return name
-    return "bfloat16" if has_bfloat16() else "float16" if device() == "cuda" else "float32"
+    return "bfloat16" if has_bfloat16() else "float16" if find_device() == "cuda" else "float32"
 
 
 def explain_dtype(name: str) -> str:
@@ -112,23 +112,23 @@ def explain_dtype(name: str) -> str:
     found = resolve_dtype(name)
     if name != "auto":
         return found
-    return f"{found} (auto, as the {device()} {'computes in' if found == 'bfloat16' else 'has no'} bfloat16)"
+    return f"{found} (auto, as the {find_device()} {'computes in' if found == 'bfloat16' else 'has no'} bfloat16)"
 
 
 def has_bfloat16() -> bool:
     """Whether the hardware multiplies in bfloat16, rather than emulating it."""
-    if device() == "cuda":
+    if find_device() == "cuda":
         return torch.cuda.is_bf16_supported(including_emulation=False)
     capabilities = torch.cpu.get_capabilities()
     return any(capabilities.get(name) for name in ("avx512_bf16", "amx_bf16", "bf16", "sve_bf16"))
 
 
-def device() -> str:
+def find_device() -> str:
     """`cuda` if PyTorch sees a GPU, else `cpu`."""
     return "cuda" if torch.cuda.is_available() else "cpu"
 
 
-def hardware() -> dict[str, str | int]:
+def describe_hardware() -> dict[str, str | int]:
     """What the bits of a run depend on beside its inputs: device, instruction set, versions."""
     name = torch.cuda.get_device_name() if torch.cuda.is_available() else torch.backends.cpu.get_cpu_capability()
-    return {"device": device(), "chip": name, "torch": torch.__version__, "threads": torch.get_num_threads()}
+    return {"device": find_device(), "chip": name, "torch": torch.__version__, "threads": torch.get_num_threads()}

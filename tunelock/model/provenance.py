@@ -14,7 +14,7 @@ ADAPTER = ("adapter_config.json", "adapter_model.safetensors")
 WHOLE_MODEL = ("config.json", "generation_config.json", "model*.safetensors", "model.safetensors.index.json")
 
 
-def keep_weights(checkpoint: Path, folder: Path) -> None:
+def copy_weights(checkpoint: Path, folder: Path) -> None:
     """Copy from a training checkpoint what was trained: an adapter, or of full tuning the whole model."""
     patterns = ADAPTER if (checkpoint / ADAPTER[0]).exists() else WHOLE_MODEL
     for file in sorted(file for pattern in patterns for file in checkpoint.glob(pattern)):
@@ -51,7 +51,7 @@ def check_base(adapter: Path | str, base: Path | str) -> dict:
     return provenance
 
 
-def shapes(folder: Path | str, stem: str = "model") -> dict[str, list[int]]:
+def read_shapes(folder: Path | str, stem: str = "model") -> dict[str, list[int]]:
     """The shape of every weight in the folder's safetensors by name, from their headers.
 
     Raises:

@@ -12,7 +12,7 @@ from typing import NamedTuple
 import torch
 from transformers import PreTrainedModel
 
-from tunelock.model.tuned import has_soft_prompt, plain
+from tunelock.model.tuned import has_soft_prompt, unwrap_model
 from tunelock.rendering.rendering import IGNORE
 
 CPU_ATTENTION = "cpu_training"  # `tunelock.training.kernels.cpu_attention`, which goes by a layout in place of a mask
@@ -32,7 +32,7 @@ class Layout(NamedTuple):
     rests: torch.Tensor
 
 
-def layout(input_ids: torch.Tensor, labels: torch.Tensor) -> Layout:
+def lay_out_batch(input_ids: torch.Tensor, labels: torch.Tensor) -> Layout:
     """The layout of a batch, both (rows, length): what has no label after it is left out, for nothing looks at it."""
     (rows, length), device = input_ids.shape, input_ids.device
     count = torch.arange(length, device=device)
@@ -45,7 +45,7 @@ def layout(input_ids: torch.Tensor, labels: torch.Tensor) -> Layout:
     return Layout(rows, length, shared, places, rests)
 
 
-class Apart(torch.autograd.Function):
+class SplitRows(torch.autograd.Function):
     """A sequence (tokens, …) as the batch (rows, length, …); what was left out is like the first token."""
 
     @staticmethod
@@ -59,7 +59,7 @@ class Apart(torch.autograd.Function):
         return torch.cat([grad[:, : where.shared].sum(0), grad.flatten(0, 1).index_select(0, where.rests)]), None
 
 
-class Together(torch.autograd.Function):
+class JoinRows(torch.autograd.Function):
     """A batch (rows, length, …) as the sequence (tokens, …); the shared start is that of the first row."""
 
     @staticmethod
@@ -76,30 +76,30 @@ class Together(torch.autograd.Function):
         return batch.unflatten(0, (where.rows, where.length)), None
 
 
-def joint_states(model: torch.nn.Module, input_ids: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-    """`tuned.hidden_states` of a model that `can_share`, shape (rows, length, features), right where a label follows.
+def compute_joint_states(model: torch.nn.Module, input_ids: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+    """`compute_hidden_states` of a model that `can_share`, shape (rows, length, features), right where a label follows.
 
     Quicker with `cpu_attention` alone: another one computes what the rests do not see of each other and masks it.
     """
-    where, bare = layout(input_ids, labels), plain(model)
-    given = joint_inputs(input_ids, where, bare.config._attn_implementation)
-    return Apart.apply(bare.get_decoder()(**given, use_cache=False).last_hidden_state[0], where)
+    where, bare = lay_out_batch(input_ids, labels), unwrap_model(model)
+    given = build_joint_inputs(input_ids, where, bare.config._attn_implementation)
+    return SplitRows.apply(bare.get_decoder()(**given, use_cache=False).last_hidden_state[0], where)
 
 
-def joint_inputs(input_ids: torch.Tensor, where: Layout, attention: str) -> dict:
+def build_joint_inputs(input_ids: torch.Tensor, where: Layout, attention: str) -> dict:
     """What a decoder with that attention is given in place of input_ids (rows, length): the sequence, its positions,
     and its mask or layout.
     """
     positions = torch.arange(where.length, device=input_ids.device).expand(where.rows, -1)
-    ids, positions = (Together.apply(batch, where)[None] for batch in (input_ids, positions))
+    ids, positions = (JoinRows.apply(batch, where)[None] for batch in (input_ids, positions))
     given = {"input_ids": ids, "position_ids": positions}
     if attention == CPU_ATTENTION:  # any mask of four dimensions keeps transformers from making one of all tokens
         return given | {"attention_mask": where.rests.new_ones(1, 1, 1, 1).bool(), "joint": where}
     owners = torch.cat([where.rests.new_zeros(where.shared), where.rests // where.length + 1])
-    return given | {"attention_mask": visible(owners[None])}
+    return given | {"attention_mask": build_row_mask(owners[None])}
 
 
-def visible(owners: torch.Tensor) -> torch.Tensor:
+def build_row_mask(owners: torch.Tensor) -> torch.Tensor:
     """Which tokens each token of joint sequences sees, shape (sequences, 1, length, length): of those before it, the
     shared ones and its own row's. `owners` (sequences, length) says which row a token belongs to, 0 for all.
     """
@@ -109,7 +109,7 @@ def visible(owners: torch.Tensor) -> torch.Tensor:
 
 def has_dropout(model: torch.nn.Module) -> bool:
     """Whether training leaves some out by chance, which joint rows would do alike."""
-    attention = getattr(plain(model).config.get_text_config(), "attention_dropout", 0.0)
+    attention = getattr(unwrap_model(model).config.get_text_config(), "attention_dropout", 0.0)
     return bool(attention) or any(module.p for module in model.modules() if isinstance(module, torch.nn.Dropout))
 
 
@@ -117,17 +117,17 @@ def can_share(model: torch.nn.Module) -> bool:
     """Whether the model takes a mask or layout of our own: all its layers attend to everything before, by PyTorch's
     SDPA or `cpu_attention`, and its positions are given from outside. Others compute each row by itself.
     """
-    bare = plain(model)
+    bare = unwrap_model(model)
     config = bare.config.get_text_config()
     full = set(getattr(config, "layer_types", None) or ["full_attention"]) == {"full_attention"}
     sliding = getattr(config, "sliding_window", None) and getattr(config, "use_sliding_window", True)
     takes = {"attention_mask", "position_ids"} <= set(inspect.signature(bare.get_decoder().forward).parameters)
     masked = bare.config._attn_implementation in ("sdpa", CPU_ATTENTION)
-    return bool(full and not sliding and takes and masked and not has_soft_prompt(model)) and keeps_apart(bare)
+    return bool(full and not sliding and takes and masked and not has_soft_prompt(model)) and keeps_rows_apart(bare)
 
 
 @torch.no_grad()
-def keeps_apart(model: PreTrainedModel) -> bool:
+def keeps_rows_apart(model: PreTrainedModel) -> bool:
     """Whether joint rows come out as they do side by side, tried on a few tokens.
 
     What a config does not tell, such as layers that carry a state along, shows here: hidden states then differ by more
@@ -136,12 +136,12 @@ def keeps_apart(model: PreTrainedModel) -> bool:
     # Common tokens: the first of a vocabulary are often special, and rounding moves them further.
     few = torch.arange(1, 20, device=model.device) * (model.config.get_text_config().vocab_size // 20)
     ids = torch.stack([few[:11], torch.cat([few[:3], few[11:]])])
-    where, decoder = layout(ids, ids), model.get_decoder()
-    given = joint_inputs(ids, where, model.config._attn_implementation)
+    where, decoder = lay_out_batch(ids, ids), model.get_decoder()
+    given = build_joint_inputs(ids, where, model.config._attn_implementation)
     try:
         wanted = decoder(input_ids=ids, use_cache=False).last_hidden_state.float()
         found = decoder(**given, use_cache=False).last_hidden_state.float()
     except (RuntimeError, ValueError, TypeError, IndexError):
         return False
-    found, wanted = (states[:, where.shared : -1] for states in (Apart.apply(found[0], where), wanted))
+    found, wanted = (states[:, where.shared : -1] for states in (SplitRows.apply(found[0], where), wanted))
     return bool((found - wanted).norm() < 0.1 * wanted.norm())

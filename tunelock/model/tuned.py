@@ -20,7 +20,7 @@ ADAPTER_CONFIG = "adapter_config.json"
 ENCODER = "prompt_encoder.safetensors"
 
 
-def plain(model: torch.nn.Module) -> PreTrainedModel:
+def unwrap_model(model: torch.nn.Module) -> PreTrainedModel:
     """The Transformers model below an adapter, LoRA's layers included, or the model itself."""
     return model.get_base_model() if hasattr(model, "get_base_model") else model
 
@@ -30,7 +30,7 @@ def has_soft_prompt(model: torch.nn.Module) -> bool:
     return hasattr(model, "get_base_model") and model.active_peft_config.is_prompt_learning
 
 
-def hidden_states(
+def compute_hidden_states(
     model: torch.nn.Module, input_ids: torch.Tensor, position_ids: torch.Tensor | None = None
 ) -> torch.Tensor:
     """The last hidden state of each token, shape (rows, length, features), for input_ids (rows, length).
@@ -41,7 +41,7 @@ def hidden_states(
     Raises:
         Stop: packed rows and a soft prompt, which would stand before the first of them alone.
     """
-    decoder = plain(model).get_decoder()
+    decoder = unwrap_model(model).get_decoder()
     if not has_soft_prompt(model):
         packed = {} if position_ids is None else {"position_ids": position_ids}
         return decoder(input_ids=input_ids, use_cache=False, **packed).last_hidden_state
@@ -49,15 +49,15 @@ def hidden_states(
         raise Stop("packing: a soft prompt would stand before the first of the packed rows alone; set it to false.")
     prompt = model.get_prompt(batch_size=len(input_ids))
     if isinstance(prompt, torch.Tensor):
-        tokens = plain(model).get_input_embeddings()(input_ids)
+        tokens = unwrap_model(model).get_input_embeddings()(input_ids)
         front = {"inputs_embeds": torch.cat([prompt.to(tokens.dtype), tokens], dim=1)}
     else:
         front = {"input_ids": input_ids, "past_key_values": prompt}
     return decoder(**front, use_cache=False).last_hidden_state[:, -input_ids.shape[1] :]
 
 
-def answer_start(model: torch.nn.Module, ids: torch.Tensor, mask: torch.Tensor) -> tuple[dict, int]:
-    """What `plain(model).generate` starts from, and how many tokens stand before the answer in what it returns.
+def prepare_generation(model: torch.nn.Module, ids: torch.Tensor, mask: torch.Tensor) -> tuple[dict, int]:
+    """What `unwrap_model(model).generate` starts from, and how many tokens stand before the answer in what it returns.
 
     `ids` and `mask`, both (rows, length), are prompts padded on the left. PEFT's own `generate` puts a soft prompt
     before the padding and counts positions through it, so that answers would depend on the longest prompt of a batch.
@@ -71,7 +71,7 @@ def answer_start(model: torch.nn.Module, ids: torch.Tensor, mask: torch.Tensor) 
         seen = ids.new_zeros(rows, virtual)  # places of the keys and values, never looked up
         given = {"input_ids": torch.cat([seen, ids], 1), "attention_mask": torch.cat([longer, mask], 1)}
         return given | {"past_key_values": prompt}, virtual + length
-    tokens, padding = plain(model).get_input_embeddings()(ids), (mask == 0).sum(1).tolist()
+    tokens, padding = unwrap_model(model).get_input_embeddings()(ids), (mask == 0).sum(1).tolist()
     rows = [torch.cat([row[:pad], soft, row[pad:]]) for row, soft, pad in zip(tokens, prompt.to(tokens.dtype), padding)]
     return {"inputs_embeds": torch.stack(rows), "attention_mask": torch.cat([mask, longer], 1)}, 0
 

@@ -41,7 +41,7 @@ class LengthGroupedSampler(torch.utils.data.Sampler):
             yield from batches[number]
 
 
-def pack(lengths: list[int], max_length: int) -> list[list[int]]:
+def assign_packs(lengths: list[int], max_length: int) -> list[list[int]]:
     """Rows, by index, that share a sequence of at most `max_length` tokens: best-fit decreasing (Johnson 1973).
 
     TRL packs so too (`packing_strategy="bfd"`). Which rows meet depends on their lengths and order alone.
@@ -58,12 +58,15 @@ def pack(lengths: list[int], max_length: int) -> list[list[int]]:
     return packs
 
 
-def packed(rows: list[dict], max_length: int) -> list[dict]:
+def pack_rows(rows: list[dict], max_length: int) -> list[dict]:
     """Rows joined into sequences. `position_ids` start anew with each, by which attention keeps them apart."""
-    return [joined([rows[i] for i in members]) for members in pack([len(r["input_ids"]) for r in rows], max_length)]
+    return [
+        join_rows([rows[i] for i in members])
+        for members in assign_packs([len(r["input_ids"]) for r in rows], max_length)
+    ]
 
 
-def joined(rows: list[dict]) -> dict:
+def join_rows(rows: list[dict]) -> dict:
     """Several rendered rows as one sequence; the first token of each is predicted from nothing, so it has no label."""
     sequence = {"id": ", ".join(row["id"] for row in rows), "input_ids": [], "labels": [], "position_ids": []}
     weights = []
@@ -76,7 +79,7 @@ def joined(rows: list[dict]) -> dict:
     return {**sequence, "weights": weights} if any("weight" in row for row in rows) else sequence
 
 
-def dataset(rows: list[dict]) -> Dataset:
+def make_dataset(rows: list[dict]) -> Dataset:
     """What the collator takes of rendered rows; `weight` is how much each label of a row counts."""
     columns = ("input_ids", "labels", "position_ids", "weights")
     found = []

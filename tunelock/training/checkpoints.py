@@ -17,7 +17,7 @@ MANIFEST = "manifest.json"
 
 
 @contextmanager
-def new_checkpoint(root: Path, step: int, needs: Iterable[int] = ()):
+def write_checkpoint(root: Path, step: int, needs: Iterable[int] = ()):
     """Yield a folder to write a checkpoint into; it becomes `checkpoint-STEP` once its manifest is written.
 
     `needs` are the steps of earlier checkpoints without which this one is of no use: the best one, which the
@@ -26,11 +26,11 @@ def new_checkpoint(root: Path, step: int, needs: Iterable[int] = ()):
     path = root / f"checkpoint-{step}"
     with whole_folder(path) as folder:
         yield folder
-        write_json(folder / MANIFEST, manifest(path, needs, hash_files(folder)))
+        write_json(folder / MANIFEST, make_manifest(path, needs, hash_files(folder)))
 
 
 @contextmanager
-def full_disk_told(step: int):
+def stop_at_full_disk(step: int):
     """Turn what a full disk makes of saving into a `Stop`."""
     try:
         yield
@@ -43,12 +43,12 @@ def full_disk_told(step: int):
         raise Stop(f"the checkpoint of step {step} cannot be written ({error}); free the disk and run again.") from None
 
 
-def manifest(checkpoint: Path, needs: Iterable[int], files: dict[str, str]) -> dict:
+def make_manifest(checkpoint: Path, needs: Iterable[int], files: dict[str, str]) -> dict:
     """What a checkpoint says of itself: whose it is, what it needs, and the digest of each of its files."""
-    return {"run": checkpoint.parent.name, "step": step_of(checkpoint), "needs": sorted(set(needs)), "files": files}
+    return {"run": checkpoint.parent.name, "step": parse_step(checkpoint), "needs": sorted(set(needs)), "files": files}
 
 
-def step_of(checkpoint: Path) -> int:
+def parse_step(checkpoint: Path) -> int:
     """The optimiser steps after which a checkpoint was written."""
     return int(checkpoint.name.rpartition("-")[2])
 
@@ -64,36 +64,38 @@ def is_whole(checkpoint: Path) -> bool:
     found.pop(MANIFEST)
     return (
         isinstance(needs, list)
-        and said == manifest(checkpoint, needs, found)
-        and all(step < step_of(checkpoint) and is_whole(checkpoint.with_name(f"checkpoint-{step}")) for step in needs)
+        and said == make_manifest(checkpoint, needs, found)
+        and all(
+            step < parse_step(checkpoint) and is_whole(checkpoint.with_name(f"checkpoint-{step}")) for step in needs
+        )
     )
 
 
-def checkpoints(root: Path) -> dict[int, Path]:
+def list_checkpoints(root: Path) -> dict[int, Path]:
     """The checkpoint folders below `root` by step, in ascending order; never by mtime, for clocks step back."""
     found = [path for path in root.glob("checkpoint-*") if re.fullmatch(r"checkpoint-[0-9]+", path.name)]
-    return {step_of(path): path for path in sorted(found, key=step_of)}
+    return {parse_step(path): path for path in sorted(found, key=parse_step)}
 
 
-def latest_whole(root: Path) -> Path | None:
+def find_latest_whole(root: Path) -> Path | None:
     """The whole checkpoint with the highest step. Those of no use are named on stderr and removed."""
-    for path in reversed(checkpoints(root).values()):
+    for path in reversed(list_checkpoints(root).values()):
         if is_whole(path):
             return path
         print(f"{path}, or the best one before it, does not match its manifest; it is removed.", file=sys.stderr)
-        remove(path)
+        remove_checkpoint(path)
     return None
 
 
-def prune(root: Path, keep: Iterable[int]) -> None:
+def prune_checkpoints(root: Path, keep: Iterable[int]) -> None:
     """Remove every checkpoint but those at the steps in `keep`."""
     keep = set(keep)
-    for step, path in checkpoints(root).items():
+    for step, path in list_checkpoints(root).items():
         if step not in keep:
-            remove(path)
+            remove_checkpoint(path)
 
 
-def remove(folder: Path) -> None:
+def remove_checkpoint(folder: Path) -> None:
     """Remove a folder so that a kill in between leaves no half of it under its name."""
     gone = folder.with_name(folder.name + ".partial")
     shutil.rmtree(gone, ignore_errors=True)

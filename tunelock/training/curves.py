@@ -1,19 +1,19 @@
 """What a training's log says: the curves, the best step, how long nothing has become better."""
 
 
-def best_step(log_history: list[dict]) -> int | None:
+def find_best_step(log_history: list[dict]) -> int | None:
     """The step with the lowest validation loss, the earliest of equals; None before the first validation."""
     scores = [(entry["eval_loss"], entry["step"]) for entry in log_history if "eval_loss" in entry]
     return min(scores)[1] if scores else None
 
 
-def stale(log_history: list[dict]) -> int:
+def count_stale_validations(log_history: list[dict]) -> int:
     """How many validations there were since the one with the lowest loss."""
     steps = [entry["step"] for entry in log_history if "eval_loss" in entry]
-    return sum(step > best_step(log_history) for step in steps)
+    return sum(step > find_best_step(log_history) for step in steps)
 
 
-def curve(log_history: list[dict]) -> list[dict]:
+def extract_curve(log_history: list[dict]) -> list[dict]:
     """The part of the trainer's log that is the same for an interrupted and an uninterrupted run: no clock in it."""
     keys = ("step", "epoch", "loss", "grad_norm", "learning_rate", "penalty", "eval_loss")
     rows = [{key: entry[key] for key in keys if key in entry} for entry in log_history]

@@ -28,7 +28,7 @@ class Phase(NamedTuple):
         return math.ceil(round(self.at * max_steps, 6))  # rounded, or 0.1 * 30 would be above 3
 
 
-def freeze(
+def freeze_parts(
     model: PreTrainedModel, freeze_embeddings: bool, freeze_layers: int, unfreeze_schedule: list[dict] | None
 ) -> "GradualUnfreezing":
     """Freeze embeddings and the first `freeze_layers` decoder layers, but for what `unfreeze_schedule` trains later.
@@ -48,17 +48,17 @@ def freeze(
     Raises:
         Stop: more layers are to be frozen than there are, or to be thawed than are frozen.
     """
-    layers = decoder_layers(model)
+    layers = find_decoder_layers(model)
     if freeze_layers > len(layers):
         raise Stop(f"freeze_layers is {freeze_layers}, but the model has {len(layers)} layers; lower it.")
-    phases = plan(layers[:freeze_layers], unfreeze_schedule or [])
+    phases = plan_phases(layers[:freeze_layers], unfreeze_schedule or [])
     still = phases[-1].first if phases else freeze_layers
-    for module in [*layers[:still], *(embeddings(model) if freeze_embeddings else [])]:
+    for module in [*layers[:still], *(find_embeddings(model) if freeze_embeddings else [])]:
         module.requires_grad_(False)
     return GradualUnfreezing(phases)
 
 
-def plan(frozen: nn.ModuleList, schedule: list[dict]) -> list[Phase]:
+def plan_phases(frozen: nn.ModuleList, schedule: list[dict]) -> list[Phase]:
     """The phases of a schedule in the order of their start, from the top of the frozen layers downwards."""
     wanted = sum(entry["layers"] for entry in schedule)
     if wanted > len(frozen):
@@ -75,7 +75,7 @@ def plan(frozen: nn.ModuleList, schedule: list[dict]) -> list[Phase]:
     return phases
 
 
-def decoder_layers(model: PreTrainedModel) -> nn.ModuleList:
+def find_decoder_layers(model: PreTrainedModel) -> nn.ModuleList:
     """The decoder's stack of layers, under whatever name: its longest list of modules."""
     stacks = [child for child in model.get_decoder().children() if isinstance(child, nn.ModuleList)]
     if not stacks:
@@ -85,7 +85,7 @@ def decoder_layers(model: PreTrainedModel) -> nn.ModuleList:
     return max(stacks, key=len)
 
 
-def embeddings(model: PreTrainedModel) -> list[nn.Module]:
+def find_embeddings(model: PreTrainedModel) -> list[nn.Module]:
     """The embeddings of tokens, and of positions where a model learns them (GPT-2)."""
     learnt = [child for child in model.get_decoder().children() if isinstance(child, nn.Embedding)]
     return [model.get_input_embeddings(), *learnt]

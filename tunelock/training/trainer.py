@@ -12,17 +12,17 @@ from transformers.tokenization_utils_base import PreTrainedTokenizerBase
 from transformers.trainer_callback import PrinterCallback, ProgressCallback
 from trl import SFTConfig, SFTTrainer
 
-from tunelock.model.losses import head_weight, logits_loss, response_loss
-from tunelock.model.sharing import can_share, has_dropout, joint_states
-from tunelock.model.tuned import hidden_states, load_encoder, plain, save_encoder, without_input_copies
+from tunelock.model.losses import compute_logits_loss, compute_response_loss, find_head_weight
+from tunelock.model.sharing import can_share, compute_joint_states, has_dropout
+from tunelock.model.tuned import compute_hidden_states, load_encoder, save_encoder, unwrap_model, without_input_copies
 from tunelock.rendering.rendering import IGNORE
 from tunelock.run.errors import Stop
-from tunelock.training.batches import Collator, LengthGroupedSampler, dataset, packed
-from tunelock.training.checkpoints import checkpoints, full_disk_told, new_checkpoint, prune
-from tunelock.training.curves import best_step, stale
+from tunelock.training.batches import Collator, LengthGroupedSampler, make_dataset, pack_rows
+from tunelock.training.checkpoints import list_checkpoints, prune_checkpoints, stop_at_full_disk, write_checkpoint
+from tunelock.training.curves import count_stale_validations, find_best_step
 from tunelock.training.freezing import GradualUnfreezing
 from tunelock.training.kernels.cpu_attention import use_cpu_attention
-from tunelock.training.kernels.fused import fuse
+from tunelock.training.kernels.fused import fuse_lora_layers
 from tunelock.watching.progress import Meter, ProgressBar
 
 
@@ -59,7 +59,7 @@ class ResponseTrainer(SFTTrainer):
     def __init__(self, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, config: SFTConfig,
                  peft_config: PeftConfig | None, train_rows: list[dict], eval_rows: list[dict],
                  extras: Extras = PLAIN):  # fmt: skip
-        rows = packed(train_rows, config.max_length) if extras.packing else train_rows
+        rows = pack_rows(train_rows, config.max_length) if extras.packing else train_rows
         self.extras, self.row_ids = extras, [row["id"] for row in rows]
         self.lengths = [len(row["input_ids"]) for row in rows]
         self.saving_to: Path | None = None
@@ -71,8 +71,8 @@ class ResponseTrainer(SFTTrainer):
             model=model,
             args=config,
             data_collator=Collator(0 if pad_id is None else pad_id),
-            train_dataset=dataset(rows),
-            eval_dataset=dataset(eval_rows) if eval_rows else None,
+            train_dataset=make_dataset(rows),
+            eval_dataset=make_dataset(eval_rows) if eval_rows else None,
             processing_class=tokenizer,
             peft_config=peft_config,
             callbacks=[self.meter, ProgressBar(), *unfreezing, *extras.callbacks],
@@ -83,8 +83,8 @@ class ResponseTrainer(SFTTrainer):
         for name, parameter in self.model.named_parameters():
             if "lora_" in name:  # TRL makes adapters of quantised bases bfloat16, too coarse for AdamW's steps
                 parameter.data = parameter.data.float()
-        fuse(self.model)
-        quick = use_cpu_attention(plain(self.model))
+        fuse_lora_layers(self.model)
+        quick = use_cpu_attention(unwrap_model(self.model))
         self.shares = quick and not extras.packing and not has_dropout(self.model) and can_share(self.model)
         with self.accelerator.autocast():
             self.penalty = extras.penalty(model=self.model) if extras.penalty else None
@@ -107,15 +107,19 @@ class ResponseTrainer(SFTTrainer):
         if return_outputs:
             return super().compute_loss(model, inputs, return_outputs, num_items_in_batch)
         model = self.accelerator.unwrap_model(model)
-        weight, labels, scales = head_weight(model), inputs["labels"], inputs.get("weights")
+        weight, labels, scales = find_head_weight(model), inputs["labels"], inputs.get("weights")
         sees = {key: inputs[key] for key in ("input_ids", "position_ids") if key in inputs}
         with self.accelerator.autocast():  # accelerate wraps the whole model's forward in it, which is not called
             if weight is not None:
-                states = joint_states(model, **sees, labels=labels) if self.shares else hidden_states(model, **sees)
-                total, tokens = response_loss(states, weight, labels, scales)
+                states = (
+                    compute_joint_states(model, **sees, labels=labels)
+                    if self.shares
+                    else compute_hidden_states(model, **sees)
+                )
+                total, tokens = compute_response_loss(states, weight, labels, scales)
             else:
                 logits = model(**sees, use_cache=False).logits[:, -labels.shape[1] :]  # behind a soft prompt's own
-                total, tokens = logits_loss(logits, labels, scales)
+                total, tokens = compute_logits_loss(logits, labels, scales)
         return total / (tokens if num_items_in_batch is None else num_items_in_batch)
 
     def training_step(self, model, inputs, num_items_in_batch=None):
@@ -168,7 +172,9 @@ class ResponseTrainer(SFTTrainer):
         To be asked before going on from a checkpoint, for the loop of transformers makes a step before it looks.
         """
         patience = self.extras.patience
-        return state.global_step >= state.max_steps or (patience is not None and stale(state.log_history) >= patience)
+        return state.global_step >= state.max_steps or (
+            patience is not None and count_stale_validations(state.log_history) >= patience
+        )
 
     def _get_train_sampler(self, train_dataset=None):
         return LengthGroupedSampler(self.lengths, self.args.train_batch_size, self.args.seed)
@@ -178,9 +184,9 @@ class ResponseTrainer(SFTTrainer):
 
     def _save_checkpoint(self, model, trial):
         root, step = Path(self.args.output_dir), self.state.global_step
-        best = best_step(self.state.log_history) or step
+        best = find_best_step(self.state.log_history) or step
         try:
-            with full_disk_told(step), new_checkpoint(root, step, needs={best} - {step}) as folder:
+            with stop_at_full_disk(step), write_checkpoint(root, step, needs={best} - {step}) as folder:
                 self.saving_to = folder / "whole"
                 Trainer._save_checkpoint(self, model, trial)  # SFTTrainer's would add a model card
                 save_encoder(self.model, folder)
@@ -190,8 +196,10 @@ class ResponseTrainer(SFTTrainer):
                 self.saving_to.rmdir()
         finally:
             self.saving_to = None
-        last = sorted(checkpoints(root))[1 - self.args.save_total_limit :] if self.args.save_total_limit else [step]
-        prune(root, keep={best, *last})
+        last = (
+            sorted(list_checkpoints(root))[1 - self.args.save_total_limit :] if self.args.save_total_limit else [step]
+        )
+        prune_checkpoints(root, keep={best, *last})
 
     def _load_from_checkpoint(self, resume_from_checkpoint, model=None):
         super()._load_from_checkpoint(resume_from_checkpoint, model)

@@ -10,7 +10,7 @@ from typing import NamedTuple
 import torch
 from transformers import TrainerCallback
 
-from tunelock.model.modeling import device
+from tunelock.model.modeling import find_device
 from tunelock.run.bars import Bar
 from tunelock.run.terminal import format_duration
 
@@ -94,7 +94,7 @@ class ProgressBar(TrainerCallback):
 
 def measure_matmul_rate(dtype: str, side: int = 1024) -> float:
     """FLOP/s of matrix products in a dtype of torch on this machine, tried for a third of a second."""
-    left, right = (torch.randn(side, side, device=device()).to(getattr(torch, dtype)) for _ in range(2))
+    left, right = (torch.randn(side, side, device=find_device()).to(getattr(torch, dtype)) for _ in range(2))
     started, products = time.time(), 0
     while time.time() - started < 0.3:
         (left @ right).sum().item()

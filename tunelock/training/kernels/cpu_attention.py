@@ -11,7 +11,7 @@ from transformers import AttentionInterface, AttentionMaskInterface, PreTrainedM
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import sdpa_mask
 
-from tunelock.model.sharing import CPU_ATTENTION, Apart, Together
+from tunelock.model.sharing import CPU_ATTENTION, JoinRows, SplitRows
 
 QUERIES = 64  # of a block; half of the scores above the diagonal are then never computed
 
@@ -60,15 +60,15 @@ class CausalAttention(torch.autograd.Function):
         return grad_query, *(tensor.to(key.dtype).view_as(key) for tensor in (grad_key, grad_value)), None
 
 
-def attention(module, query, key, value, attention_mask, dropout=0.0, scaling=None, joint=None, **kwargs):
+def compute_attention(module, query, key, value, attention_mask, dropout=0.0, scaling=None, joint=None, **kwargs):
     """Transformers' interface; whatever is not plain causal attention in training goes the usual way.
 
     `joint` is the layout of a batch whose rows were joined (`tunelock.model.sharing`); they are taken apart for it.
     """
     if joint:
-        apart = (Apart.apply(tensor[0].transpose(0, 1), joint).transpose(1, 2) for tensor in (query, key, value))
-        result, _ = attention(module, *apart, None, dropout, scaling, **kwargs)
-        return Together.apply(result, joint)[None], None
+        apart = (SplitRows.apply(tensor[0].transpose(0, 1), joint).transpose(1, 2) for tensor in (query, key, value))
+        result, _ = compute_attention(module, *apart, None, dropout, scaling, **kwargs)
+        return JoinRows.apply(result, joint)[None], None
     plain = attention_mask is None and query.shape[2] == key.shape[2] and torch.is_grad_enabled()
     causal = getattr(module, "is_causal", True) is True and not dropout and value.shape == key.shape
     if not (plain and causal):
@@ -78,7 +78,7 @@ def attention(module, query, key, value, attention_mask, dropout=0.0, scaling=No
     return CausalAttention.apply(query, key, value, scale).transpose(1, 2).contiguous(), None
 
 
-AttentionInterface.register(CPU_ATTENTION, attention)
+AttentionInterface.register(CPU_ATTENTION, compute_attention)
 AttentionMaskInterface.register(CPU_ATTENTION, sdpa_mask)
 
 

@@ -5,8 +5,8 @@ from peft import PeftModel
 from peft.tuners.lora import LoraLayer
 from transformers import PreTrainedModel
 
-from tunelock.model.losses import head_weight, response_loss
-from tunelock.model.tuned import hidden_states
+from tunelock.model.losses import compute_response_loss, find_head_weight
+from tunelock.model.tuned import compute_hidden_states
 from tunelock.rendering.rendering import IGNORE
 from tunelock.run.errors import Stop
 from tunelock.training.penalties.replay import borrow_base, pad_rows
@@ -157,8 +157,8 @@ def _measure_fisher(
 
 def _sum_row_loss(base: PreTrainedModel, input_ids: torch.Tensor, labels: torch.Tensor) -> tuple[torch.Tensor, int]:
     """The summed cross-entropy (nats) of the supervised tokens, and how many there are."""
-    weight = head_weight(base)
+    weight = find_head_weight(base)
     if weight is not None:
-        return response_loss(hidden_states(base, input_ids), weight, labels)
+        return compute_response_loss(compute_hidden_states(base, input_ids), weight, labels)
     tokens = int((labels[:, 1:] != IGNORE).sum())
     return base(input_ids=input_ids, labels=labels, use_cache=False).loss * tokens, tokens

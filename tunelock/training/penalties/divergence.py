@@ -7,8 +7,8 @@ from peft import PeftModel
 from torch.utils.checkpoint import checkpoint
 from transformers import PreTrainedModel
 
-from tunelock.model.losses import logits
-from tunelock.model.tuned import hidden_states
+from tunelock.model.losses import compute_logits
+from tunelock.model.tuned import compute_hidden_states
 from tunelock.rendering.rendering import IGNORE
 from tunelock.training.penalties.replay import borrow_base, pad_rows
 
@@ -59,12 +59,12 @@ def _select_supervised_states(
     model: PreTrainedModel | PeftModel, input_ids: torch.Tensor, labels: torch.Tensor
 ) -> torch.Tensor:
     """The hidden states, (tokens, features), from which the labelled tokens are predicted."""
-    return hidden_states(model, input_ids)[:, :-1][labels[:, 1:] != IGNORE]
+    return compute_hidden_states(model, input_ids)[:, :-1][labels[:, 1:] != IGNORE]
 
 
 def _sum_divergence(head, base_head, config, states: torch.Tensor, base_states: torch.Tensor) -> torch.Tensor:
     """The sum of KL(base || tuned) over the tokens; both states (tokens, features), the result a float32 scalar."""
     with torch.no_grad():
-        base = logits(base_head, config, base_states).log_softmax(-1)
-    tuned = logits(head, config, states).log_softmax(-1)
+        base = compute_logits(base_head, config, base_states).log_softmax(-1)
+    tuned = compute_logits(head, config, states).log_softmax(-1)
     return torch.nn.functional.kl_div(tuned, base, reduction="sum", log_target=True)

@@ -7,7 +7,7 @@ from peft import PeftModel
 from torch.nn.utils.rnn import pad_sequence
 from transformers import PreTrainedModel
 
-from tunelock.model.tuned import plain
+from tunelock.model.tuned import unwrap_model
 from tunelock.rendering.rendering import IGNORE
 
 
@@ -23,7 +23,7 @@ def borrow_base(model: PreTrainedModel | PeftModel):
     training = model.training
     model.eval()
     with model.disable_adapter() if isinstance(model, PeftModel) else nullcontext():
-        yield plain(model)
+        yield unwrap_model(model)
     model.train(training)
 
 
