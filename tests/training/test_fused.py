@@ -377,7 +377,7 @@ def test_steps_of_training_are_those_with_sdpa_and_pefts_layers(
     losses, _, found = two_steps(*run)
     assert len(calls) == 2 * 2 * (2 if checkpointing else 1)  # steps, layers
     calls.clear()
-    monkeypatch.setattr("tunelock.training.trainer.fuse", lambda model: 0)
+    monkeypatch.setattr("tunelock.training.trainer.fuse_lora_layers", lambda model: 0)
     monkeypatch.setattr("tunelock.training.trainer.use_cpu_attention", lambda model: None)
     slow_losses, before, wanted = two_steps(*run)
     assert not calls and losses == pytest.approx(slow_losses, rel=1e-6)
