@@ -11,7 +11,7 @@ INSTALL := $(BIN)/python -m pip install -qq --disable-pip-version-check
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
 .PHONY: help repro forecast test lint bench bench-data bench-scale bench-memory bench-diagnosis bench-interrupt \
-	bench-generation bench-agreement bench-controls chromium schema lock clean
+	bench-generation bench-agreement bench-controls chromium schema pictures lock clean
 
 help: ## this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 18
@@ -68,6 +68,10 @@ chromium: ## Debian's Chromium, where there is none and you may install it
 
 schema: $(VENV)/done ## write params.schema.json, by which editors complete and check params.yaml
 	python -m tunelock.schema.json_schema
+
+BASE ?=
+pictures: $(VENV)/dev chromium ## docs/images out of the run that is here; BASE=REVISION is what the comment compares with
+	python -m docs.make_pictures $(if $(BASE),--base "$(BASE)")
 
 lock: $(VENV)/dev ## write constraints.txt from what is installed
 	@{ sed -n '1{/^#/p}' constraints.txt; pip freeze | grep -vE '^(torch|pip|setuptools)=='; } > constraints.new

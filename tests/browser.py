@@ -101,19 +101,25 @@ class Browser:
         for kind in ("keyDown", "keyUp"):
             self.call("Input.dispatchKeyEvent", type=kind, key=key, code=code, modifiers=8 if shift else 0)
 
-    def look(self, width: int = 1280, dark: bool = False, whole: bool = True) -> bytes:
-        """A PNG of the page, all of it or its first 900 pixels."""
+    def look(
+        self, width: int = 1280, dark: bool = False, whole: bool = True, height: int = 900, sharpness: float = 1
+    ) -> bytes:
+        """A PNG of the page, all of it or its first `height` pixels, with `sharpness` pixels for one of CSS."""
         self.call("Emulation.setEmulatedMedia", features=[
             {"name": "prefers-color-scheme", "value": "dark" if dark else "light"}
         ])  # fmt: skip
-        self.size(width)
+        self.size(width, height, sharpness)
         found = self.call("Page.captureScreenshot", format="png", captureBeyondViewport=whole)
         return base64.b64decode(found["data"])
 
-    def size(self, width: int, height: int = 900) -> None:
+    def size(self, width: int, height: int = 900, sharpness: float = 1) -> None:
         """Give the window a size in CSS pixels; below 600 it is a phone's."""
         self.call(
-            "Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1, mobile=width < 600
+            "Emulation.setDeviceMetricsOverride",
+            width=width,
+            height=height,
+            deviceScaleFactor=sharpness,
+            mobile=width < 600,
         )
 
     @property
