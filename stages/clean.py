@@ -29,13 +29,13 @@ TOKENIZER = "models/base/tokenizer.json"
 MANY_NEAR_DUPLICATES = 0.3  # share above which the data, or the threshold, deserves a second look
 
 
-def exclude_repetitions(survivors: Survivors, threshold: float | None, conflicting_answers: str) -> list[Exclusion]:
+def _exclude_repetitions(survivors: Survivors, threshold: float | None, conflicting_answers: str) -> list[Exclusion]:
     """What the rules between records leave out; no record is a near-duplicate if `threshold` is None."""
     cluster = functools.partial(cluster_survivors, survivors, threshold=threshold) if threshold else None
     return list(find_repetitions(survivors.hashes, cluster, conflicting_answers))
 
 
-def settle_survivors(survivors: Survivors, exclusions: list[Exclusion], ledger: Ledger, sources: list[str]) -> None:
+def _settle_survivors(survivors: Survivors, exclusions: list[Exclusion], ledger: Ledger, sources: list[str]) -> None:
     """Book each survivor as kept, or as left out by the first exclusion that has it."""
     names = {hash_texts(name): name for name in sources}
     ids, source_hashes = survivors.hashes[:, ID].tolist(), survivors.hashes[:, SOURCE].tolist()
@@ -51,14 +51,14 @@ def settle_survivors(survivors: Survivors, exclusions: list[Exclusion], ledger: 
             ledger.keep_record(record)
 
 
-def refuse_empty(funnel: Funnel) -> None:
+def _refuse_empty(funnel: Funnel) -> None:
     """Stop if no row is left."""
     total = funnel["total"]
     if not total["kept"]:
         raise Stop(f"no row is left of {total['rows']}: {json.dumps(total)}; loosen the rules in params.yaml.")
 
 
-def warn_of_near_duplicates(funnel: Funnel) -> None:
+def _warn_of_near_duplicates(funnel: Funnel) -> None:
     """Say on stderr that many rows are near-duplicates."""
     rows, near = funnel["total"]["rows"], funnel["total"]["dropped"].get("near_duplicate", 0)
     if near > MANY_NEAR_DUPLICATES * rows:
@@ -74,13 +74,13 @@ def main(params, _fingerprint) -> str:
         for row in read_jsonl(RECORDS / "set_aside.jsonl"):
             ledger.note_judgement(judge_raw_row(row, rule_params))
         survivors = judge_records(RECORDS / "records.jsonl", rule_params, ledger, folder)
-        exclusions = exclude_repetitions(survivors, params.near_duplicate_threshold, params.conflicting_answers)
-        settle_survivors(survivors, exclusions, ledger, list(ingested))
+        exclusions = _exclude_repetitions(survivors, params.near_duplicate_threshold, params.conflicting_answers)
+        _settle_survivors(survivors, exclusions, ledger, list(ingested))
         survivors.delete_files()
         funnel = ledger.sum_up(ingested)
-        refuse_empty(funnel)
+        _refuse_empty(funnel)
     write_json("metrics/data.json", funnel)
-    warn_of_near_duplicates(funnel)
+    _warn_of_near_duplicates(funnel)
     total = funnel["total"]
     return f"{total['kept']} of {total['rows']} rows kept, {total['repaired']} of them repaired"
 

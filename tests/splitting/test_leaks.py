@@ -127,7 +127,6 @@ def gate(tmp_path):
         for name in SPLITS:
             rows = splits.get(name, [row(group=f"group of {name}")])
             (tmp_path / f"{name}.jsonl").write_bytes(b"".join(map(format_json_line, rows)))
-        (tmp_path / "temporary").mkdir(exist_ok=True)
         return check_splits(tmp_path, tmp_path / "temporary", kinds, 0.6, common)
 
     return gate

@@ -16,7 +16,7 @@ PLACE = ("id", "source", "file", "line")  # where a row came from; one that neve
 STATUSES = ("kept", "dropped", "set_aside")
 
 
-class FunnelFigures(TypedDict):
+class _FunnelFigures(TypedDict):
     """Counts of rows of a source, or of all: by reason, by kind of personal data, by repair."""
 
     rows: int
@@ -31,8 +31,8 @@ class FunnelFigures(TypedDict):
 class Funnel(TypedDict):
     """metrics/data.json: the figures of each source and of all, and the kept rows of each task."""
 
-    sources: dict[str, FunnelFigures]
-    total: FunnelFigures
+    sources: dict[str, _FunnelFigures]
+    total: _FunnelFigures
     tasks: dict[str, int]
 
 
@@ -82,7 +82,7 @@ class Ledger:
         Raises:
             Stop: a row that `stages.ingest` counted is not in the books, or one is in them twice.
         """
-        sources: dict[str, FunnelFigures] = {}
+        sources: dict[str, _FunnelFigures] = {}
         total: Counter[tuple[str, str]] = Counter()
         for source in sorted(ingested.keys() | self.counts.keys()):
             booked = self.counts[source]
@@ -100,7 +100,7 @@ def _place_of(row: Mapping[str, Any]) -> dict[str, Any]:
     return {key: row[key] for key in PLACE if key in row}
 
 
-def _sum_booked(booked: Counter[tuple[str, str]], rows: int) -> FunnelFigures:
+def _sum_booked(booked: Counter[tuple[str, str]], rows: int) -> _FunnelFigures:
     reasons: dict[str, dict[str, int]] = defaultdict(dict)
     for (kind, reason), count in sorted(booked.items()):
         reasons[kind][reason] = count

@@ -15,7 +15,7 @@ class PiiPlace(NamedTuple):
     end: int
 
 
-class HiddenPii(NamedTuple):
+class _HiddenPii(NamedTuple):
     """The messages with their findings masked, those to drop too, so that no secret gets among the rejects.
 
     `flags` are the kinds that may stay, `forbidden` is the kind because of which the record must be dropped.
@@ -27,18 +27,18 @@ class HiddenPii(NamedTuple):
     forbidden: str | None = None
 
 
-def hide_pii(messages: list[Message], actions: dict[str, str]) -> HiddenPii:
+def hide_pii(messages: list[Message], actions: dict[str, str]) -> _HiddenPii:
     """Apply the action of each kind: mask, drop, flag or off."""
     kinds = [kind for kind, action in actions.items() if action != "off"]
     if not kinds:
-        return HiddenPii(messages)
+        return _HiddenPii(messages)
     found, texts = [], []
     for number, message in enumerate(messages):
         findings = find_pii(message["content"], kinds)
         found += [PiiPlace(finding.kind, number, finding.start, finding.end) for finding in findings]
         texts.append(mask_pii(message["content"], [one for one in findings if actions[one.kind] != "flag"]))
     if not found:
-        return HiddenPii(messages)
+        return _HiddenPii(messages)
     flags = {place.kind for place in found if actions[place.kind] == "flag"}
     forbidden = next((place.kind for place in found if actions[place.kind] == "drop"), None)
-    return HiddenPii(replace_texts(messages, texts), tuple(found), tuple(sorted(flags)), forbidden)
+    return _HiddenPii(replace_texts(messages, texts), tuple(found), tuple(sorted(flags)), forbidden)

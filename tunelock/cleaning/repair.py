@@ -14,14 +14,14 @@ CONTROLS = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\ufeff\ufff9-\ufffb]")  # 
 BROKEN = re.compile("[\ufffd\ud800-\udfff]")  # what was lost cannot be mended
 
 
-class Repaired(NamedTuple):
+class _Repaired(NamedTuple):
     """A mended text and the names of the repairs that were made, the first of them first."""
 
     text: str
     repairs: tuple[str, ...]
 
 
-def repair_text(text: str) -> Repaired:
+def repair_text(text: str) -> _Repaired:
     """Make the repairs that the text needs.
 
     One repair may lay open another (a control character between a letter and its accent), so they are repeated until
@@ -30,7 +30,7 @@ def repair_text(text: str) -> Repaired:
     made: list[str] = []
     while (mended := _repair_once(text, made)) != text:
         text = mended
-    return Repaired(text, tuple(dict.fromkeys(made)))
+    return _Repaired(text, tuple(dict.fromkeys(made)))
 
 
 def _repair_once(text: str, made: list[str]) -> str:

@@ -36,18 +36,18 @@ class RuleParams(NamedTuple):
 RULE_PARAMS = RuleParams._fields[:-1]
 
 
-class Texts(NamedTuple):
+class _Texts(NamedTuple):
     """What the rules look at: `reference` is the last answer that is learnt from, or the raw text."""
 
     whole: str
     reference: str
 
 
-class Rule(NamedTuple):
+class _Rule(NamedTuple):
     """A rule for conversations and raw texts; `reason` is its name in the ledger, `status` dropped or set_aside."""
 
     reason: str
-    is_broken: Callable[[Texts, RuleParams], bool]
+    is_broken: Callable[[_Texts, RuleParams], bool]
     status: str = "dropped"
 
 
@@ -67,7 +67,7 @@ def decide_fate(record: Record, params: RuleParams) -> Fate:
     fault = find_chat_fault(record["messages"]) if conversation else None  # mending may have emptied a turn
     if fault:
         return Fate("set_aside", fault)
-    texts = Texts(whole_text_of(record), reference_of(record))
+    texts = _Texts(whole_text_of(record), reference_of(record))
     for rule in RULES:
         if rule.is_broken(texts, params):
             return Fate(rule.status, rule.reason)
@@ -77,19 +77,19 @@ def decide_fate(record: Record, params: RuleParams) -> Fate:
     return KEPT
 
 
-def _is_broken_text(texts: Texts, _params: RuleParams) -> bool:
+def _is_broken_text(texts: _Texts, _params: RuleParams) -> bool:
     return has_lost_characters(texts.whole)
 
 
-def _is_too_short(texts: Texts, params: RuleParams) -> bool:
+def _is_too_short(texts: _Texts, params: RuleParams) -> bool:
     return len(texts.reference.strip()) < params.min_response_chars
 
 
-def _is_too_long(texts: Texts, params: RuleParams) -> bool:
+def _is_too_long(texts: _Texts, params: RuleParams) -> bool:
     return len(texts.reference.strip()) > params.max_response_chars
 
 
-def _has_too_many_tokens(texts: Texts, params: RuleParams) -> bool:
+def _has_too_many_tokens(texts: _Texts, params: RuleParams) -> bool:
     """Counts the tokens of the whole record, without those of the chat template."""
     if params.max_record_tokens is None:
         return False
@@ -105,16 +105,16 @@ def _load_tokenizer(path: str) -> Any:
     return Tokenizer.from_file(path)
 
 
-def _is_in_unwanted_language(texts: Texts, params: RuleParams) -> bool:
+def _is_in_unwanted_language(texts: _Texts, params: RuleParams) -> bool:
     """True for a language that can be told and is not among `languages`."""
     language = detect_language(texts.whole[:TELLING]) if params.languages else None
     return language is not None and language not in params.languages
 
 
 RULES = (
-    Rule("bad_encoding", _is_broken_text, status="set_aside"),
-    Rule("too_short", _is_too_short),
-    Rule("too_long", _is_too_long),
-    Rule("too_many_tokens", _has_too_many_tokens),
-    Rule("language", _is_in_unwanted_language),
+    _Rule("bad_encoding", _is_broken_text, status="set_aside"),
+    _Rule("too_short", _is_too_short),
+    _Rule("too_long", _is_too_long),
+    _Rule("too_many_tokens", _has_too_many_tokens),
+    _Rule("language", _is_in_unwanted_language),
 )

@@ -21,7 +21,7 @@ from tunelock.run.files import format_json_line
 BLOCK_ROWS = 2**16  # signatures that are read at once
 
 
-class JudgedLines(NamedTuple):
+class _JudgedLines(NamedTuple):
     """What became of some lines: their judgements, and of the fit records the lines, hashes and signatures.
 
     `hashes` is uint64 of shape (fit, 5), see `hash_contents`; `signatures` uint16 (fit, WIDTH).
@@ -49,12 +49,12 @@ class Survivors:
         self.signatures.unlink()
 
 
-def judge_lines(lines: list[bytes], params: RuleParams) -> JudgedLines:
+def judge_lines(lines: list[bytes], params: RuleParams) -> _JudgedLines:
     """Judge each record of some lines by itself."""
     judgements = [judge_record(json.loads(line), params) for line in lines]
     fit = [judgement.record for judgement in judgements if judgement.status == "kept"]
     hashes = np.array([hash_contents(record) for record in fit], np.uint64).reshape(-1, 5)
-    return JudgedLines(
+    return _JudgedLines(
         judgements, list(map(format_json_line, fit)), hashes, compute_signatures(map(whole_text_of, fit))
     )
 

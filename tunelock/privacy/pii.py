@@ -25,7 +25,7 @@ FINDERS = {
 }
 
 
-class PiiFinding(NamedTuple):
+class _Finding(NamedTuple):
     """What was found, by its character offsets; the value itself is never kept."""
 
     kind: str
@@ -33,7 +33,7 @@ class PiiFinding(NamedTuple):
     end: int
 
 
-def find_pii(text: str, kinds: Collection[str]) -> list[PiiFinding]:
+def find_pii(text: str, kinds: Collection[str]) -> list[_Finding]:
     """The findings of these kinds, sorted; of two that overlap the longer stays, of equally long ones the earlier.
 
     A mask changes what stands beside it, so the masked text is searched again until it holds nothing.
@@ -46,18 +46,15 @@ def find_pii(text: str, kinds: Collection[str]) -> list[PiiFinding]:
         found = _keep_longest(
             [
                 *found,
-                *(
-                    PiiFinding(k, _unmask_position(start, found), _unmask_position(end, found))
-                    for k, start, end in more
-                ),
+                *(_Finding(k, _unmask_position(start, found), _unmask_position(end, found)) for k, start, end in more),
             ]
         )
     return found
 
 
-def _scan_text(text: str, kinds: Collection[str]) -> list[PiiFinding]:
+def _scan_text(text: str, kinds: Collection[str]) -> list[_Finding]:
     """One search; what touches a mask is the rest of something masked before, and no finding."""
-    found = (PiiFinding(kind, *span) for kind in KINDS if kind in kinds for span in FINDERS[kind](text))
+    found = (_Finding(kind, *span) for kind in KINDS if kind in kinds for span in FINDERS[kind](text))
     return _keep_longest(
         [
             f
@@ -67,9 +64,9 @@ def _scan_text(text: str, kinds: Collection[str]) -> list[PiiFinding]:
     )
 
 
-def _keep_longest(findings: list[PiiFinding]) -> list[PiiFinding]:
+def _keep_longest(findings: list[_Finding]) -> list[_Finding]:
     """The findings sorted, without those that overlap a longer or an equally long earlier one."""
-    kept: list[PiiFinding] = []
+    kept: list[_Finding] = []
     for finding in sorted(findings, key=lambda f: f[1:]):
         if not kept or finding.start >= kept[-1].end:
             kept.append(finding)
@@ -78,7 +75,7 @@ def _keep_longest(findings: list[PiiFinding]) -> list[PiiFinding]:
     return kept
 
 
-def _unmask_position(position: int, findings: list[PiiFinding]) -> int:
+def _unmask_position(position: int, findings: list[_Finding]) -> int:
     """Where a position of the masked text lies in the text."""
     for kind, start, end in findings:
         if position <= start:
@@ -87,7 +84,7 @@ def _unmask_position(position: int, findings: list[PiiFinding]) -> int:
     return position
 
 
-def mask_pii(text: str, findings: list[PiiFinding]) -> str:
+def mask_pii(text: str, findings: list[_Finding]) -> str:
     """The text with each finding replaced by its kind: `[EMAIL]`, `[PHONE]`, ..."""
     parts, last = [], 0
     for kind, start, end in findings:

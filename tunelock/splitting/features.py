@@ -3,16 +3,19 @@
 import json
 import os
 from collections.abc import Iterable
+from contextlib import ExitStack
 from pathlib import Path
-from typing import BinaryIO, NamedTuple
+from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
 
 from tunelock.records.near import WIDTH, compute_signatures
 from tunelock.records.ngrams import hash_ngrams, split_words
 from tunelock.records.parallel import map_lines
-from tunelock.records.record import fold_text, hash_texts, number_of, question_of, reference_of, whole_text_of
+from tunelock.records.record import Record, fold_text, hash_texts, number_of, question_of, reference_of, whole_text_of
 
+ID, GROUP, QUESTION, REFERENCE = range(4)  # the columns of the hashes
+ARRAYS = ("hashes", "whole", "references", "ngrams")  # of which each has a file
 SAYING = 8  # words
 NGRAM = 13  # words; Brown et al. 2020 (https://arxiv.org/abs/2005.14165), appendix C
 
@@ -23,17 +26,17 @@ class Labels(NamedTuple):
     names: list[str]
     codes: np.ndarray
 
-    def among(self, wanted: Iterable[str]) -> np.ndarray:
+    def mark_rows(self, wanted: Iterable[str]) -> np.ndarray:
         """True for the rows whose label is one of `wanted`."""
         wanted = set(wanted)
         return np.array([name in wanted for name in self.names], bool)[self.codes]
 
 
 class Features(NamedTuple):
-    """What is known of n rows. `hashes` is uint64 (n, 4): id, group, question, answer; 0 where there is none, or
-    where an answer has fewer than SAYING words: labels say nothing about each other.
+    """What is known of n rows. `hashes` is uint64 (n, 4) with the columns ID, GROUP, QUESTION, REFERENCE; 0 where
+    there is none, or where a reference has fewer than SAYING words: labels say nothing about each other.
 
-    `whole` and `answers` are MinHash signatures (n, WIDTH); `ngrams` a file with the hashes of the word n-grams of
+    `whole` and `references` are MinHash signatures (n, WIDTH); `ngrams` a file with the hashes of the word n-grams of
     all rows, those of row i from `ends[i - 1]` to `ends[i]`; `lines` n + 1 byte positions in `records`.
     """
 
@@ -41,61 +44,64 @@ class Features(NamedTuple):
     tasks: Labels
     sources: Labels
     whole: np.ndarray
-    answers: np.ndarray
+    references: np.ndarray
     ngrams: BinaryIO
     ends: np.ndarray
     lines: np.ndarray
     records: BinaryIO
 
-    def text(self, row: int) -> str:
+    def read_text(self, row: int) -> str:
         """The whole text of a row, read again from its file."""
-        return whole_text_of(self.record(row))
+        return whole_text_of(self.read_record(row))
 
-    def record(self, row: int) -> dict:
+    def read_record(self, row: int) -> Record:
         """A row, read again from its file."""
-        return json.loads(self.line(row))
+        return json.loads(self.read_line(row))
 
-    def line(self, row: int) -> bytes:
+    def read_line(self, row: int) -> bytes:
         """The line of a row in its file."""
         start, end = self.lines[row : row + 2]
         return os.pread(self.records.fileno(), end - start, start)
 
-    def grams(self, row: int) -> np.ndarray:
+    def read_ngrams(self, row: int) -> np.ndarray:
         """The n-gram hashes of a row, sorted."""
         start, end = self.ends[row - 1] if row else 0, self.ends[row]
         return np.frombuffer(os.pread(self.ngrams.fileno(), 8 * (end - start), 8 * start), np.uint64)
 
 
 def read_features(path: Path, folder: Path) -> Features:
-    """Read what is compared from the records of a file; the large arrays go to files in `folder`, not into memory."""
-    names = ("hashes", "whole", "answers", "ngrams")
+    """Read what is compared from the records of a file.
+
+    The large arrays go to files in `folder`, which is made if it is not there, and not into memory.
+    """
+    folder.mkdir(exist_ok=True)
     labels: dict[str, dict[str, int]] = {"task": {}, "source": {}}  # of each kind, a number for each
     codes = {"task": [np.zeros(0, int)], "source": [np.zeros(0, int)]}
     counts, sizes = [np.zeros(0, int)], [0]
-    files = {name: open(folder / f"{name}.tmp", "wb") for name in names}  # noqa: SIM115 — closed below
-    for found in map_lines(_describe_lines, path, "compare"):
-        for name in names:
-            found[name].tofile(files[name])
-        for kind, numbers in labels.items():
-            codes[kind].append(np.array([numbers.setdefault(name, len(numbers)) for name in found[kind]], int))
-        counts.append(found["counts"])
-        sizes += found["sizes"]
-    for file in files.values():
-        file.close()
+    with ExitStack() as stack:
+        files = {name: stack.enter_context(open(folder / f"{name}.tmp", "wb")) for name in ARRAYS}
+        for found in map_lines(_describe_lines, path, "compare"):
+            for name, file in files.items():
+                found[name].tofile(file)
+            for kind, numbers in labels.items():
+                codes[kind].append(np.array([numbers.setdefault(name, len(numbers)) for name in found[kind]], int))
+            counts.append(found["counts"])
+            sizes += found["sizes"]
     return Features(
-        np.fromfile(folder / "hashes.tmp", np.uint64).reshape(-1, 4),
-        *(_sort_labels(labels[kind], np.concatenate(codes[kind])) for kind in ("task", "source")),
-        _map_array(folder / "whole.tmp", np.uint16).reshape(-1, WIDTH),
-        _map_array(folder / "answers.tmp", np.uint16).reshape(-1, WIDTH),
-        open(folder / "ngrams.tmp", "rb"),
-        np.cumsum(np.concatenate(counts)),
-        np.cumsum(sizes),
-        open(path, "rb"),
+        hashes=np.fromfile(folder / "hashes.tmp", np.uint64).reshape(-1, 4),
+        tasks=_sort_labels(labels["task"], np.concatenate(codes["task"])),
+        sources=_sort_labels(labels["source"], np.concatenate(codes["source"])),
+        whole=_map_array(folder / "whole.tmp", np.uint16).reshape(-1, WIDTH),
+        references=_map_array(folder / "references.tmp", np.uint16).reshape(-1, WIDTH),
+        ngrams=open(folder / "ngrams.tmp", "rb"),
+        ends=np.cumsum(np.concatenate(counts)),
+        lines=np.cumsum(sizes),
+        records=open(path, "rb"),
     )
 
 
 def _sort_labels(numbers: dict[str, int], codes: np.ndarray) -> Labels:
-    """Labels numbered in the order in which they were met, numbered anew in the order of their names."""
+    """Labels numbered in the order in which they were met, and now in the order of their names."""
     names = sorted(numbers)
     place = np.zeros(len(names), int)
     place[[numbers[name] for name in names]] = np.arange(len(names))
@@ -107,30 +113,30 @@ def _map_array(path: Path, dtype: type) -> np.ndarray:
     return np.memmap(path, dtype, "r") if path.stat().st_size else np.zeros(0, dtype)
 
 
-def _describe_lines(lines: list[bytes]) -> dict:
+def _describe_lines(lines: list[bytes]) -> dict[str, Any]:
     """The features of some lines, in the arrays of `Features` and as lists."""
     records = [json.loads(line) for line in lines]
-    texts, answers = [whole_text_of(record) for record in records], [reference_of(record) for record in records]
+    texts, references = [whole_text_of(record) for record in records], [reference_of(record) for record in records]
     grams = [hash_ngrams(text, NGRAM) for text in texts]
     return {
         "hashes": np.array([_hash_record(record) for record in records], np.uint64),
         "task": [record["task"] for record in records],
         "source": [record["source"] for record in records],
         "whole": compute_signatures(texts),
-        "answers": compute_signatures(answers),
+        "references": compute_signatures(references),
         "ngrams": np.concatenate(grams),
         "counts": np.array([len(gram) for gram in grams]),
         "sizes": [len(line) for line in lines],
     }
 
 
-def _hash_record(record: dict) -> tuple[int, int, int, int]:
-    """Id, group, question and answer; 0 for the question of a raw text and for an answer that says nothing."""
-    asked, said = fold_text(question_of(record)), fold_text(reference_of(record))
-    saying = len(split_words(said)) >= SAYING
+def _hash_record(record: Record) -> tuple[int, int, int, int]:
+    """ID, GROUP, QUESTION, REFERENCE; 0 for the question of a raw text and for a reference that says nothing."""
+    question, reference = fold_text(question_of(record)), fold_text(reference_of(record))
+    saying = len(split_words(reference)) >= SAYING
     return (
         number_of(record["id"]),
         hash_texts(record["group"]),
-        hash_texts(asked) if asked else 0,
-        hash_texts(said) if saying else 0,
+        hash_texts(question) if question else 0,
+        hash_texts(reference) if saying else 0,
     )

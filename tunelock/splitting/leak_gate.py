@@ -2,23 +2,29 @@
 
 import shutil
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
 from tunelock.records.splits import SPLITS, TRAIN
 from tunelock.run.errors import Stop
-from tunelock.splitting.features import Features, read_features
+from tunelock.splitting.features import GROUP, ID, Features, read_features
 from tunelock.splitting.leaks import find_overlaps
 
 
-def check_splits(
-    folder: Path, temporary: Path, kinds: list[str], threshold: float, common: np.ndarray
-) -> tuple[Features, np.ndarray]:
+class WrittenRows(NamedTuple):
+    """The features of all written rows, and the split of each, a place in SPLITS."""
+
+    known: Features
+    split: np.ndarray
+
+
+def check_splits(folder: Path, temporary: Path, kinds: list[str], threshold: float, common: np.ndarray) -> WrittenRows:
     """The gate: read the written splits again and stop at an empty one, or at anything that two of them share.
 
-    Returns:
-        The features of all written rows, and the split of each.
+    `temporary` is a folder for scratch files, which is made.
     """
+    temporary.mkdir(exist_ok=True)
     whole = temporary / "all.jsonl"
     with open(whole, "wb") as out:
         for name in SPLITS:
@@ -34,17 +40,17 @@ def check_splits(
                 "golden": "set golden_groups, golden_where or golden_ratio",
             }
             raise Stop(f"the {name} split is empty; {remedies.get(name, f'raise {name}_ratio')}, or add data.")
-    for column, what in ((0, "the row"), (1, "the group")):
+    for column, what in ((ID, "the row"), (GROUP, "the group")):
         _refuse_straddling(known, split, column, what)
     train, held = np.flatnonzero(split == TRAIN), np.flatnonzero(split != TRAIN)
-    for kind, pairs in find_overlaps(known, train, held, kinds, threshold, common)[0].items():
+    for kind, pairs in find_overlaps(known, train, held, kinds, threshold, common).pairs.items():
         if len(pairs):
             rows = np.unique(pairs[:, 0])
             raise Stop(
                 f"leak: {len(rows)} rows of train are known from held-out ones ({kind}), such as "
-                f"{known.record(rows[0])['id']}; report this bug."
+                f"{known.read_record(rows[0])['id']}; report this bug."
             )
-    return known, split
+    return WrittenRows(known, split)
 
 
 def _refuse_straddling(known: Features, split: np.ndarray, column: int, what: str) -> None:
@@ -53,5 +59,5 @@ def _refuse_straddling(known: Features, split: np.ndarray, column: int, what: st
     values, counts = np.unique(pairs[0], return_counts=True)
     if (counts > 1).any():
         row = int(np.flatnonzero(known.hashes[:, column] == values[counts.argmax()])[0])
-        record = known.record(row)
+        record = known.read_record(row)
         raise Stop(f"{what} of {record['id']} is in two splits; a group must stay in one, report this bug.")

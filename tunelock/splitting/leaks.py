@@ -2,38 +2,46 @@
 
 from collections.abc import Callable, Iterator
 from functools import lru_cache
+from typing import NamedTuple
 
 import numpy as np
 
 from tunelock.records.near import find_matches
 from tunelock.records.ngrams import compute_jaccard, hash_shingles
 from tunelock.records.record import reference_of
-from tunelock.splitting.features import Features
+from tunelock.splitting.features import QUESTION, REFERENCE, Features
 
 BOILERPLATE = 10  # rows; an n-gram of more rows of train is a phrase of the domain (Brown et al. 2020, appendix C)
 BLOCK = 2**13  # rows that are looked up together
 REMEMBERED = 2**14  # rows whose shingles are kept in memory: in a crowd of likes each is compared with many
 
 
+class _Overlaps(NamedTuple):
+    """The rows that are known from held-out rows, and the n-grams that are boilerplate.
+
+    `pairs` has for each kind an array of indices into the features, of shape (k, 2): the row and one held-out row, -1
+    where no single one is to blame.
+    """
+
+    pairs: dict[str, np.ndarray]
+    boilerplate: np.ndarray
+
+
 def find_overlaps(
     known: Features, train: np.ndarray, held: np.ndarray, kinds: list[str], threshold: float, common: np.ndarray | None
-) -> tuple[dict[str, np.ndarray], np.ndarray]:
+) -> _Overlaps:
     """The rows of `train` that are known from rows of `held` (both indices), by kind.
 
     `common` are the n-grams that count as boilerplate; None has them counted over `train`.
-
-    Returns:
-        For each kind an array of indices into the features, of shape (k, 2): the row and one held-out row, -1 where
-        no single one is to blame; and the n-grams that are boilerplate.
     """
     found, boilerplate = {}, np.zeros(0, np.uint64) if common is None else common
     if "exact" in kinds:
-        found["exact"] = _find_equal(known.hashes[:, 2:], train, held)
+        found["exact"] = _find_equal(known.hashes[:, QUESTION : REFERENCE + 1], train, held)
     if "near" in kinds:
         found["near"] = _find_alike(known, train, held, threshold)
     if "ngram" in kinds:
         found["ngram"], boilerplate = _find_sharing(known, train, held, common)
-    return found, boilerplate
+    return _Overlaps(found, boilerplate)
 
 
 def _find_equal(hashes: np.ndarray, train: np.ndarray, held: np.ndarray) -> np.ndarray:
@@ -50,29 +58,29 @@ def _find_equal(hashes: np.ndarray, train: np.ndarray, held: np.ndarray) -> np.n
 def _find_alike(known: Features, train: np.ndarray, held: np.ndarray, threshold: float) -> np.ndarray:
     """Rows that are near-duplicates as a whole, or whose answers are, where both answers say something."""
 
-    def pairs(signed: np.ndarray, left: np.ndarray, right: np.ndarray, text: Callable[[int], str]) -> np.ndarray:
+    def find_pairs(signed: np.ndarray, left: np.ndarray, right: np.ndarray, text: Callable[[int], str]) -> np.ndarray:
         @lru_cache(REMEMBERED)
-        def shingles(row: int) -> frozenset:
+        def hash_row(row: int) -> frozenset:
             return frozenset(hash_shingles(text(row)).tolist())
 
         def verify(i: int, j: int) -> float:
-            return compute_jaccard(shingles(left[i]), shingles(right[j]))
+            return compute_jaccard(hash_row(left[i]), hash_row(right[j]))
 
         hits = find_matches(signed[left], signed[right], threshold, verify)
         return np.stack([left[hits[:, 0]], right[hits[:, 1]]], axis=1)
 
-    saying = known.hashes[:, 3] != 0
-    answers = pairs(
-        known.answers, train[saying[train]], held[saying[held]], lambda row: reference_of(known.record(row))
+    saying = known.hashes[:, REFERENCE] != 0
+    answers = find_pairs(
+        known.references, train[saying[train]], held[saying[held]], lambda row: reference_of(known.read_record(row))
     )
-    return np.concatenate([pairs(known.whole, train, held, known.text), answers])
+    return np.concatenate([find_pairs(known.whole, train, held, known.read_text), answers])
 
 
 def _find_sharing(
     known: Features, train: np.ndarray, held: np.ndarray, common: np.ndarray | None
 ) -> tuple[np.ndarray, np.ndarray]:
     """Rows that share an n-gram with a held-out row, unless it is boilerplate; and the boilerplate."""
-    wanted = np.unique(np.concatenate([np.zeros(0, np.uint64), *(known.grams(row) for row in held)]))
+    wanted = np.unique(np.concatenate([np.zeros(0, np.uint64), *(known.read_ngrams(row) for row in held)]))
     if common is None:
         counts = np.zeros(len(wanted), np.int64)
         for _, places in _find_ngrams(wanted, known, train):
@@ -88,7 +96,7 @@ def _find_ngrams(wanted: np.ndarray, known: Features, rows: np.ndarray) -> Itera
     """Yield, for blocks of rows, each row with an n-gram in the sorted array `wanted`, and its place there."""
     for start in range(0, len(rows) if len(wanted) else 0, BLOCK):
         block = rows[start : start + BLOCK]
-        own = [known.grams(row) for row in block]
+        own = [known.read_ngrams(row) for row in block]
         owners, values = np.repeat(block, [len(grams) for grams in own]), np.concatenate(own)
         order = np.argsort(values)  # look-ups in the order of `wanted` find it in the processor's cache
         owners, values = owners[order], values[order]

@@ -1,0 +1,42 @@
+"""Which rows stay in their split: whole groups, and in train nothing that is known from held-out rows."""
+
+from typing import NamedTuple
+
+import numpy as np
+
+from tunelock.records.splits import TRAIN
+from tunelock.splitting.features import GROUP, Features
+from tunelock.splitting.leaks import find_overlaps
+
+
+class Choice(NamedTuple):
+    """For each of n rows its split (a place in SPLITS), why it is left out ("" if not) and because of which row."""
+
+    split: np.ndarray
+    reason: np.ndarray
+    because: np.ndarray
+
+
+def keep_groups_whole(known: Features, split: np.ndarray) -> Choice:
+    """Leave out the rows of a group that has others in golden (or, of replay rows, in any held-out split)."""
+    _, group = np.unique(known.hashes[:, GROUP], return_inverse=True)
+    home = np.zeros(len(split), int)
+    np.maximum.at(home, group, split)  # of the splits of a group's rows the last one in SPLITS keeps its rows
+    reason = np.where(split == home[group], "", "group_overlap").astype("U32")
+    return Choice(split, reason, np.full(len(split), -1))
+
+
+def leave_out_leaks(
+    known: Features, choice: Choice, kinds: list[str], threshold: float, common: np.ndarray | None = None
+) -> np.ndarray:
+    """Leave the rows out of train that are known from held-out ones; `common` n-grams count as boilerplate.
+
+    Returns:
+        The n-grams that count as boilerplate.
+    """
+    rows = np.flatnonzero(choice.reason == "")
+    train, held = rows[choice.split[rows] == TRAIN], rows[choice.split[rows] != TRAIN]
+    overlaps = find_overlaps(known, train, held, kinds, threshold, common)
+    for kind, pairs in reversed(overlaps.pairs.items()):  # so that the plainest reason stands
+        choice.reason[pairs[:, 0]], choice.because[pairs[:, 0]] = f"{kind}_overlap", pairs[:, 1]
+    return overlaps.boilerplate
