@@ -1,17 +1,18 @@
 """What to try against each verdict: changes of params, as commands with values computed from the current ones."""
 
 import shlex
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from typing import Any
 
 from tunelock.model.methods.all_methods import METHODS
 
-Change = Callable[[dict], dict]  # settings: the params to change, with their new values
+Change = Callable[[Mapping[str, Any]], dict]  # settings: the params to change, with their new values
 
 
 def _scale_param(key: str, factor: float, low: float = 0.0, high: float = float("inf")) -> Change:
     """A change of one param by a factor, within bounds."""
 
-    def change_param(settings: dict) -> dict:
+    def change_param(settings: Mapping[str, Any]) -> dict:
         return {key: min(high, max(low, settings[key] * factor))}
 
     return change_param
@@ -20,38 +21,38 @@ def _scale_param(key: str, factor: float, low: float = 0.0, high: float = float(
 def _for_lora(change: Change) -> Change:
     """A change that makes sense for LoRA alone."""
 
-    def change_lora(settings: dict) -> dict:
+    def change_lora(settings: Mapping[str, Any]) -> dict:
         return change(settings) if METHODS[settings["method"]].has_rank else {}
 
     return change_lora
 
 
-def _lengthen_warmup(settings: dict) -> dict:
+def _lengthen_warmup(settings: Mapping[str, Any]) -> dict:
     """At least a tenth of the steps; steps are doubled."""
     steps = settings["warmup_steps"]
     return {"warmup_steps": min(0.3, max(0.1, 2 * steps)) if steps < 1 else 2 * steps}
 
 
-def _widen_duplicates(settings: dict) -> dict:
+def _widen_duplicates(settings: Mapping[str, Any]) -> dict:
     """Rows that are less alike count as near-duplicates."""
     return {"near_duplicate_threshold": max(0.3, (settings["near_duplicate_threshold"] or 0.9) - 0.1)}
 
 
-def _raise_dropout(settings: dict) -> dict:
+def _raise_dropout(settings: Mapping[str, Any]) -> dict:
     """Twice the dropout, at least 0.1 and at most 0.5."""
     return {"lora_dropout": min(0.5, max(0.1, 2 * settings["lora_dropout"]))}
 
 
-def _halve_rank(settings: dict) -> dict:
+def _halve_rank(settings: Mapping[str, Any]) -> dict:
     return {"lora_r": max(1, settings["lora_r"] // 2)}
 
 
-def _use_own_template(_settings: dict) -> dict:
+def _use_own_template(_settings: Mapping[str, Any]) -> dict:
     """The chat template that comes with the model."""
     return {"chat_template": None}
 
 
-def _stop_early(settings: dict) -> dict:
+def _stop_early(settings: Mapping[str, Any]) -> dict:
     return {"early_stopping_patience": settings["early_stopping_patience"] or 2}
 
 
@@ -83,7 +84,7 @@ REMEDIES: dict[str, tuple[Change, ...]] = {
 LOOK = ("low_at_start", "never_stops", "copies", "unrelated", "mismatch", "leaked")  # faults of rows or template
 
 
-def list_remedies(name: str, settings: dict, epochs: float | None = None) -> list[str]:
+def list_remedies(name: str, settings: Mapping[str, Any], epochs: float | None = None) -> list[str]:
     """The commands to try against a verdict, with values computed from the current ones.
 
     `epochs` is how far the run was at the verdict's step.

@@ -10,7 +10,7 @@ import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
-from typing import BinaryIO
+from typing import IO, BinaryIO
 
 from tunelock.run.bars import Bar
 from tunelock.run.errors import Stop
@@ -26,9 +26,10 @@ DAMAGE = (EOFError, zlib.error, lzma.LZMAError, zipfile.BadZipFile, struct.error
 class _Guarded(io.RawIOBase):
     """The bytes that `blocks` yields, as a file; `Stop` where they break off or become too many."""
 
-    def __init__(self, blocks: Iterator[bytes], source: BinaryIO, name: str, packed: int):
+    def __init__(self, blocks: Iterator[bytes], source: IO[bytes], name: str, packed: int):
         self.blocks, self.source, self.name, self.packed = blocks, source, name, packed
-        self.rest, self.seen = b"", 0
+        self.rest: bytes | memoryview = b""
+        self.seen = 0
 
     def readable(self) -> bool:
         return True
@@ -69,7 +70,7 @@ def _refuse_bomb(name: str, packed: int, unpacked: int) -> None:
         raise Stop(f"{name} unpacks to {unpacked} bytes or more out of {packed}; it is a bomb, do not use it.")
 
 
-def read_blocks(source: BinaryIO) -> Iterator[bytes]:
+def read_blocks(source: IO[bytes] | gzip.GzipFile) -> Iterator[bytes]:
     """The content of a file, a little at a time."""
     while block := source.read(2**18):
         yield block

@@ -90,7 +90,7 @@ def _find_port(url: str) -> tuple[str, int]:
 def _is_public_host(host: str, port: int) -> bool:
     """Whether all addresses of a host are on the open internet. One that has none is for the request to report."""
     try:
-        found = {info[4][0].split("%")[0] for info in socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)}
+        found = {str(info[4][0]).split("%")[0] for info in socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)}
     except (OSError, UnicodeError):
         return True
     numbers = [ipaddress.ip_address(address) for address in found]

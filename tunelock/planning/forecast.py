@@ -103,7 +103,7 @@ def forecast_training(
     needs = MemorySettings.from_params(vars(settings))
     taken = estimate_memory(shape, needs, rows.batch)
     tokens = rows.tokens * settings.num_train_epochs
-    work = tokens * count_flops(shape, needs, rows.tokens / rows.count, rows.labelled_share)
+    work = tokens * count_flops(shape, needs, rows.tokens / rows.total, rows.labelled_share)
     places = [forecast_gpu(name, taken.peak, work, needs, price) for name, price in prices.items()]
     places.append(forecast_machine(shape, needs, rows, work, machine))
     return Forecast(
@@ -112,7 +112,7 @@ def forecast_training(
         dtype=settings.dtype,
         parameters=shape.parameters,
         trained_parameters=needs.entry.count_trained(shape, needs),
-        rows=rows.count,
+        rows=rows.total,
         rows_from=rows.source,
         epochs=settings.num_train_epochs,
         tokens=tokens,

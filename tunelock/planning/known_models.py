@@ -6,6 +6,7 @@ weights (tests/planning/test_configure.py). A revision is a commit of the hub as
 """
 
 from dataclasses import dataclass
+from typing import Any
 
 from tunelock.model.methods.architecture import Architecture
 
@@ -33,7 +34,7 @@ class Family:
         return self.architecture.parameters
 
 
-LLAMA_2 = {
+LLAMA_2: dict[str, Any] = {
     "context": 4096,
     "licence": "Llama 2 Community License",
     "gated": True,
@@ -41,13 +42,13 @@ LLAMA_2 = {
     # The published tokenizers got a template late, the base models none.
     "chat_template": "templates/llama-2.jinja",
 }
-LLAMA_3 = {
+LLAMA_3: dict[str, Any] = {
     "context": 131072,
     "licence": "Llama 3.1 Community License",
     "gated": True,
     "end_of_turn": "<|eot_id|>",
 }
-SMOLLM2 = {"context": 8192, "licence": "Apache-2.0", "gated": False, "end_of_turn": "<|im_end|>"}
+SMOLLM2: dict[str, Any] = {"context": 8192, "licence": "Apache-2.0", "gated": False, "end_of_turn": "<|im_end|>"}
 
 # Architecture: layers, hidden, intermediate, heads, kv_heads, head_dim, vocab, tied
 FAMILIES = {

@@ -22,7 +22,7 @@ class RowLength(NamedTuple):
 class TrainingRows(NamedTuple):
     """What is trained on: rows, tokens of an epoch, the share with a label, the largest batch, where that is from."""
 
-    count: int
+    total: int
     tokens: float
     labelled_share: float
     batch: Batch

@@ -8,9 +8,10 @@ import json
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from tunelock.reading.reading import Source, look_at_source
-from tunelock.rendering.rendering import IGNORE, Rendering, render_records
+from tunelock.rendering.rendering import IGNORE, RenderedRow, Rendering, render_records
 from tunelock.run.hashing import sha256_path
 
 EXAMPLES = 3
@@ -42,7 +43,7 @@ class Preview:
     examples: list[Example]
 
 
-def make_source(path: str, revision: str | None, **options: str | dict[str, str] | None) -> Source:
+def make_source(path: str, revision: str | None, **options: Any) -> Source:
     """A source as the command line describes it: who only looks at a local file need not pin it."""
     if revision is None and Path(path).exists():
         revision = sha256_path(path)
@@ -73,7 +74,7 @@ def _make_example(record: dict, tokenizer, rendering: Rendering, each_token: boo
     )
 
 
-def mark_supervised(tokenizer, row: dict) -> str:
+def mark_supervised(tokenizer, row: RenderedRow) -> str:
     """The tokens as text, the supervised ones between ⟦ and ⟧."""
     pieces = []
     for supervised, run in itertools.groupby(zip(row["input_ids"], row["labels"]), lambda pair: pair[1] != IGNORE):
@@ -82,7 +83,7 @@ def mark_supervised(tokenizer, row: dict) -> str:
     return "".join(pieces)
 
 
-def list_tokens(tokenizer, row: dict) -> str:
+def list_tokens(tokenizer, row: RenderedRow) -> str:
     """One token a line: its number, its text as JSON, and an asterisk where it is learnt from."""
     lines = []
     for token, label in zip(row["input_ids"], row["labels"]):

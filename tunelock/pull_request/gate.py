@@ -25,8 +25,8 @@ def _describe_pairs(comparisons: list[Comparison], level: float) -> dict[str, st
         bounds = f"{format_signed(low)} to {format_signed(high)}"
         notes[f"{one.split}_{one.metric}_tuned"] = f"{format_level(level)} of the difference {bounds}: {one.verdict}"
         if one.metric == "loss":
-            change, low, high = map(format_percent, measure_relative_change(one))
-            note = f"{change}, {format_level(level)} {low} to {high}: {one.verdict}"
+            change, least, most = map(format_percent, measure_relative_change(one))
+            note = f"{change}, {format_level(level)} {least} to {most}: {one.verdict}"
             notes[f"{one.split}_perplexity_tuned"] = note
     return notes
 

@@ -25,7 +25,7 @@ class Spread(NamedTuple):
     """One metric over the runs that have it. deviation: the sample's (n - 1), None for one run; effect: base - tuned"""
 
     metric: str
-    count: int
+    count: int  # type: ignore[assignment]  # it stands before the method of a tuple
     mean: float
     deviation: float | None
     low: float

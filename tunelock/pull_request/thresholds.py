@@ -7,7 +7,7 @@ difference is more than chance is shown beside it, by the interval of the rows i
 import math
 import operator
 import re
-from typing import NamedTuple, TypedDict
+from typing import Any, NamedTuple, TypedDict
 
 from tunelock.metrics.digits import short
 from tunelock.run.errors import Stop
@@ -22,8 +22,8 @@ EXIT = {PASSED: 0, FAILED: 1, UNDECIDED: 2}
 class ValuePair(TypedDict, total=False):
     """A value at BASE and here, as `dvc metrics diff --json` and `dvc params diff --json` have it."""
 
-    old: object
-    new: object
+    old: Any
+    new: Any
 
 
 MetricsDiff = dict[str, dict[str, ValuePair]]  # by file and metric

@@ -147,7 +147,7 @@ def _six_digits(value: float) -> float:
     return float(f"{value:.6g}")
 
 
-def read_review(files: tuple[str, str]) -> dict | None:
+def read_review(files: tuple[str, ...]) -> dict | None:
     """metrics/review.json if it is about these answer files; None where there is none, or one of other answers."""
     if not METRICS.exists():
         return None

@@ -33,7 +33,7 @@ def format_json(value: object) -> str:
     return json.dumps(value, indent=2, sort_keys=True, ensure_ascii=False, allow_nan=False) + "\n"
 
 
-def read_jsonl(path: Path | str) -> Iterator[dict[str, Any]]:
+def read_jsonl(path: Path | str) -> Iterator[Any]:
     """Yield the objects of a JSON-lines file that a stage of ours wrote."""
     with open(path, encoding="utf-8", newline="\n") as lines:
         for number, line in enumerate(lines, 1):

@@ -65,7 +65,7 @@ def read_file_at(commit: str, path: str) -> str | None:
     return run_git("show", f"{commit}:./{path}")
 
 
-def read_json_at(commit: str, path: str, missing: object) -> object:
+def read_json_at(commit: str, path: str, missing: object) -> Any:
     """The content of a JSON file of a commit, or `missing`."""
     text = read_file_at(commit, path)
     try:

@@ -8,7 +8,7 @@ import tarfile
 import zlib
 from collections import Counter
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 from tunelock.run.errors import Stop
 from tunelock.run.files import whole_file
@@ -49,7 +49,11 @@ def verify_package(archive: Path) -> list[str]:
         raise Stop(f"{archive} is no readable package ({error}); fetch it again.") from None
     if found.sums is None:
         raise Stop(f"{archive} has no {SUMS}; it was not made by the stage `package`.")
-    wanted = dict(reversed(line.split("  ", 1)) for line in found.sums.splitlines() if "  " in line)
+    wanted = {}
+    for line in found.sums.splitlines():
+        digest, gap, name = line.partition("  ")
+        if gap:
+            wanted[name] = digest
     digests = {name: digest for name, digest in found.digests.items() if name != SUMS}
     changed = {name for name in digests.keys() & wanted.keys() if digests[name] != wanted[name]}
     twice = {name for name, count in Counter(found.names).items() if count > 1}
@@ -69,7 +73,9 @@ def _read_contents(archive: Path) -> _Contents:
         digests = {}
         for member in members:
             if member.isfile():
-                digests[member.name] = hashlib.file_digest(tar.extractfile(member), "sha256").hexdigest()
+                digests[member.name] = hashlib.file_digest(
+                    cast(io.BufferedReader, tar.extractfile(member)), "sha256"
+                ).hexdigest()
         names = [member.name for member in members]
         odd = [member.name for member in members if not member.isfile() or "/" in member.name]
         sums = tar.extractfile(SUMS).read(2**20).decode() if SUMS in digests else None

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 Log = Callable[[int, dict[str, float]], None]  # step, values by name
 
@@ -91,7 +92,7 @@ def _open_wandb(run: TrackedRun) -> Iterator[Log]:
     os.environ.setdefault("WANDB_ERROR_REPORTING", "false")
     import wandb as client
 
-    mode = os.environ.get("WANDB_MODE", "offline")
+    mode: Any = os.environ.get("WANDB_MODE", "offline")
     quiet = client.Settings(
         x_disable_meta=True, x_disable_machine_info=True, x_save_requirements=False,
         disable_git=True, disable_code=True, console="off", silent=True,

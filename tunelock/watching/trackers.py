@@ -23,7 +23,7 @@ from transformers import TrainerCallback
 
 from tunelock.privacy.redaction import redact_settings
 from tunelock.run.errors import Stop
-from tunelock.watching.recorders import RECORDERS, TrackedRun
+from tunelock.watching.recorders import RECORDERS, Log, TrackedRun
 
 TRACKER_PACKAGES = {  # packages and their modules; constraints.txt has the versions
     "dvclive": {"dvclive": "dvclive"},
@@ -73,7 +73,8 @@ class Tracking(TrainerCallback):
 
     def __init__(self, name: str, run: TrackedRun):
         self.name, self.run = name, run
-        self.stack, self.log = ExitStack(), None
+        self.stack = ExitStack()
+        self.log: Log | None = None  # while the tracker works
         self.last: dict[str, int] = {}  # step by name: a validation's entry repeats some values of its step
 
     def on_train_begin(self, args, state, control, **kwargs):

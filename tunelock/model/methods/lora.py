@@ -6,6 +6,7 @@ from tunelock.model.methods.architecture import ATTENTION, Architecture
 from tunelock.model.methods.exclusions import freezing_is_for_full_tuning
 from tunelock.model.methods.method import Guide, Method, PresetPart
 from tunelock.model.methods.method_settings import MethodSettings
+from tunelock.run.rules import Rule
 
 TARGETS = {"attention": ATTENTION, "attention-qv": ("q_proj", "v_proj")}  # all-linear: every layer
 MLP = {"gate_proj", "up_proj", "down_proj"}
@@ -17,9 +18,9 @@ class Lora(Method):
     name = "lora"
     summary = "low-rank adapters"
     has_rank = True
-    rules = (freezing_is_for_full_tuning,)
+    rules: tuple[Rule, ...] = (freezing_is_for_full_tuning,)
     preset = PresetPart(("lora_r", "lora_alpha", "lora_dropout", "lora_target_modules"))
-    guide = Guide(
+    guide: Guide | None = Guide(
         (16, 28, 80),
         "alike but for 70B, whose frozen base alone is 138 GB at 2 bytes a parameter; 80 GB would be method=int8",
     )

@@ -81,7 +81,7 @@ def _find_targets(model: PreTrainedModel, wanted: str | list[str], folder: Path 
     layers = _list_linear_layers(model)
     ends = {name: name.rpartition(".")[2] for name in layers}
     if isinstance(wanted, list):
-        unknown = [name for name in wanted if name not in ends.values()]
+        unknown: str | list[str] = [name for name in wanted if name not in ends.values()]
         found = [] if unknown else [name for name in layers if ends[name] in wanted]
     else:
         unknown = wanted

@@ -8,7 +8,7 @@ from tunelock.model.methods.exclusions import freezing_is_for_full_tuning, optio
 from tunelock.model.methods.method import Method
 from tunelock.model.methods.method_settings import MethodSettings
 from tunelock.run.errors import Stop
-from tunelock.run.rules import Values, rule
+from tunelock.run.rules import Rule, Values, rule
 
 if TYPE_CHECKING:
     from peft import PeftConfig
@@ -32,7 +32,7 @@ class SoftPrompt(Method):
 
     is_merged = False
     moves_base_weights = False
-    rules = (
+    rules: tuple[Rule, ...] = (
         options_are_for_lora,
         freezing_is_for_full_tuning,
         _new_tokens_have_no_embeddings,
