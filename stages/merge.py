@@ -3,7 +3,7 @@
     python -m stages.merge
 
 Reads models/base and models/adapter; writes models/merged, a standard Hugging Face folder, and
-models/merge_proof.json. A soft prompt (prefix, prompt, ptuning) has no weights to merge: models/merged is then the
+models/merge_proof.json. A soft prompt has no weights to merge: models/merged is then the
 adapter with its base in the folder `base`, which `tunelock.model.tuned.load_tuned` puts together.
 """
 
@@ -15,7 +15,7 @@ from peft import PeftModel, get_peft_model_state_dict
 from tunelock.model.methods.all_methods import METHODS
 from tunelock.model.modeling import clear_quantization, load_model, make_deterministic, resolve_dtype
 from tunelock.model.provenance import check_base, read_shapes
-from tunelock.model.tuned import has_soft_prompt, load_tuned, save_soft_prompt
+from tunelock.model.tuned import load_tuned, save_soft_prompt
 from tunelock.rendering.rendering import RENDERING_PARAMS, Rendering, load_tokenizer, render_records
 from tunelock.run.errors import Stop
 from tunelock.run.files import read_jsonl, whole_folder, write_json
@@ -27,7 +27,7 @@ TOLERANCE = {"bfloat16": 0.02, "float16": 0.0025, "float32": 1e-4}
 PROBE_ROWS = 8
 
 
-def logits_of(model, rows: list[dict]) -> torch.Tensor:
+def compute_logits(model, rows: list[dict]) -> torch.Tensor:
     """The logits over each token of each row, one after another, shape (tokens, vocabulary), float32."""
     model.eval()
     found = []
@@ -38,16 +38,16 @@ def logits_of(model, rows: list[dict]) -> torch.Tensor:
     return torch.cat(found)
 
 
-def difference(found: torch.Tensor, reference: torch.Tensor) -> float:
+def measure_difference(found: torch.Tensor, reference: torch.Tensor) -> float:
     """Relative difference ‖found - reference‖ / ‖reference‖."""
     return (torch.linalg.norm(found - reference) / torch.linalg.norm(reference)).item()
 
 
-def trained_base(base: Path | str, method: str, dtype: str = "bfloat16", double_quant: bool = True):
+def load_trained_base(base: Path | str, method: str, dtype: str = "bfloat16", double_quant: bool = True):
     """The base in float32 on the CPU, with the very weights that the adapter was trained on.
 
     An adapter on a quantised base has learnt to mend that base's errors; on the original weights those corrections are
-    errors themselves. So the NF4 or int8 weights are de-quantised to the `dtype` they were multiplied in, and the
+    errors themselves. So the quantised weights are made dense again in the `dtype` they were multiplied in, and the
     adapter goes on top of them.
     """
     quantization = METHODS[method].quantization(dtype, double_quant)
@@ -73,7 +73,7 @@ def add_adapter(base_model, adapter: Path | str) -> PeftModel:
     return model
 
 
-def whole_model(adapter: Path | str, base: Path | str):
+def load_whole_model(adapter: Path | str, base: Path | str):
     """The fully tuned model in float32 on the CPU; `Stop` if its weights are not shaped as the base's."""
     found, wanted = read_shapes(adapter), read_shapes(base)
     odd = sorted(name for name in found.keys() | wanted.keys() if found.get(name) != wanted.get(name))
@@ -82,17 +82,13 @@ def whole_model(adapter: Path | str, base: Path | str):
     return load_model(adapter, "float32").cpu()
 
 
-def write_merged(tuned, folder: Path, dtype: str, adapter: Path, base: Path) -> None:
-    """Write the model that `load_tuned` reads, in `dtype`; a soft prompt and its base as they are."""
-    if has_soft_prompt(tuned):
-        save_soft_prompt(adapter, base, folder)
-        print("a soft prompt cannot be merged into weights: models/merged holds it and the base in one folder")
-        return
+def _write_model(tuned, folder: Path, dtype: str) -> None:
+    """Write one model in `dtype`, the adapter added to its weights."""
     merged = tuned.merge_and_unload(safe_merge=True) if isinstance(tuned, PeftModel) else tuned
     merged.to(getattr(torch, dtype)).save_pretrained(folder)
 
 
-def prove(base: torch.Tensor, tuned: torch.Tensor, merged: torch.Tensor, tolerance: float) -> dict[str, float]:
+def prove_merge(base: torch.Tensor, tuned: torch.Tensor, merged: torch.Tensor, tolerance: float) -> dict[str, float]:
     """The figures of the proof, from the three models' logits on the same rows.
 
     Raises:
@@ -100,8 +96,8 @@ def prove(base: torch.Tensor, tuned: torch.Tensor, merged: torch.Tensor, toleran
             could be told from rounding.
     """
     figures = {
-        "merged_against_adapter": difference(merged, tuned),
-        "merged_against_base": difference(merged, base),
+        "merged_against_adapter": measure_difference(merged, tuned),
+        "merged_against_base": measure_difference(merged, base),
         "tolerance": tolerance,
     }
     if not figures["merged_against_adapter"] <= tolerance:
@@ -123,14 +119,19 @@ def merge(base: Path, adapter: Path, folder: Path, rows: list[dict], dtype: str,
         Stop: the adapter does not fit the base, or the proof fails.
     """
     read_shapes(base)  # whole, before anything is loaded
-    how = {key: trained[key] for key in ("dtype", "double_quant") if key in trained}
-    model = trained_base(base, trained["method"], **how)
-    base_logits = logits_of(model, rows)
-    tuned = whole_model(adapter, base) if METHODS[trained["method"]].trains_whole_model else add_adapter(model, adapter)
-    tuned_logits = logits_of(tuned, rows)
-    write_merged(tuned, folder, dtype, adapter, base)
+    method, how = METHODS[trained["method"]], {key: trained[key] for key in ("dtype", "double_quant") if key in trained}
+    model = load_trained_base(base, method.name, **how)
+    base_logits = compute_logits(model, rows)
+    tuned = load_whole_model(adapter, base) if method.trains_whole_model else add_adapter(model, adapter)
+    tuned_logits = compute_logits(tuned, rows)
+    if method.is_merged:
+        _write_model(tuned, folder, dtype)
+    else:
+        save_soft_prompt(adapter, base, folder)
+        print(f"{method.name} cannot be merged into weights: models/merged holds it and the base in one folder")
     load_tokenizer(base).save_pretrained(folder)
-    return prove(base_logits, tuned_logits, logits_of(load_tuned(folder, "float32").cpu(), rows), TOLERANCE[dtype])
+    merged_logits = compute_logits(load_tuned(folder, "float32").cpu(), rows)
+    return prove_merge(base_logits, tuned_logits, merged_logits, TOLERANCE[dtype])
 
 
 @stage("merge")

@@ -8,57 +8,86 @@ and models/pilot/go, whose content never changes: train re-runs when its own inp
 
 import math
 import shutil
+from typing import Any, NamedTuple
+
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from tunelock.answering.generation import generate
 from tunelock.answering.scoring import score
-from tunelock.model.methods.all_methods import METHODS
 from tunelock.model.methods.method_settings import METHOD_PARAMS, MethodSettings
-from tunelock.model.modeling import load_model, make_deterministic, resolve_dtype
-from tunelock.records.record import is_learnt, is_text
+from tunelock.model.modeling import make_deterministic, resolve_dtype
+from tunelock.rendering.label_check import find_mislabelled
 from tunelock.rendering.rendering import (
-    IGNORE,
     RENDERING_PARAMS,
+    RenderedRecords,
     Rendering,
     find_end_token,
     load_tokenizer,
     render_records,
-    select_messages,
 )
 from tunelock.run.errors import Stop
 from tunelock.run.files import read_jsonl, write_json, write_text
 from tunelock.run.scratch import locate_checkpoints
 from tunelock.run.stage import stage
 from tunelock.training.optimisation import OPTIMISATION_PARAMS, build_sft_config
+from tunelock.training.trainee import load_trainee
 from tunelock.training.trainer import Extras, ResponseTrainer
 
+BASE = "models/base"
 PROBE_ROWS = 32  # enough for a stable mean, a few seconds to score
 
 
-def mislabelled(tokenizer, records: list[dict], rows: list[dict], rendering: Rendering) -> list[str]:
-    """The ids of rows whose labels, decoded, are not the answers with their end tokens, no more and no less.
+class _PilotRows(NamedTuple):
+    """The golden set, which the pilot trains on, and train, of which it only looks at the lengths."""
 
-    White space does not count: templates trim it, and some tokenizers put some before a text.
-    """
-    wanted = {}
-    for record in records:
-        end = tokenizer.eos_token if is_text(record) else tokenizer.decode([find_end_token(tokenizer)])
-        learnt = filter(is_learnt, select_messages(record, rendering))
-        wanted[record["id"]] = bare("".join(message["content"] + end for message in learnt))
-    found = {row["id"]: tokenizer.decode([label for label in row["labels"] if label != IGNORE]) for row in rows}
-    return [key for key, text in found.items() if bare(text) != wanted[key]]
+    golden: RenderedRecords
+    train: RenderedRecords
+    mislabelled: list[str]  # ids of the golden rows whose labels are not their answers
 
 
-def bare(text: str) -> str:
-    """A text without its white space."""
-    return "".join(text.split())
+class Look(NamedTuple):
+    """What a model makes of the golden set: nats a token, and an answer to each of the questions asked."""
+
+    loss: float
+    answers: list[str]
 
 
-def mean_loss(scores: list[tuple[float, int]]) -> float:
+class _Probe(NamedTuple):
+    """The golden rows that a model is looked at with, before and after."""
+
+    tokenizer: PreTrainedTokenizerBase
+    scored: list[dict]
+    asked: list[dict]
+    max_new_tokens: int
+    batch_size: int
+
+    def look_at(self, model: PreTrainedModel) -> Look:
+        """Score the rows and have the model answer."""
+        prompts = [row["input_ids"][: row["prompt_length"]] for row in self.asked]
+        end = find_end_token(self.tokenizer) if prompts else None
+        answers = generate(model, prompts, self.max_new_tokens, self.batch_size, end)
+        loss = average_loss(score(model, self.scored, self.batch_size))
+        return Look(loss, [self.tokenizer.decode(tokens, skip_special_tokens=True) for tokens in answers])
+
+
+def average_loss(scores: list[tuple[float, int]]) -> float:
     """Nats a token over rows given as (summed loss, tokens)."""
     return sum(loss for loss, _ in scores) / sum(tokens for _, tokens in scores)
 
 
-def verdict(too_long: int, rows: int, limit: float, mislabelled: list[str], before: float, after: float) -> list[str]:
+def _load_rows(tokenizer: PreTrainedTokenizerBase, rendering: Rendering) -> _PilotRows:
+    """The rows of golden and train; `Stop` if all of one are too long."""
+    records = list(read_jsonl("data/split/golden.jsonl"))
+    train = render_records(tokenizer, read_jsonl("data/split/train.jsonl"), rendering)
+    golden = render_records(tokenizer, records, rendering)
+    if not golden.rows or not train.rows:
+        raise Stop(f"no-go: every row is longer than max_length {rendering.max_length}; raise it.")
+    return _PilotRows(golden, train, find_mislabelled(tokenizer, records, golden.rows, rendering))
+
+
+def list_objections(
+    too_long: int, rows: int, limit: float, mislabelled: list[str], before: float, after: float
+) -> list[str]:
     """The reasons against going on, a sentence each; none means go."""
     reasons = []
     if too_long > limit * rows:
@@ -78,59 +107,49 @@ def verdict(too_long: int, rows: int, limit: float, mislabelled: list[str], befo
     return reasons
 
 
+def _write_report(rows: _PilotRows, asked: list[dict], before: Look, after: Look, reasons: list[str]) -> None:
+    """Write the report and the samples, whatever came out."""
+    samples = []
+    for row, old, new in zip(asked, before.answers, after.answers):
+        samples.append({"id": row["id"], "before": old, "after": new})
+    write_json("models/pilot/samples.json", samples)
+    report: dict[str, Any] = {
+        "go": not reasons,
+        "reasons": reasons,
+        "loss_before": before.loss,
+        "loss_after": after.loss,
+        "train_rows_too_long": len(rows.train.too_long),
+        "rows_shortened": sum(row["turns_left_out"] > 0 for row in rows.train.rows),
+        "control_strings": sum(row["controls"] for row in rows.train.rows),
+    }
+    write_json("models/pilot/report.json", report)
+
+
 @stage("pilot")
 def main(params, fingerprint) -> str:
     make_deterministic(params.seed, params.num_threads)
-    dtype, tokenizer = resolve_dtype(params.dtype), load_tokenizer("models/base")
-    golden = list(read_jsonl("data/split/golden.jsonl"))
-    rendering = Rendering(**params.select(RENDERING_PARAMS))
-    train_rows, too_long = render_records(tokenizer, read_jsonl("data/split/train.jsonl"), rendering)
-    rows = render_records(tokenizer, golden, rendering).rows
-    if not rows or not train_rows:
-        raise Stop(f"no-go: every row is longer than max_length {params.max_length}; raise it.")
-    method, settings = METHODS[params.method], MethodSettings(**params.select(METHOD_PARAMS))
-    adapter = method.peft_config("models/base", settings)
-    quantization = method.quantization(dtype, settings.bnb_4bit_use_double_quant)
-    model = load_model("models/base", method.weights_dtype(dtype), quantization)
-    asked = [row for row in rows[: params.pilot_samples] if row["prompt_length"]]  # a raw text asks nothing
-    prompts = [row["input_ids"][: row["prompt_length"]] for row in asked]
-
-    def look(model) -> tuple[float, list[str]]:
-        end = find_end_token(tokenizer) if prompts else None
-        answers = generate(model, prompts, params.max_new_tokens, params.eval_batch_size, end)
-        loss = mean_loss(score(model, rows[:PROBE_ROWS], params.eval_batch_size))
-        return loss, [tokenizer.decode(tokens, skip_special_tokens=True) for tokens in answers]
-
-    before, answers_before = look(model)
+    dtype, tokenizer = resolve_dtype(params.dtype), load_tokenizer(BASE)
+    rows = _load_rows(tokenizer, Rendering(**params.select(RENDERING_PARAMS)))
+    model, adapter, _ = load_trainee(BASE, params.method, MethodSettings(**params.select(METHOD_PARAMS)), dtype)
+    golden = rows.golden.rows
+    asked = [row for row in golden[: params.pilot_samples] if row["prompt_length"]]  # a raw text asks nothing
+    probe = _Probe(tokenizer, golden[:PROBE_ROWS], asked, params.max_new_tokens, params.eval_batch_size)
+    before = probe.look_at(model)
     root = locate_checkpoints("pilot", fingerprint[:16])
-    config = build_sft_config(
-        root, dtype, max_steps=params.pilot_steps, save_strategy="no", **params.select(OPTIMISATION_PARAMS)
-    )
-    trainer = ResponseTrainer(model, tokenizer, config, adapter, rows, [], Extras(packing=params.packing))
+    steps = {"max_steps": params.pilot_steps, "save_strategy": "no"}
+    config = build_sft_config(root, dtype, **steps, **params.select(OPTIMISATION_PARAMS))
+    trainer = ResponseTrainer(model, tokenizer, config, adapter, golden, [], Extras(packing=params.packing))
     trainer.train()
-    after, answers_after = look(trainer.model)
+    after = probe.look_at(trainer.model)
     shutil.rmtree(root, ignore_errors=True)
-    reasons = verdict(
-        len(too_long), len(too_long) + len(train_rows), params.pilot_max_too_long,
-        mislabelled(tokenizer, golden, rows, rendering), before, after,
-    )  # fmt: skip
-    write_json("models/pilot/samples.json", [
-        {"id": row["id"], "before": old, "after": new}
-        for row, old, new in zip(asked, answers_before, answers_after)
-    ])  # fmt: skip
-    write_json("models/pilot/report.json", {
-        "go": not reasons,
-        "reasons": reasons,
-        "loss_before": before,
-        "loss_after": after,
-        "train_rows_too_long": len(too_long),
-        "rows_shortened": sum(row["turns_left_out"] > 0 for row in train_rows),
-        "control_strings": sum(row["controls"] for row in train_rows),
-    })  # fmt: skip
+    too_long = len(rows.train.too_long)
+    every = too_long + len(rows.train.rows)
+    reasons = list_objections(too_long, every, params.pilot_max_too_long, rows.mislabelled, before.loss, after.loss)
+    _write_report(rows, asked, before, after, reasons)
     if reasons:
         raise Stop("no-go: " + "; ".join(reasons) + ". See models/pilot/samples.json.")
     write_text("models/pilot/go", "go\n")
-    return f"go: loss {before:.3f} to {after:.3f} in {params.pilot_steps} steps"
+    return f"go: loss {before.loss:.3f} to {after.loss:.3f} in {params.pilot_steps} steps"
 
 
 if __name__ == "__main__":

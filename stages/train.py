@@ -9,14 +9,14 @@ checkpoint with the lowest validation loss), models/train/log.json (the curves) 
 import functools
 import shutil
 from pathlib import Path
+from typing import Any, NamedTuple
 
-from transformers import TrainerState
+from transformers import PreTrainedTokenizerBase, TrainerState
 
-from tunelock.model.methods.all_methods import METHODS
 from tunelock.model.methods.method_settings import METHOD_PARAMS, MethodSettings
-from tunelock.model.modeling import describe_hardware, load_model, make_deterministic, resolve_dtype
+from tunelock.model.modeling import describe_hardware, make_deterministic, resolve_dtype
 from tunelock.model.provenance import copy_weights, record_base
-from tunelock.rendering.rendering import RENDERING_PARAMS, Rendering, load_tokenizer, render_records
+from tunelock.rendering.rendering import RENDERING_PARAMS, RenderedRecords, Rendering, load_tokenizer, render_records
 from tunelock.run.errors import Stop
 from tunelock.run.files import read_jsonl, whole_folder, write_json
 from tunelock.run.hashing import sha256_value
@@ -24,9 +24,9 @@ from tunelock.run.scratch import locate_checkpoints
 from tunelock.run.stage import hold_lock, stage
 from tunelock.training.checkpoints import find_latest_whole, list_checkpoints
 from tunelock.training.curves import extract_curve, find_best_step
-from tunelock.training.freezing import freeze_parts
 from tunelock.training.optimisation import OPTIMISATION_PARAMS, build_sft_config
 from tunelock.training.penalties.all_penalties import build_penalty
+from tunelock.training.trainee import load_trainee
 from tunelock.training.trainer import Extras, ResponseTrainer
 from tunelock.watching.doctor import Doctor
 from tunelock.watching.progress import announce_cost
@@ -34,19 +34,48 @@ from tunelock.watching.shortage import FORECAST_PARAMS, watch_memory
 from tunelock.watching.trackers import find_runs_folder, make_trackers
 
 FREEZING_PARAMS = ("freeze_embeddings", "freeze_layers", "unfreeze_schedule")
-PENALTY_PARAMS = ("regularization", "regularization_weight")
+LOOP_PARAMS = ("num_train_epochs", "eval_steps", "save_total_limit")
+PENALTY_PARAMS = ("regularization", "regularization_weight", "seed")
+BASE = "models/base"
 
 
-def load_rows(tokenizer, records: list[dict], split: str, rendering: Rendering) -> tuple:
-    """The rendered rows of a split, with the task and source of their records, and the ids of those too long."""
-    rows, left_out = render_records(tokenizer, records, rendering)
-    if not rows:
+class _TrainingRows(NamedTuple):
+    """The rendered rows of both splits, and by split the ids of those that are too long."""
+
+    train: list[dict]
+    val: list[dict]
+    too_long: dict[str, list[str]]
+
+
+class _Trained(NamedTuple):
+    """The checkpoint with the lowest validation loss, and the curves."""
+
+    best: Path
+    log: list[dict]
+
+
+def _load_rows(
+    tokenizer: PreTrainedTokenizerBase, rendering: Rendering, weights: dict[str, float] | None
+) -> _TrainingRows:
+    """The rows of train, weighed by their tasks, and those of val."""
+    found, too_long = {}, {}
+    for split in ("train", "val"):
+        found[split] = _render_split(tokenizer, split, rendering)
+        too_long[split] = [row["id"] for row in found[split].too_long]
+    return _TrainingRows(weigh_rows(found["train"].rows, weights), found["val"].rows, too_long)
+
+
+def _render_split(tokenizer: PreTrainedTokenizerBase, split: str, rendering: Rendering) -> RenderedRecords:
+    """The rows of a split with the task and source of their records; `Stop` if all of them are too long."""
+    records = list(read_jsonl(f"data/split/{split}.jsonl"))
+    found = render_records(tokenizer, records, rendering)
+    if not found.rows:
         raise Stop(f"every row of data/split/{split}.jsonl is longer than max_length {rendering.max_length}; raise it.")
     about = {record["id"]: {"task": record["task"], "source": record["source"]} for record in records}
-    return [row | about[row["id"]] for row in rows], [row["id"] for row in left_out]
+    return found._replace(rows=[row | about[row["id"]] for row in found.rows])
 
 
-def weigh(rows: list[dict], weights: dict[str, float] | None) -> list[dict]:
+def weigh_rows(rows: list[dict], weights: dict[str, float] | None) -> list[dict]:
     """Rows with the `weight` of their task in the loss, scaled so that a row counts 1 on average."""
     if not weights:
         return rows
@@ -57,12 +86,14 @@ def weigh(rows: list[dict], weights: dict[str, float] | None) -> list[dict]:
     return [row | {"weight": weights.get(row["task"], 1.0) / mean} for row in rows]
 
 
-def train(trainer: ResponseTrainer, root: Path) -> tuple[Path, list[dict]]:
-    """Train from the last whole checkpoint below `root`, or from the start.
+def _select_replay(rows: list[dict], sources: dict[str, dict]) -> list[dict]:
+    """The rows of the sources with `role: replay`."""
+    replay = {name for name, source in sources.items() if source.get("role") == "replay"}
+    return [row for row in rows if row["source"] in replay]
 
-    Returns:
-        The folder of the checkpoint with the lowest validation loss, and the curves.
-    """
+
+def train(trainer: ResponseTrainer, root: Path) -> _Trained:
+    """Train from the last whole checkpoint below `root`, or from the start."""
     resume_from = find_latest_whole(root)
     if resume_from:
         print(f"going on from {resume_from}")
@@ -70,61 +101,47 @@ def train(trainer: ResponseTrainer, root: Path) -> tuple[Path, list[dict]]:
     if not resume_from or not trainer.is_over(trainer.state):  # over: it was killed before the result was handed on
         trainer.train(resume_from_checkpoint=str(resume_from) if resume_from else None)
     history = trainer.state.log_history
-    return list_checkpoints(root)[find_best_step(history)], extract_curve(history)
+    return _Trained(list_checkpoints(root)[find_best_step(history)], extract_curve(history))
 
 
-def extras(params, model, rows: list[dict], trackers: list) -> Extras:
-    """What the run has beside the loss over its rows, as the params say."""
-    method = METHODS[params.method]
-    replay = {name for name, source in params.sources.items() if source.get("role") == "replay"}
-    return Extras(
-        packing=params.packing,
-        patience=params.early_stopping_patience,
-        penalty=functools.partial(
-            build_penalty, **params.select(PENALTY_PARAMS), rows=[row for row in rows if row["source"] in replay],
-            batch_size=params.per_device_train_batch_size, seed=params.seed,
-        ),
-        unfreezing=freeze_parts(model, **params.select(FREEZING_PARAMS)) if method.trains_whole_model else None,
-        callbacks=[*trackers, Doctor()],
-    )  # fmt: skip
+def _write_results(trained: _Trained, too_long: dict[str, list[str]], **provenance: Any) -> None:
+    """Write the adapter with where it comes from, the curves, and the rows that were too long."""
+    with whole_folder("models/adapter") as folder:
+        copy_weights(trained.best, folder)
+        record_base(folder, BASE, **provenance)
+    write_json("models/train/log.json", trained.log)
+    write_json("models/train/too_long.json", too_long)
 
 
 @stage("train")
 def main(params, fingerprint) -> str:
     make_deterministic(params.seed, params.num_threads)
-    dtype, tokenizer = resolve_dtype(params.dtype), load_tokenizer("models/base")
-    rendering = Rendering(**params.select(RENDERING_PARAMS))
-    rows, too_long = {}, {}
-    for split in ("train", "val"):
-        records = list(read_jsonl(f"data/split/{split}.jsonl"))
-        rows[split], too_long[split] = load_rows(tokenizer, records, split, rendering)
-    adapter = METHODS[params.method].peft_config("models/base", MethodSettings(**params.select(METHOD_PARAMS)))
+    dtype, tokenizer = resolve_dtype(params.dtype), load_tokenizer(BASE)
+    rows = _load_rows(tokenizer, Rendering(**params.select(RENDERING_PARAMS)), params.task_loss_weights)
     # Checkpoints are bound to the hardware too: resuming on another kind would mix two runs.
-    key = sha256_value([fingerprint, describe_hardware()])[:16]
-    root = locate_checkpoints("train", key)
-    config = build_sft_config(
-        root, dtype, num_train_epochs=params.num_train_epochs, eval_strategy="steps", eval_steps=params.eval_steps,
-        save_steps=params.eval_steps, save_total_limit=params.save_total_limit, **params.select(OPTIMISATION_PARAMS),
-    )  # fmt: skip
-    settings = {"method": params.method} | params.select(METHOD_PARAMS) | params.select(OPTIMISATION_PARAMS)
-    trackers = make_trackers(params.report_to, find_runs_folder(), key, settings)
-    needs = params.select(FORECAST_PARAMS) | {"dtype": dtype}
-    with hold_lock("train", root), watch_memory("models/base", rows["train"], needs):
-        method, double_quant = METHODS[params.method], params.bnb_4bit_use_double_quant
-        model = load_model("models/base", method.weights_dtype(dtype), method.quantization(dtype, double_quant))
-        announce_cost(rows["train"], params.num_train_epochs, model.num_parameters(), dtype)
-        beside = extras(params, model, rows["train"], trackers)
-        weighed = weigh(rows["train"], params.task_loss_weights)
-        trainer = ResponseTrainer(model, tokenizer, config, adapter, weighed, rows["val"], beside)
-        best, log = train(trainer, root)
-        with whole_folder("models/adapter") as folder:
-            copy_weights(best, folder)
-            trained_with = {"dtype": dtype, "double_quant": double_quant}
-            record_base(folder, "models/base", params.model_name_or_path, params.method, **trained_with)
-        write_json("models/train/log.json", log)
-        write_json("models/train/too_long.json", too_long)
+    root = locate_checkpoints("train", sha256_value([fingerprint, describe_hardware()])[:16])
+    optimisation, settings = params.select(OPTIMISATION_PARAMS), params.select(METHOD_PARAMS)
+    loop = params.select(LOOP_PARAMS) | {"eval_strategy": "steps", "save_steps": params.eval_steps}
+    config = build_sft_config(root, dtype, **optimisation, **loop)
+    tracked = {"method": params.method, **settings, **optimisation}
+    trackers = make_trackers(params.report_to, find_runs_folder(), root.name, tracked)
+    penalty = functools.partial(
+        build_penalty,
+        rows=_select_replay(rows.train, params.sources),
+        batch_size=params.per_device_train_batch_size,
+        **params.select(PENALTY_PARAMS),
+    )
+    with hold_lock("train", root), watch_memory(BASE, rows.train, params.select(FORECAST_PARAMS) | {"dtype": dtype}):
+        freezing = params.select(FREEZING_PARAMS)
+        model, adapter, unfreezing = load_trainee(BASE, params.method, MethodSettings(**settings), dtype, freezing)
+        announce_cost(rows.train, params.num_train_epochs, model.num_parameters(), dtype)
+        onlookers = [*trackers, Doctor()]
+        extras = Extras(params.packing, params.early_stopping_patience, penalty, unfreezing, onlookers)
+        trained = train(ResponseTrainer(model, tokenizer, config, adapter, rows.train, rows.val, extras), root)
+        how = {"dtype": dtype, "double_quant": params.bnb_4bit_use_double_quant}
+        _write_results(trained, rows.too_long, name=params.model_name_or_path, method=params.method, **how)
         shutil.rmtree(root)
-    return f"best checkpoint: step {best.name.rpartition('-')[2]} of {log[-1]['step']}"
+    return f"best checkpoint: step {trained.best.name.rpartition('-')[2]} of {trained.log[-1]['step']}"
 
 
 if __name__ == "__main__":

@@ -5,7 +5,15 @@ import torch
 from peft import get_peft_model
 from safetensors.torch import load_file, save_file
 
-from stages.merge import add_adapter, difference, logits_of, merge, prove, trained_base, whole_model
+from stages.merge import (
+    add_adapter,
+    compute_logits,
+    load_trained_base,
+    load_whole_model,
+    measure_difference,
+    merge,
+    prove_merge,
+)
 from tunelock.model.methods.all_methods import METHODS
 from tunelock.model.methods.method_settings import MethodSettings
 from tunelock.model.modeling import load_model
@@ -45,37 +53,37 @@ def test_merged_weights_are_base_plus_scaled_product(tiny_model, adapter):
 def test_proof_passes_for_the_merged_model_and_not_for_others(tiny_model, adapter, tokenizer, records):
     rows = render_records(tokenizer, records[:2], Rendering(256)).rows
     base = load_model(tiny_model, "float32")
-    base_logits = logits_of(base, rows)
+    base_logits = compute_logits(base, rows)
     tuned = add_adapter(base, adapter)
-    tuned_logits = logits_of(tuned, rows)
-    merged_logits = logits_of(tuned.merge_and_unload(), rows)
-    figures = prove(base_logits, tuned_logits, merged_logits, 1e-4)
+    tuned_logits = compute_logits(tuned, rows)
+    merged_logits = compute_logits(tuned.merge_and_unload(), rows)
+    figures = prove_merge(base_logits, tuned_logits, merged_logits, 1e-4)
     assert figures["merged_against_adapter"] < 1e-5 < figures["merged_against_base"]
     with pytest.raises(Stop, match="more than the tolerance"):
-        prove(
+        prove_merge(
             base_logits,
             tuned_logits,
             merged_logits + 0.01 * merged_logits.std() * torch.randn_like(merged_logits),
             1e-4,
         )
     with pytest.raises(Stop, match="cannot be told from its base"):
-        prove(base_logits, base_logits, base_logits, 1e-4)
+        prove_merge(base_logits, base_logits, base_logits, 1e-4)
     with pytest.raises(Stop, match="more than the tolerance"):
-        prove(base_logits, tuned_logits, torch.full_like(merged_logits, torch.nan), 1e-4)
+        prove_merge(base_logits, tuned_logits, torch.full_like(merged_logits, torch.nan), 1e-4)
 
 
 @pytest.mark.parametrize("method", ["qlora", "int8"])
 @pytest.mark.parametrize("double_quant", [True, False])
 def test_an_adapter_goes_onto_the_dequantised_weights_it_was_trained_on(method, double_quant, tiny_model):
     quantised = load_model(tiny_model, "bfloat16", METHODS[method].quantization("bfloat16", double_quant)).train()
-    dequantised = trained_base(tiny_model, method, "bfloat16", double_quant)
+    dequantised = load_trained_base(tiny_model, method, "bfloat16", double_quant)
     original = load_model(tiny_model, "float32").state_dict()
     checked = 0
     for name, layer in quantised.named_modules():
         if name.endswith("_proj"):
             seen = layer(torch.eye(layer.in_features, dtype=torch.bfloat16)).t().float()
             assert torch.equal(dequantised.get_submodule(name).weight, seen)
-            assert 0.002 < difference(seen, original[f"{name}.weight"]) < 0.2
+            assert 0.002 < measure_difference(seen, original[f"{name}.weight"]) < 0.2
             checked += 1
     assert checked == 14
 
@@ -119,7 +127,7 @@ def test_a_whole_model_must_have_the_shapes_of_its_base(tiny_model, tmp_path):
     weights["model.norm.weight"] = weights["model.norm.weight"][:32].contiguous()
     save_file(weights, tmp_path / "model.safetensors", metadata={"format": "pt"})
     with pytest.raises(Stop, match=r"1 weights differ in shape, 'model\.norm\.weight' first"):
-        whole_model(tmp_path, tiny_model)
+        load_whole_model(tmp_path, tiny_model)
 
 
 def test_an_index_that_points_outside_its_folder_stops(tmp_path):

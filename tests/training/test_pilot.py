@@ -4,7 +4,8 @@ import math
 
 import pytest
 
-from stages.pilot import mean_loss, mislabelled, verdict
+from stages.pilot import average_loss, list_objections
+from tunelock.rendering.label_check import find_mislabelled
 from tunelock.rendering.rendering import IGNORE, Rendering, render_records
 
 WHOLE = Rendering(256)
@@ -12,8 +13,8 @@ GOOD = {"too_long": 0, "rows": 100, "limit": 0.02, "mislabelled": [], "before": 
 
 
 def test_a_good_pilot_is_a_go():
-    assert verdict(**GOOD) == []
-    assert verdict(**{**GOOD, "too_long": 2}) == []
+    assert list_objections(**GOOD) == []
+    assert list_objections(**{**GOOD, "too_long": 2}) == []
 
 
 @pytest.mark.parametrize(
@@ -27,16 +28,16 @@ def test_a_good_pilot_is_a_go():
     ],
 )
 def test_each_fault_is_a_no_go_with_its_reason(change, reason):
-    assert [reason in found for found in verdict(**{**GOOD, **change})] == [True]
+    assert [reason in found for found in list_objections(**{**GOOD, **change})] == [True]
 
 
 def test_labels_are_checked_against_the_answers_themselves(tokenizer, records):
     rows = render_records(tokenizer, records, WHOLE).rows
-    assert mislabelled(tokenizer, records, rows, WHOLE) == []
+    assert find_mislabelled(tokenizer, records, rows, WHOLE) == []
     prompt_too = {**rows[0], "labels": rows[0]["input_ids"]}
     no_end = {**rows[1], "labels": [IGNORE if label == 2 else label for label in rows[1]["labels"]]}
-    assert mislabelled(tokenizer, records, [prompt_too, no_end, rows[2]], WHOLE) == [rows[0]["id"], rows[1]["id"]]
+    assert find_mislabelled(tokenizer, records, [prompt_too, no_end, rows[2]], WHOLE) == [rows[0]["id"], rows[1]["id"]]
 
 
 def test_mean_loss_is_over_tokens_not_rows():
-    assert mean_loss([(10.0, 1), (0.0, 9)]) == 1.0
+    assert average_loss([(10.0, 1), (0.0, 9)]) == 1.0

@@ -10,7 +10,7 @@ import pytest
 import torch
 from transformers import TrainerCallback
 
-from stages.train import train, weigh
+from stages.train import train, weigh_rows
 from tunelock.model.methods.all_methods import METHODS
 from tunelock.model.methods.method_settings import MethodSettings
 from tunelock.model.modeling import load_model, make_deterministic
@@ -228,17 +228,17 @@ def test_several_processes_are_refused(tiny_model, tokenizer, records, tmp_path,
 
 def test_task_weights_are_one_on_average_and_keep_their_ratio():
     rows = [{"id": str(number), "task": ("explain", "detect", "classify")[number % 3]} for number in range(10)]
-    weighed = weigh(rows, {"explain": 3.0, "detect": 0.5})
+    weighed = weigh_rows(rows, {"explain": 3.0, "detect": 0.5})
     assert [{key: row[key] for key in ("id", "task")} for row in weighed] == rows
     assert sum(row["weight"] for row in weighed) == pytest.approx(len(rows))
     explain, detect, classify = (row["weight"] for row in weighed[:3])
     assert explain == pytest.approx(3 * classify) and detect == pytest.approx(0.5 * classify)
-    assert weigh(rows, None) == rows and weigh(rows, {}) == rows
+    assert weigh_rows(rows, None) == rows and weigh_rows(rows, {}) == rows
 
 
 def test_a_task_weight_for_no_row_stops():
     with pytest.raises(Stop, match="task_loss_weights: no row of train has the task 'explian'"):
-        weigh([{"task": "explain"}], {"explain": 1.0, "explian": 2.0})
+        weigh_rows([{"task": "explain"}], {"explain": 1.0, "explian": 2.0})
 
 
 @pytest.mark.parametrize("with_extras", [False, True])

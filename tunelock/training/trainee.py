@@ -1,0 +1,39 @@
+"""The model that is trained, as its method wants it: the base, what stands beside it, and what thaws later."""
+
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from peft import PeftConfig
+from transformers import PreTrainedModel
+
+from tunelock.model.methods.all_methods import METHODS
+from tunelock.model.methods.method_settings import MethodSettings
+from tunelock.model.modeling import load_model
+from tunelock.training.freezing import GradualUnfreezing, freeze_parts
+
+
+class Trainee(NamedTuple):
+    """The base, PEFT's settings of its adapter (None: the model itself is trained), and the layers that thaw later."""
+
+    model: PreTrainedModel
+    adapter: PeftConfig | None
+    unfreezing: GradualUnfreezing | None
+
+
+def load_trainee(
+    base: Path | str, method: str, settings: MethodSettings, dtype: str, freezing: dict[str, Any] | None = None
+) -> Trainee:
+    """Load the base in the folder `base` for a method that computes in `dtype`.
+
+    Args:
+        freezing: the arguments of `freeze_parts`, for a method that trains the whole model; None freezes nothing.
+
+    Raises:
+        Stop: method and model do not fit each other.
+    """
+    chosen = METHODS[method]
+    adapter = chosen.peft_config(base, settings)
+    quantization = chosen.quantization(dtype, settings.bnb_4bit_use_double_quant)
+    model = load_model(base, chosen.weights_dtype(dtype), quantization)
+    frozen = freezing is not None and chosen.trains_whole_model
+    return Trainee(model, adapter, freeze_parts(model, **freezing) if frozen else None)
