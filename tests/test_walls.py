@@ -49,7 +49,7 @@ FLOORS = {
     "watching": ("diagnosis", "model", "model/methods", "planning", "privacy", "run"),
     "training/kernels": ("model",),
     "training/penalties": ("model", "model/methods", "rendering", "run"),
-    "training": ("model", "rendering", "run", "training/kernels", "watching"),
+    "training": ("model", "model/methods", "rendering", "run", "training/kernels", "watching"),
     "answering": ("model", "records", "rendering", "run"),
     "claims": ("diagnosis", "metrics", "records", "run"),
     "review": ("records", "report", "run"),
