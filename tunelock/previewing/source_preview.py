@@ -52,11 +52,11 @@ def make_source(path: str, revision: str | None, **options: Any) -> Source:
 
 def preview_source(source: Source, tokenizer, rendering: Rendering, each_token: bool) -> Preview:
     """Read the first rows of a source; without a tokenizer (None) the examples are not rendered."""
-    formats, rows = look_at_source(source, MOST_ROWS)
-    records = [row for row in rows if "status" not in row]
-    left_out = Counter(row["reason"] for row in rows if "status" in row)
+    first = look_at_source(source, MOST_ROWS)
+    records = [row for row in first.rows if "status" not in row]
+    left_out = Counter(row["reason"] for row in first.rows if "status" in row)
     examples = [_make_example(record, tokenizer, rendering, each_token) for record in records[:EXAMPLES]]
-    return Preview(formats, len(records), dict(sorted(left_out.items())), examples)
+    return Preview(first.formats, len(records), dict(sorted(left_out.items())), examples)
 
 
 def _make_example(record: dict, tokenizer, rendering: Rendering, each_token: bool) -> Example:

@@ -43,25 +43,19 @@ def find_pii(text: str, kinds: Collection[str]) -> list[_Finding]:
         more = _scan_text(mask_pii(text, found), kinds)
         if not more:
             break
-        found = _keep_longest(
-            [
-                *found,
-                *(_Finding(k, _unmask_position(start, found), _unmask_position(end, found)) for k, start, end in more),
-            ]
-        )
+        unmasked = [_unmask_finding(finding, found) for finding in more]
+        found = _keep_longest(found + unmasked)
     return found
 
 
 def _scan_text(text: str, kinds: Collection[str]) -> list[_Finding]:
     """One search; what touches a mask is the rest of something masked before, and no finding."""
-    found = (_Finding(kind, *span) for kind in KINDS if kind in kinds for span in FINDERS[kind](text))
-    return _keep_longest(
-        [
-            f
-            for f in found
-            if not text.startswith(MASKS, f.end) and not text.endswith(MASKS, max(f.start - 8, 0), f.start)
-        ]
-    )
+    found = []
+    for kind in KINDS:
+        for start, end in FINDERS[kind](text) if kind in kinds else ():
+            if not text.startswith(MASKS, end) and not text.endswith(MASKS, max(start - 8, 0), start):
+                found.append(_Finding(kind, start, end))
+    return _keep_longest(found)
 
 
 def _keep_longest(findings: list[_Finding]) -> list[_Finding]:
@@ -73,6 +67,12 @@ def _keep_longest(findings: list[_Finding]) -> list[_Finding]:
         elif finding.end - finding.start > kept[-1].end - kept[-1].start:
             kept[-1] = finding
     return kept
+
+
+def _unmask_finding(finding: _Finding, masked: list[_Finding]) -> _Finding:
+    """A finding in the masked text, as it lies in the text."""
+    start, end = _unmask_position(finding.start, masked), _unmask_position(finding.end, masked)
+    return _Finding(finding.kind, start, end)
 
 
 def _unmask_position(position: int, findings: list[_Finding]) -> int:

@@ -7,6 +7,7 @@ import re
 import unicodedata
 from collections.abc import Iterator, Sequence
 from fnmatch import fnmatchcase
+from itertools import chain
 from pathlib import Path, PurePosixPath
 
 from tunelock.reading.raw_files import (
@@ -38,7 +39,7 @@ def find_local_files(path: str, revision: str | None, root: Path, watched: str =
         _check_pin(place, path, revision)
     else:
         _refuse_unwatched(place, path, files, root, watched)
-    return [raw for file in files for raw in list_raw_files(file, _name_file(file, root), file.name)]
+    return list(chain.from_iterable(list_raw_files(file, _name_file(file, root), file.name) for file in files))
 
 
 def _select_files(place: Path | None, path: str, root: Path, watched: str) -> list[Path]:
@@ -82,14 +83,15 @@ def _refuse_unreadable(error: OSError) -> None:
 def matches_glob(name: str, glob: str) -> bool:
     """Whether a relative path matches a glob: `*` within a folder, `**` across folders, as in the shell."""
 
-    def rest(parts: Sequence[str], patterns: Sequence[str]) -> bool:
-        if not patterns:
-            return not parts
-        if patterns[0] == "**":
-            return any(rest(parts[skipped:], patterns[1:]) for skipped in range(len(parts) + 1))
-        return bool(parts) and fnmatchcase(parts[0], patterns[0]) and rest(parts[1:], patterns[1:])
+    return _match_parts(PurePosixPath(normalise_name(name)).parts, PurePosixPath(normalise_name(glob)).parts)
 
-    return rest(PurePosixPath(normalise_name(name)).parts, PurePosixPath(normalise_name(glob)).parts)
+
+def _match_parts(parts: Sequence[str], patterns: Sequence[str]) -> bool:
+    if not patterns:
+        return not parts
+    if patterns[0] == "**":
+        return any(_match_parts(parts[skipped:], patterns[1:]) for skipped in range(len(parts) + 1))
+    return bool(parts) and fnmatchcase(parts[0], patterns[0]) and _match_parts(parts[1:], patterns[1:])
 
 
 def _check_pin(place: Path | None, path: str, revision: str) -> None:

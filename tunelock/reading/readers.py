@@ -84,7 +84,8 @@ def _detect_wide_encoding(head: bytes) -> str | None:
         return UNICODE_MARKS[marked]
     zeros = [head[place::4].count(0) for place in range(4)]
     for places, name in ZEROS.items():
-        inside, outside = ([zeros[n] for n in range(4) if (n in places) == wanted] for wanted in (True, False))
+        inside = [zeros[place] for place in places]
+        outside = [zeros[place] for place in range(4) if place not in places]
         if min(inside) > max(len(head) // 16, 4 * max(outside)):
             return name
     return None

@@ -1,10 +1,10 @@
 """From a source of `params.yaml` to records: its files, their rows, the format, and what is set aside."""
 
-import itertools
 import json
 import re
 from collections import Counter
 from collections.abc import Iterator
+from itertools import chain, islice
 from typing import NamedTuple
 
 from tunelock.reading.formats import FORMATS, detect_format, fill_template, map_columns
@@ -12,7 +12,7 @@ from tunelock.reading.local_files import RAW
 from tunelock.reading.readers import Progress, read_rows
 from tunelock.reading.rows import Fault, Row, Unfit, quote_row
 from tunelock.reading.sources import RawFile, find_files
-from tunelock.records.record import fold_text, hash_texts, make_record, replace_texts
+from tunelock.records.record import LeftOutRow, Message, Record, fold_text, hash_texts, make_record, replace_texts
 from tunelock.run.bars import Bar
 from tunelock.run.errors import Stop
 
@@ -39,8 +39,8 @@ class Source(NamedTuple):
     weight: float = 1.0
 
 
-def read_source(name: str, source: Source, watched: str = RAW) -> Iterator[dict]:
-    """Yield a record, or a dict with `status` and `reason`, for each row of each file of a source.
+def read_source(name: str, source: Source, watched: str = RAW) -> Iterator[Record | LeftOutRow]:
+    """Yield a record, or a row that is left out, for each row of each file of a source.
 
     A local file outside the folder `watched` needs a revision, for DVC would not see it change.
     """
@@ -60,64 +60,78 @@ def _expect_bytes(file: RawFile) -> int:
     return file.size * (UNPACKED if "!" in file.name or file.name.endswith((".gz", ".zst")) else 1)
 
 
-def look_at_source(source: Source, limit: int) -> tuple[dict[str, str], list[dict]]:
-    """The format of each file of a source, and what becomes of its first rows, at most `limit` in all."""
+class FirstRows(NamedTuple):
+    """The format of each file of a source, and what becomes of its first rows."""
+
+    formats: dict[str, str]
+    rows: list[Record | LeftOutRow]
+
+
+def look_at_source(source: Source, limit: int) -> FirstRows:
+    """Read the first rows of a source, at most `limit` in all."""
     kinds, rows = {}, []
     for file in find_files(source.path, source.revision):
         probe = read_rows(file, source.encoding, source.delimiter, source.chunk_chars, _ignore_progress)
-        kind = None if source.columns else _decide_format(source, file, list(itertools.islice(probe, PROBED)))
+        kind = None if source.columns else _decide_format(source, file, list(islice(probe, PROBED)))
         kinds[file.name] = kind or ("mapped by columns" if source.columns else "no row can be read")
-        rows += itertools.islice(read_file_records("preview", source, file, _ignore_progress), limit - len(rows))
-    return kinds, rows
+        rows += islice(read_file_records("preview", source, file, _ignore_progress), limit - len(rows))
+    return FirstRows(kinds, rows)
 
 
 def _ignore_progress(_read: int) -> None:
     """No progress to show."""
 
 
-def read_file_records(name: str, source: Source, file: RawFile, progress: Progress) -> Iterator[dict]:
-    """Yield a record, or a dict with `status` and `reason`, for each row of a file.
+def read_file_records(name: str, source: Source, file: RawFile, progress: Progress) -> Iterator[Record | LeftOutRow]:
+    """Yield a record, or a row that is left out, for each row of a file.
 
     Raises:
         Stop: the file is damaged, in no known format, or a row lacks the column of its group.
     """
     rows = read_rows(file, source.encoding, source.delimiter, source.chunk_chars, progress)
-    probe = list(itertools.islice(rows, PROBED))
+    probe = list(islice(rows, PROBED))
     kind = None if source.columns else _decide_format(source, file, probe)
-    for row in itertools.chain(probe, rows):
+    for row in chain(probe, rows):
         try:
             if isinstance(row, Fault):
-                yield _set_aside(name, file, row)
+                yield _leave_out(name, file, row)
             else:
                 yield from _make_records(name, source, file, kind, row)
         except Unfit as unfit:
-            yield _set_aside(
-                name,
-                file,
-                Fault(row.line, str(unfit), quote_row(json.dumps(row.columns, ensure_ascii=False, default=str))),
-            )
+            quoted = quote_row(json.dumps(row.columns, ensure_ascii=False, default=str))
+            yield _leave_out(name, file, Fault(row.line, str(unfit), quoted))
 
 
-def _make_records(name: str, source: Source, file: RawFile, kind: str | None, row: Row) -> list[dict]:
-    """The record of one row, of a long text one a piece; `Unfit` if it is none.
+def _make_records(name: str, source: Source, file: RawFile, kind: str | None, row: Row) -> Iterator[Record]:
+    """Yield the record of one row, of a long text one a piece.
 
-    Where no row told the file's `kind`, the row's own counts.
+    Raises:
+        Unfit: the row is no record.
     """
-    kind = kind or detect_format(row.columns)
-    if source.columns:
-        messages = map_columns(source.columns, row.columns)
-    elif kind and FORMATS[kind].columns <= row.columns.keys():
-        messages = FORMATS[kind].to_messages(row.columns)
-    else:
-        raise Unfit("other_format")
+    messages = _read_messages(source, kind, row)
     text = messages[0]["content"] if messages[0]["role"] == "text" else None
     task = fill_template(source.task, row.columns) if source.task else "chat" if text is None else "text"
     group = _find_group(source, file, row, text)
-    parts = (
-        [messages] if text is None else [replace_texts(messages, [part]) for part in cut_text(text, source.chunk_chars)]
-    )
-    records = [make_record(part, name, file.name, row.line, task, group, source.licence) for part in parts]
-    return [{**record, "repairs": list(row.repairs)} for record in records] if row.repairs else records
+    for part in [messages] if text is None else _cut_messages(messages, source.chunk_chars):
+        record = make_record(part, name, file.name, row.line, task, group, source.licence)
+        if row.repairs:
+            record["repairs"] = list(row.repairs)
+        yield record
+
+
+def _read_messages(source: Source, kind: str | None, row: Row) -> list[Message]:
+    """The messages of a row by the templates of its source, or by its format."""
+    if source.columns:
+        return map_columns(source.columns, row.columns)
+    kind = kind or detect_format(row.columns)  # where no row decided on the file's, the row's own counts
+    if kind is None or not FORMATS[kind].columns <= row.columns.keys():
+        raise Unfit("other_format")
+    return FORMATS[kind].to_messages(row.columns)
+
+
+def _cut_messages(messages: list[Message], size: int) -> list[list[Message]]:
+    """A raw text in pieces."""
+    return [replace_texts(messages, [part]) for part in cut_text(messages[0]["content"], size)]
 
 
 def cut_text(text: str, size: int, cuts: tuple[tuple[str, str], ...] = CUTS) -> list[str]:
@@ -132,7 +146,7 @@ def cut_text(text: str, size: int, cuts: tuple[tuple[str, str], ...] = CUTS) -> 
     for part in filter(str.strip, re.split(boundary, text)):
         longer = pieces[-1] + mark + part if pieces[-1] else part
         pieces[-1:] = [longer] if len(longer) <= size or not pieces[-1] else [pieces[-1], part]
-    return [piece for part in pieces for piece in cut_text(part, size, cuts[1:])]
+    return list(chain.from_iterable(cut_text(piece, size, cuts[1:]) for piece in pieces))
 
 
 def _find_group(source: Source, file: RawFile, row: Row, text: str | None) -> str | None:
@@ -155,10 +169,11 @@ def _decide_format(source: Source, file: RawFile, probe: list[Row | Fault]) -> s
     if source.format:
         return source.format
     rows = [row for row in probe if isinstance(row, Row)]
-    seen = Counter(detect_format(row.columns) for row in rows)
-    seen.pop(None, None)
-    if seen or not rows:
-        return seen.most_common(1)[0][0] if seen else None
+    seen = Counter(filter(None, (detect_format(row.columns) for row in rows)))
+    if seen:
+        return seen.most_common(1)[0][0]
+    if not rows:
+        return None
     names = ", ".join(sorted(rows[0].columns)[:12])
     raise Stop(
         f"{file.name}: the columns {names} are of no known format; add `columns:` to its source, such as "
@@ -166,6 +181,9 @@ def _decide_format(source: Source, file: RawFile, probe: list[Row | Fault]) -> s
     )
 
 
-def _set_aside(name: str, file: RawFile, fault: Fault) -> dict:
+def _leave_out(name: str, file: RawFile, fault: Fault) -> LeftOutRow:
     """A row that is no record, as it is kept in set_aside.jsonl."""
-    return {"source": name, "file": file.name, **fault._asdict()}
+    return {
+        "source": name, "file": file.name, "line": fault.line, "reason": fault.reason, "raw": fault.raw,
+        "status": fault.status,
+    }  # fmt: skip

@@ -3,18 +3,21 @@
 import itertools
 import re
 from collections.abc import Iterator
-from typing import BinaryIO, NamedTuple
+from typing import Any, BinaryIO, NamedTuple
 
 SHOWN = 2000  # characters of a bad row that are kept
 MAX_LINE = 8 * 2**20  # bytes; a million tokens, more than any context window takes
 SURROGATE = re.compile("[\ud800-\udfff]")
 
 
+Columns = dict[str, Any]  # one row by the names of its columns; any value of JSON
+
+
 class Row(NamedTuple):
     """One row; `line` is where it starts, or its number in formats without lines."""
 
     line: int
-    columns: dict
+    columns: Columns
     repairs: tuple[str, ...] = ()
 
 

@@ -1,5 +1,6 @@
 """From the address of a source to its files: local paths, URLs, hub datasets, wheels, archives of these."""
 
+import itertools
 import re
 from pathlib import Path
 from urllib.parse import unquote
@@ -24,7 +25,7 @@ from tunelock.reading.raw_files import (
 from tunelock.run.errors import Stop
 
 HUB_URI = re.compile(r"hf://datasets/(?P<repo>[\w.-]+/[\w.-]+)(?:/(?P<glob>.+))?")
-HUB_FILES = [f"*{suffix}{packing}" for suffix in SUFFIXES for packing in ("", *PACKINGS)] + ["*.zip"]
+HUB_FILES = [*(f"*{suffix}{packing}" for suffix, packing in itertools.product(SUFFIXES, ("", *PACKINGS))), "*.zip"]
 
 
 def find_files(path: str, revision: str | None, root: Path = Path(), watched: str = RAW) -> list[RawFile]:
@@ -75,8 +76,11 @@ def _find_hub_files(path: str, revision: str | None) -> list[RawFile]:
     repo, glob = match["repo"], match["glob"]
     # In the hub's patterns * crosses folders, so they fetch at least what `matches_glob` takes.
     folder = fetch_hub_dataset(repo, revision, [glob, glob.replace("**/", "")] if glob else HUB_FILES)
-    named = [(file, normalise_name(file.relative_to(folder).as_posix())) for file in walk_files(folder)]
-    chosen = [(f, n) for f, n in named if is_supported(n) and (matches_glob(n, glob) if glob else n != "README.md")]
-    if not chosen:
+    files = []
+    for file in walk_files(folder):
+        name = normalise_name(file.relative_to(folder).as_posix())
+        if is_supported(name) and (matches_glob(name, glob) if glob else name != "README.md"):
+            files += list_raw_files(file, f"hf://datasets/{repo}@{revision[:12]}/{name}", name)
+    if not files:
         raise nothing_in(path)
-    return [raw for f, n in chosen for raw in list_raw_files(f, f"hf://datasets/{repo}@{revision[:12]}/{n}", n)]
+    return files
