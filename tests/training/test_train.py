@@ -4,6 +4,7 @@ import functools
 import gc
 import json
 import math
+import warnings
 from pathlib import Path
 
 import pytest
@@ -17,6 +18,7 @@ from tunelock.model.modeling import load_model, make_deterministic
 from tunelock.model.provenance import check_base, record_base
 from tunelock.rendering.rendering import Rendering, render_records
 from tunelock.run.errors import Stop
+from tunelock.run.quiet import silence_known_noise
 from tunelock.training.batches import LengthGroupedSampler
 from tunelock.training.curves import count_stale_validations, extract_curve, find_best_step
 from tunelock.training.freezing import freeze_parts
@@ -119,6 +121,18 @@ def test_a_resumed_run_ends_with_the_bits_and_the_curve_of_an_uninterrupted_one(
     assert second.state.global_step == 6
     assert all(torch.equal(tensor, weights(second)[name]) for name, tensor in weights(whole).items())
     assert extract_curve(second.state.log_history) == extract_curve(whole.state.log_history)
+
+
+@pytest.mark.parametrize("checkpointing", [False, True])
+def test_training_warns_of_nothing(tiny_model, tokenizer, records, tmp_path, checkpointing):
+    """`-W error` would not do: libraries catch and hide what they raise themselves."""
+    with warnings.catch_warnings(record=True) as seen:
+        warnings.simplefilter("always")
+        warnings.simplefilter("ignore", DeprecationWarning)  # Python shows none from a library
+        silence_known_noise()
+        how = {"max_steps": 2, "gradient_checkpointing": checkpointing}
+        make_trainer(tiny_model, tokenizer, records, tmp_path, **how).train()
+    assert [str(warning.message) for warning in seen] == []
 
 
 def test_gradient_checkpointing_changes_memory_and_not_the_result(tiny_model, tokenizer, records, tmp_path):
