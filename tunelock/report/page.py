@@ -96,7 +96,7 @@ def show_difference(value: float | None, digits: int = 3) -> str:
 
 
 def show_chance(p: float | None) -> str:
-    """A p-value, no smaller than can be told."""
+    """A p-value; below 0.0001 only that."""
     return "< 0.0001" if p is not None and p < 1e-4 else show_number(p, 4)
 
 
