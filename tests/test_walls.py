@@ -54,6 +54,7 @@ FLOORS = {
     "claims": ("diagnosis", "metrics", "records", "run"),
     "review": ("records", "report", "run"),
     "shipping": ("run",),
+    "chatting": ("model", "records", "rendering", "run"),
     "previewing": ("reading", "rendering", "run"),
     "report": ("records", "run"),
     "pull_request": ("claims", "metrics", "report", "run"),

@@ -11,7 +11,7 @@ from transformers import AutoModelForCausalLM, GPT2Config, MambaConfig
 from stages.merge import merge
 from tunelock.answering.generation import generate
 from tunelock.answering.scoring import score
-from tunelock.commands.chat import stream
+from tunelock.chatting.chat_model import ChatModel, ChatSettings
 from tunelock.model import tuned
 from tunelock.model.methods.added_tokens import ADDED_TOKENS
 from tunelock.model.methods.all_methods import METHODS
@@ -109,8 +109,9 @@ def test_a_method_from_training_to_answers(case, tiny_model, tokenizer, records,
     assert len({len(prompt) for prompt in prompts}) == 2  # the shorter is padded
     assert together == [generate(found, [prompt], 4, 1, end)[0] for prompt in prompts]
     if method in SOFT:
-        said = stream(str(merged), records[1]["messages"][0]["content"], "float32", Rendering(256), 4)
-        assert said == tokenizer.decode(together[1], skip_special_tokens=True).strip()
+        chat = ChatModel(merged, ChatSettings("float32", 1, Rendering(256), max_new_tokens=4))
+        answer = chat.stream_answer(records[1]["messages"][:1], lambda piece: None)
+        assert answer.text == tokenizer.decode(together[1], skip_special_tokens=True).strip()
 
 
 @pytest.mark.parametrize("method", ["lora", "qlora", "full", "prompt"])

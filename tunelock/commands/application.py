@@ -8,6 +8,7 @@ from typing import Any
 import typer
 from typer.core import TyperGroup
 
+from tunelock.commands.chat import chat
 from tunelock.commands.configure import configure
 from tunelock.commands.convert import convert
 from tunelock.commands.estimate import estimate
@@ -21,7 +22,7 @@ from tunelock.commands.verify import verify
 from tunelock.run.errors import Stop
 
 PANELS = {
-    "Look": (preview, report, review),
+    "Look": (chat, preview, report, review),
     "Before a run": (configure, estimate, convert),
     "After a run": (harness, seeds, verify),
     "In a pull request": (pr,),

@@ -1,65 +1,62 @@
-"""Ask the base or the tuned model in the terminal; the answer streams as it is written.
+"""`tunelock chat`."""
 
-python -m tunelock.commands.chat "How can CWE-79 be mitigated?"
-python -m tunelock.commands.chat --model base "How can CWE-79 be mitigated?"
-"""
+import sys
+from typing import Annotated, Literal
 
-import argparse
-from pathlib import Path
+import typer
 
-import torch
-from transformers import TextStreamer
-
-from tunelock.model.modeling import make_deterministic
-from tunelock.model.tuned import load_tuned, prepare_generation, unwrap_model
-from tunelock.rendering.rendering import Rendering, find_end_token, load_tokenizer, render_prompt, select_messages
 from tunelock.run.errors import Stop
-from tunelock.run.params import load_yaml
-from tunelock.run.stage import plain_errors
 
-FOLDERS = {"base": "models/base", "tuned": "models/merged"}
+HISTORY = ".ckpt/chat_history"
 
 
-def stream(folder: str, question: str, dtype: str, rendering: Rendering, max_new_tokens: int) -> str:
-    """Print the greedy answer to `question` word by word and return it."""
-    if not Path(folder, "tokenizer_config.json").exists():
-        raise Stop(f"{folder} is missing; run `dvc repro merge` (or `dvc pull`) first.")
-    tokenizer, model = load_tokenizer(folder), load_tuned(folder, dtype)
-    messages = select_messages({"messages": [{"role": "user", "content": question}]}, rendering)
-    prompt = torch.tensor([render_prompt(tokenizer, messages)], device=model.device)
-    end = find_end_token(tokenizer)
-    with torch.no_grad():
-        given, start = prepare_generation(model, prompt, torch.ones_like(prompt))
-        tokens = unwrap_model(model).generate(
-            **given,
-            max_new_tokens=max_new_tokens,
-            do_sample=False,
-            eos_token_id=end,
-            pad_token_id=end,
-            streamer=TextStreamer(tokenizer, skip_prompt=True, skip_special_tokens=True),
-        )
-    return tokenizer.decode(tokens[0, start:], skip_special_tokens=True).strip()
+def chat(
+    question: Annotated[str | None, typer.Argument(help="One question; without it, a conversation.")] = None,
+    model: Annotated[Literal["base", "tuned"], typer.Option(help="Whom to ask.")] = "tuned",
+    compare: Annotated[bool, typer.Option("--compare", help="Ask base and tuned, side by side.")] = False,
+    max_new_tokens: Annotated[int, typer.Option(min=1, help="The most tokens of an answer.")] = 200,
+) -> None:
+    """Ask the base or the tuned model; without a question, talk to it.
+
+    In a conversation, Enter asks and Alt-Enter (or a backslash at the end) begins another line. Arrow keys bring back
+    earlier questions. /base, /tuned and /compare choose who answers, /reset forgets what was said, /help lists all.
+    Ctrl-C stops an answer, Ctrl-D leaves. Without a terminal, each line of stdin is a question.
+
+    Example: tunelock chat "How can CWE-79 be mitigated?" --compare
+    """
+    if question is not None and not question.strip():
+        raise Stop('the question is empty; put it in quotes, as in `tunelock chat "What is CWE-79?"`.')
+    from tunelock.chatting.screen import Screen
+
+    screen = Screen()
+    dialogue = _begin_dialogue(screen, ("base", "tuned") if compare else (model,), max_new_tokens)
+    if question is not None:
+        if any(answer.stopped for answer in dialogue.ask(question)):
+            raise typer.Exit(130)
+    elif sys.stdin.isatty():
+        _talk(dialogue, screen)
+    else:
+        from tunelock.chatting.questions import read_from_pipe
+
+        dialogue.converse(read_from_pipe)
 
 
-def main(arguments: list[str] | None = None) -> None:
-    """Parse the command line and answer."""
-    parser = argparse.ArgumentParser(
-        prog="python -m tunelock.commands.chat", description="Ask the base or the tuned model."
-    )
-    parser.add_argument("question")
-    parser.add_argument("--model", choices=FOLDERS, default="tuned")
-    parser.add_argument("--max-new-tokens", type=int, default=200, help="tokens, default 200")
-    given = parser.parse_args(arguments)
-    with plain_errors("chat"):
-        if not given.question.strip():
-            raise Stop(
-                'the question is empty; put it in quotes, as in `python -m tunelock.commands.chat "What is CWE-79?"`.'
-            )
-        params = load_yaml("params.yaml")
-        make_deterministic(0, params["num_threads"])
-        rendering = Rendering.from_params(params)
-        stream(FOLDERS[given.model], given.question, params["dtype"], rendering, given.max_new_tokens)
+def _begin_dialogue(screen, names: tuple[str, ...], max_new_tokens: int):
+    from tunelock.chatting.chat_model import ChatSettings
+    from tunelock.chatting.dialogue import Dialogue
+    from tunelock.rendering.rendering import Rendering
+    from tunelock.run.params import load_yaml
+
+    params = load_yaml("params.yaml")
+    rendering = Rendering.from_params(params)
+    return Dialogue(ChatSettings(params["dtype"], params["num_threads"], rendering, max_new_tokens), screen, names)
 
 
-if __name__ == "__main__":
-    main()
+def _talk(dialogue, screen) -> None:
+    from pathlib import Path
+
+    from tunelock.chatting.dialogue import COMMANDS
+    from tunelock.chatting.questions import GREETING, read_from_terminal
+
+    screen.say(f"You are talking to {' and '.join(dialogue.names)}. {GREETING}")
+    dialogue.converse(read_from_terminal(Path(HISTORY), COMMANDS))

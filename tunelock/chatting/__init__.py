@@ -1,0 +1,1 @@
+"""A conversation with the base, the tuned model, or both."""
