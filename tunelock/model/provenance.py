@@ -17,8 +17,9 @@ WHOLE_MODEL = ("config.json", "generation_config.json", "model*.safetensors", "m
 def copy_weights(checkpoint: Path, folder: Path) -> None:
     """Copy from a training checkpoint what was trained: an adapter, or of full tuning the whole model."""
     patterns = ADAPTER if (checkpoint / ADAPTER[0]).exists() else WHOLE_MODEL
-    for file in sorted(file for pattern in patterns for file in checkpoint.glob(pattern)):
-        shutil.copyfile(file, folder / file.name)
+    for pattern in patterns:
+        for file in checkpoint.glob(pattern):
+            shutil.copyfile(file, folder / file.name)
 
 
 def record_base(adapter: Path | str, base: Path | str, name: str, method: str, **trained_with) -> None:

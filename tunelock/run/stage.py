@@ -99,10 +99,10 @@ def _hash_inputs(entry: dict[str, Any]) -> dict[str, str]:
 
 def _refuse_young_code(entry: dict[str, Any]) -> None:
     """Stop if code changed between the start of Python and the first fingerprint."""
-    deps = [Path(path) for path in entry.get("deps", [])]
-    for path in [file for dep in deps for file in ([dep] if dep.is_file() else dep.rglob("*.py"))]:
-        if path.suffix == ".py" and path.stat().st_mtime > tunelock.run.STARTED:
-            raise Stop(f"{path} was edited while the stage was starting; run the same command again.")
+    for dep in map(Path, entry.get("deps", [])):
+        for path in [dep] if dep.is_file() else dep.rglob("*.py"):
+            if path.suffix == ".py" and path.stat().st_mtime > tunelock.run.STARTED:
+                raise Stop(f"{path} was edited while the stage was starting; run the same command again.")
 
 
 def _refuse_changes(before: dict[str, str], after: dict[str, str]) -> None:

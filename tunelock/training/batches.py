@@ -60,10 +60,8 @@ def assign_packs(lengths: list[int], max_length: int) -> list[list[int]]:
 
 def pack_rows(rows: list[dict], max_length: int) -> list[dict]:
     """Rows joined into sequences. `position_ids` start anew with each, by which attention keeps them apart."""
-    return [
-        join_rows([rows[i] for i in members])
-        for members in assign_packs([len(r["input_ids"]) for r in rows], max_length)
-    ]
+    packs = assign_packs([len(row["input_ids"]) for row in rows], max_length)
+    return [join_rows(list(map(rows.__getitem__, members))) for members in packs]
 
 
 def join_rows(rows: list[dict]) -> dict:
@@ -101,10 +99,9 @@ class Collator:
 
     def __call__(self, rows: list[dict]) -> dict[str, torch.Tensor]:
         longest = max(len(row["input_ids"]) for row in rows)
-        batch = {
-            key: torch.tensor([[*row[key], *[pad] * (longest - len(row[key]))] for row in rows])
-            for key, pad in self.pads.items()
-            if key in rows[0]
-        }
+        batch = {}
+        for key, pad in self.pads.items():
+            if key in rows[0]:
+                batch[key] = torch.tensor([[*row[key], *[pad] * (longest - len(row[key]))] for row in rows])
         batch["labels"][:, 0] = IGNORE  # nothing comes before the first token, and transformers counts labels
         return batch | {"row": torch.tensor([row["row"] for row in rows])}

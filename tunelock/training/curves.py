@@ -16,5 +16,8 @@ def count_stale_validations(log_history: list[dict]) -> int:
 def extract_curve(log_history: list[dict]) -> list[dict]:
     """The part of the trainer's log that is the same for an interrupted and an uninterrupted run: no clock in it."""
     keys = ("step", "epoch", "loss", "grad_norm", "learning_rate", "penalty", "eval_loss")
-    rows = [{key: entry[key] for key in keys if key in entry} for entry in log_history]
-    return [row for row in rows if "loss" in row or "eval_loss" in row]
+    rows = []
+    for entry in log_history:
+        if "loss" in entry or "eval_loss" in entry:
+            rows.append({key: entry[key] for key in keys if key in entry})
+    return rows

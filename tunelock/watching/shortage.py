@@ -9,6 +9,7 @@ from tunelock.model.methods.all_methods import METHODS
 from tunelock.model.methods.architecture import read_architecture
 from tunelock.planning.memory import GB, Batch, estimate_memory
 from tunelock.planning.memory_settings import MEMORY_PARAMS, MemorySettings
+from tunelock.planning.training_rows import RowLength
 from tunelock.run.errors import Stop
 from tunelock.run.files import read_json
 from tunelock.run.free_memory import measure_free_ram
@@ -126,6 +127,10 @@ def watch_memory(base: Path | str, rows: list[dict], values: dict[str, Any]):
 def find_largest_batch(rows: list[dict], settings: MemorySettings) -> Batch:
     """The batch of the longest rows, which our sampler puts first; packed sequences are all full."""
     size = settings.per_device_train_batch_size
-    longest = sorted((len(row["input_ids"]), sum(label >= 0 for label in row["labels"])) for row in rows)[-size:]
-    length = settings.max_length if settings.packing else longest[-1][0]
-    return Batch(size, length, sum(labelled for _, labelled in longest))
+    longest = sorted(map(_count_tokens, rows))[-size:]
+    length = settings.max_length if settings.packing else longest[-1].tokens
+    return Batch(size, length, sum(row.labelled for row in longest))
+
+
+def _count_tokens(row: dict) -> RowLength:
+    return RowLength(len(row["input_ids"]), sum(label >= 0 for label in row["labels"]))
