@@ -18,7 +18,7 @@ help: ## this list
 
 repro: forecast $(VENV)/done ## rebuild what changed, all of it the first time, and print the result table
 	dvc repro
-	@python -m tunelock report --table
+	@tunelock report --table
 
 forecast:
 	@"$(PYTHON)" -m tunelock.planning.before_repro $(VENV)
@@ -83,10 +83,11 @@ clean: ## remove the venv and the checkpoints; what DVC tracks stays
 # Built anew when a version changes. torch is pinned in pyproject.toml alone, so that pip may take a CPU or a CUDA build.
 # The tools of the tests come apart: trackers that are merely installed cost every start of a trainer seconds.
 # An existing venv keeps its Python: another one written over it would not work.
-$(VENV)/done: pyproject.toml constraints.txt
+$(VENV)/done: pyproject.toml constraints.txt tunelock/launcher.sh
 	@test -x $(BIN)/python || "$(PYTHON)" -m venv $(VENV)
 	@python -c '$(PINNED)' run > $(VENV)/requirements.txt
 	$(INSTALL) -c constraints.txt -r $(VENV)/requirements.txt
+	@install -m 755 tunelock/launcher.sh $(BIN)/tunelock
 	@touch $@
 
 $(VENV)/dev: $(VENV)/done
