@@ -29,6 +29,14 @@ PANELS = {
 }
 
 
+HELP = "Fine-tune reproducibly. Paths are read from where you stand."
+SHORTER = {  # help of Typer's own options, so that all fits a screen
+    "install_completion": "Complete words in this shell.",
+    "show_completion": "Print the script for that.",
+    "help": "Show this; of a command, its example.",
+}
+
+
 class PlainErrors(TyperGroup):
     """A `Stop` is one plain sentence on stderr and exit code 1; any other exception keeps its traceback."""
 
@@ -39,8 +47,13 @@ class PlainErrors(TyperGroup):
             typer.echo(f"{ctx.command_path} {ctx.invoked_subcommand}: {stop}", err=True)
             raise typer.Exit(1) from None
 
+    def format_help(self, ctx: typer.Context, formatter: Any) -> None:
+        for option in self.get_params(ctx):
+            option.help = SHORTER.get(option.name, option.help)
+        super().format_help(ctx, formatter)
 
-def make_application() -> typer.Typer:
+
+def _make_application() -> typer.Typer:
     """The application with all commands."""
     made = typer.Typer(
         name="tunelock", cls=PlainErrors, no_args_is_help=True, pretty_exceptions_enable=False,
@@ -55,11 +68,4 @@ def make_application() -> typer.Typer:
     return made
 
 
-HELP = "Fine-tune a language model reproducibly. Paths are read from where you stand; `make repro` builds."
-
-application = make_application()
-
-
-@application.callback()
-def tunelock() -> None:
-    pass
+application = _make_application()

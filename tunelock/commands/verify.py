@@ -13,7 +13,9 @@ def verify(
     archive: Annotated[Path, typer.Argument(parser=resolve_path, metavar="FILE", help="The package.")],
     as_json: Json = False,
 ) -> None:
-    """Check a package: name every file in it that was changed, added or is missing.
+    """Check that a package is as it was packed.
+
+    Names every file in it that was changed, was added or is missing.
 
     Example: tunelock verify models/tunelock-adapter.tar.gz
     """
