@@ -30,6 +30,12 @@ def test_every_other_warning_is_shown():
     assert "no CUDA" in said("logging.getLogger('bitsandbytes').error('no CUDA')")
 
 
+def test_bars_of_libraries_are_not_shown_and_ours_are():
+    assert said("from tqdm.auto import tqdm\nlist(tqdm(range(3), desc='theirs'))") == ""
+    ours = "from tunelock.run import bars\nbars.LOG_INTERVAL = 1e-9\nlist(bars.Bar(range(3), desc='ours', unit='row'))"
+    assert "ours: 3 of 3 rows (100%)" in said(ours)
+
+
 def test_the_user_can_have_the_bars_of_the_hub():
     code = "print(os.environ['HF_HUB_DISABLE_PROGRESS_BARS'], file=sys.stderr)"
     assert said(code) == "1\n"

@@ -26,7 +26,9 @@ class Bar(tqdm):
             pace: dict[str, Any] = {"delay": DELAY, "dynamic_ncols": True}
         else:
             pace = {"delay": LOG_INTERVAL, "mininterval": LOG_INTERVAL, "position": 0}
-        super().__init__(*args, **options | pace | {"file": sys.stderr, "unit_scale": options.get("unit") == "B"})
+        # `tunelock.run.quiet` disables the bars of libraries by the default of `disable`.
+        ours = {"file": sys.stderr, "disable": options.get("disable", False), "unit_scale": options.get("unit") == "B"}
+        super().__init__(*args, **options | pace | ours)
 
     def display(self, msg: str | None = None, pos: int | None = None) -> bool:
         """Show where the work stands, if it is time to."""

@@ -11,5 +11,7 @@ def silence_known_noise() -> None:
     warnings.filterwarnings("ignore", "`is_gradient_checkpointing` is deprecated", FutureWarning)
     # bitsandbytes warns, whenever PEFT imports it, of an optional kernel package that is not among our dependencies.
     logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
-    # The bars of transformers (loading, de-quantising, saving) and of the hub; `tunelock.run.bars` shows our own.
+    # The bars of transformers (loading, de-quantising, saving), of the hub and of others that use tqdm. Our own bars,
+    # `tunelock.run.bars`, are shown all the same.
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
+    os.environ.setdefault("TQDM_DISABLE", "1")
