@@ -66,7 +66,7 @@ class Dialogue:
                 if line in COMMANDS:
                     self._obey(line)
                 elif line.startswith("/") and line[1:].isalpha():
-                    self._screen.say(f"There is no {line}. {_list_commands()}")
+                    self._screen.say(f"There is no {line}; /help lists what there is.")
                 elif line:
                     self.ask(line)
             except Stop as stop:
@@ -88,4 +88,4 @@ class Dialogue:
 
 
 def _list_commands() -> str:
-    return "; ".join(f"{name} {meaning}" for name, meaning in COMMANDS.items())
+    return "\n".join(f"{name:10}{meaning}" for name, meaning in COMMANDS.items())

@@ -37,7 +37,7 @@ SHORTER = {  # help of Typer's own options, so that all fits a screen
 }
 
 
-class PlainErrors(TyperGroup):
+class _PlainErrors(TyperGroup):
     """A `Stop` is one plain sentence on stderr and exit code 1; any other exception keeps its traceback."""
 
     def invoke(self, ctx: typer.Context) -> Any:
@@ -56,7 +56,7 @@ class PlainErrors(TyperGroup):
 def _make_application() -> typer.Typer:
     """The application with all commands."""
     made = typer.Typer(
-        name="tunelock", cls=PlainErrors, no_args_is_help=True, pretty_exceptions_enable=False,
+        name="tunelock", cls=_PlainErrors, no_args_is_help=True, pretty_exceptions_enable=False,
         context_settings={"help_option_names": ["-h", "--help"]}, help=HELP,
     )  # fmt: skip
     for panel, commands in PANELS.items():

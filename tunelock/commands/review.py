@@ -15,7 +15,7 @@ SENTENCE = (
 
 
 @review.callback(invoke_without_command=True)
-def write_page(
+def _write_page(
     context: typer.Context, rows: Annotated[int, typer.Option(min=1, help="How many rows to compare.")] = 30
 ) -> None:
     """Write review.html, where people compare answers, blinded.

@@ -34,7 +34,7 @@ class Example:
 
 
 @dataclass(frozen=True, slots=True)
-class Preview:
+class _Preview:
     """The format by file, how many rows are records, how many are left out by reason, and the first records."""
 
     formats: dict[str, str]
@@ -50,13 +50,13 @@ def make_source(path: str, revision: str | None, **options: Any) -> Source:
     return Source(path=path, revision=revision, **options)
 
 
-def preview_source(source: Source, tokenizer, rendering: Rendering, each_token: bool) -> Preview:
+def preview_source(source: Source, tokenizer, rendering: Rendering, each_token: bool) -> _Preview:
     """Read the first rows of a source; without a tokenizer (None) the examples are not rendered."""
     first = look_at_source(source, MOST_ROWS)
     records = [row for row in first.rows if "status" not in row]
     left_out = Counter(row["reason"] for row in first.rows if "status" in row)
     examples = [_make_example(record, tokenizer, rendering, each_token) for record in records[:EXAMPLES]]
-    return Preview(first.formats, len(records), dict(sorted(left_out.items())), examples)
+    return _Preview(first.formats, len(records), dict(sorted(left_out.items())), examples)
 
 
 def _make_example(record: dict, tokenizer, rendering: Rendering, each_token: bool) -> Example:
@@ -68,13 +68,13 @@ def _make_example(record: dict, tokenizer, rendering: Rendering, each_token: boo
     remarks = [f"turns left out by max_turns: {row['turns_left_out']}"] if row["turns_left_out"] else []
     remarks += [f"longer than max_length {rendering.max_length}: set aside"] if too_long else []
     supervised = sum(label != IGNORE for label in row["labels"])
-    text = (list_tokens if each_token else mark_supervised)(tokenizer, row)
+    text = (_list_tokens if each_token else _mark_supervised)(tokenizer, row)
     return Example(
         **place, tokens=len(row["input_ids"]), supervised_tokens=supervised, remarks=tuple(remarks), text=text
     )
 
 
-def mark_supervised(tokenizer, row: RenderedRow) -> str:
+def _mark_supervised(tokenizer, row: RenderedRow) -> str:
     """The tokens as text, the supervised ones between ⟦ and ⟧."""
     pieces = []
     for supervised, run in itertools.groupby(zip(row["input_ids"], row["labels"]), lambda pair: pair[1] != IGNORE):
@@ -83,7 +83,7 @@ def mark_supervised(tokenizer, row: RenderedRow) -> str:
     return "".join(pieces)
 
 
-def list_tokens(tokenizer, row: RenderedRow) -> str:
+def _list_tokens(tokenizer, row: RenderedRow) -> str:
     """One token a line: its number, its text as JSON, and an asterisk where it is learnt from."""
     lines = []
     for token, label in zip(row["input_ids"], row["labels"]):
@@ -92,7 +92,7 @@ def list_tokens(tokenizer, row: RenderedRow) -> str:
     return "\n".join(lines)
 
 
-def format_preview(preview: Preview) -> str:
+def format_preview(preview: _Preview) -> str:
     """A preview as a person reads it."""
     dropped = sum(preview.left_out.values())
     lines = [f"{name}: {kind}" for name, kind in preview.formats.items()]
