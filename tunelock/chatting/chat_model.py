@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from transformers import PreTrainedTokenizerBase
@@ -45,7 +46,8 @@ class ChatModel:
             raise Stop(f"{folder} is missing; run `dvc repro merge` (or `dvc pull`) first.")
         self.folder = folder
         self._settings = settings
-        self._tokenizer = self._model = None
+        self._tokenizer: Any = None
+        self._model: Any = None
 
     @property
     def is_loaded(self) -> bool:
