@@ -44,14 +44,14 @@ class Free(NamedTuple):
     memory: float
 
 
-class LockedOut(NamedTuple):
+class _LockedOut(NamedTuple):
     """An out of dvc.lock and its bytes."""
 
     path: str
     size: int
 
 
-def read_locked_outs(lock: str) -> list[LockedOut]:
+def _read_locked_outs(lock: str) -> list[_LockedOut]:
     """The outs in the text of a dvc.lock, whose form DVC fixes; YAML's parsers are not installed yet."""
     outs, section, path = [], "", ""
     for line in lock.splitlines():
@@ -60,7 +60,7 @@ def read_locked_outs(lock: str) -> list[LockedOut]:
         elif found := re.fullmatch(r"    - path: (.+)", line):
             path = found[1]
         elif (found := re.fullmatch(r"      size: (\d+)", line)) and section == "outs":
-            outs.append(LockedOut(path, int(found[1])))
+            outs.append(_LockedOut(path, int(found[1])))
     return outs
 
 
@@ -77,7 +77,7 @@ def read_needs(venv: Path) -> Needs:
     seconds = [timings[f"{name}_seconds"] for name in stages if f"{name}_seconds" in timings]
     memory = [timings[f"{name}_peak_rss_gb"] for name in stages if f"{name}_peak_rss_gb" in timings]
     lock = Path("dvc.lock").read_text() if Path("dvc.lock").exists() else ""
-    missing = [out.size for out in read_locked_outs(lock) if not Path(out.path).exists()]
+    missing = [out.size for out in _read_locked_outs(lock) if not Path(out.path).exists()]
     disk = COPIES * sum(missing) + (0 if (venv / "done").exists() else VENV_BYTES)
     installs = None if _is_installed(venv) else venv
     return Needs(len(stages), sum(seconds) or None, disk, max(memory) * GB if memory else None, installs)

@@ -16,13 +16,13 @@ NEXT = "Look next: `tunelock chat` to talk to the tuned model, `tunelock report`
 
 def print_results(console: Console, metrics: dict[str, float], claims: dict) -> None:
     """Print metrics/evaluate.json, coloured by metrics/claims.json, the claim below it, and where to look next."""
-    console.print(make_terminal_table(metrics, claims))
+    console.print(_make_terminal_table(metrics, claims))
     style = "bold green" if claims["claim"] == "gain" else "bold"
     console.print(Text.assemble((f"\n{claims['claim'].capitalize()}: ", style), claims["claim_sentence"]))
     console.print(Text(f"\n{NEXT}", style="dim"))
 
 
-def make_terminal_table(metrics: dict[str, float], claims: dict) -> Table:
+def _make_terminal_table(metrics: dict[str, float], claims: dict) -> Table:
     """A row a metric; for each split base, tuned and the verdict. A row of which nothing was measured is left out."""
     table = Table(box=None, header_style="bold", pad_edge=False)
     table.add_column("")

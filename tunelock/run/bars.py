@@ -58,10 +58,10 @@ class Bar(tqdm):
 
     def _write_line(self) -> None:
         self.shown = self.n, self.postfix
-        print(describe_progress(self.format_dict), file=sys.stderr, flush=True)
+        print(_describe_progress(self.format_dict), file=sys.stderr, flush=True)
 
 
-def describe_progress(facts: Mapping[str, Any]) -> str:
+def _describe_progress(facts: Mapping[str, Any]) -> str:
     """The state of a bar in words, from tqdm's `format_dict`: `train: 4 of 5 steps (80 %), 11 s a step, 11 s left`."""
     done, total, seconds = facts["n"], facts["total"], facts["elapsed"]
     unit = "item" if facts["unit"] == "it" else facts["unit"]  # what tqdm says where nobody names one

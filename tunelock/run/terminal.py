@@ -19,10 +19,10 @@ def announce_end(name: str, outcome: str, seconds: float) -> None:
 
 def paint(text: str, style: str) -> str:
     """`text` in one of `STYLES` where stderr is a terminal that shows colours, elsewhere as it is."""
-    return f"\033[{STYLES[style]}m{text}\033[0m" if text and shows_colours() else text
+    return f"\033[{STYLES[style]}m{text}\033[0m" if text and _shows_colours() else text
 
 
-def shows_colours() -> bool:
+def _shows_colours() -> bool:
     """Whether stderr is a terminal with colours; `NO_COLOR` turns them off (https://no-color.org)."""
     return sys.stderr.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
 

@@ -15,7 +15,7 @@ from tunelock.run.bars import Bar
 from tunelock.run.terminal import format_duration
 
 
-class BarValue(NamedTuple):
+class _BarValue(NamedTuple):
     """A key of the trainer's log, its name in the bar and its format there."""
 
     key: str
@@ -24,11 +24,11 @@ class BarValue(NamedTuple):
 
 
 _BAR_VALUES = (
-    BarValue("loss", "loss", ".3f"),
-    BarValue("eval_loss", "eval_loss", ".3f"),
-    BarValue("learning_rate", "lr", ".1e"),
-    BarValue("tokens_per_second", "tokens/s", ".0f"),
-    BarValue("memory_gb", "GB", ".1f"),
+    _BarValue("loss", "loss", ".3f"),
+    _BarValue("eval_loss", "eval_loss", ".3f"),
+    _BarValue("learning_rate", "lr", ".1e"),
+    _BarValue("tokens_per_second", "tokens/s", ".0f"),
+    _BarValue("memory_gb", "GB", ".1f"),
 )
 _WINDOW = 20  # steps that the rate is taken over: batches of similar length differ, one step says little
 

@@ -109,7 +109,7 @@ def watch_memory(base: Path | str, rows: list[dict], values: dict[str, Any]):
     settings = MemorySettings(**values)
     try:
         shape = read_architecture(read_json(Path(base, "config.json")))
-        needed = estimate_memory(shape, settings, find_largest_batch(rows, settings)).peak
+        needed = estimate_memory(shape, settings, _find_largest_batch(rows, settings)).peak
     except KeyError:  # a model of another kind than those whose memory we can count
         yield
         return
@@ -124,7 +124,7 @@ def watch_memory(base: Path | str, rows: list[dict], values: dict[str, Any]):
         raise
 
 
-def find_largest_batch(rows: list[dict], settings: MemorySettings) -> Batch:
+def _find_largest_batch(rows: list[dict], settings: MemorySettings) -> Batch:
     """The batch of the longest rows, which our sampler puts first; packed sequences are all full."""
     size = settings.per_device_train_batch_size
     longest = sorted(map(_count_tokens, rows))[-size:]
