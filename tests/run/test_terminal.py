@@ -3,7 +3,7 @@
 import pytest
 
 from tests.terminal import open_terminal
-from tunelock.run.terminal import announce_end, announce_start, format_duration, paint
+from tunelock.run.terminal import announce_end, announce_start, format_duration, paint_text
 
 DURATIONS = [
     (0.34, "0.3 s", "1 s"),
@@ -38,8 +38,8 @@ def test_a_terminal_gets_colours(monkeypatch):
 def test_colours_can_be_turned_off(monkeypatch, name, value):
     open_terminal(monkeypatch)
     monkeypatch.setenv(name, value)
-    assert paint("train", "bold") == "train"
+    assert paint_text("train", "bold") == "train"
 
 
 def test_a_file_gets_plain_text():
-    assert paint("train", "bold") == "train"
+    assert paint_text("train", "bold") == "train"

@@ -9,15 +9,16 @@ STYLES = {"bold": "1", "dim": "2", "red": "31", "green": "32"}  # the codes of E
 def announce_start(name: str, purpose: str, seconds: float | None) -> None:
     """Say what the stage `name` does, and how long it took the last time where that is known."""
     duration = f" (about {format_duration(seconds, rounded=True)}, as last time)" if seconds is not None else ""
-    print(f"{paint(name, 'bold')}: {purpose}{paint(duration, 'dim')}", file=sys.stderr, flush=True)
+    print(f"{paint_text(name, 'bold')}: {purpose}{paint_text(duration, 'dim')}", file=sys.stderr, flush=True)
 
 
 def announce_end(name: str, outcome: str, seconds: float) -> None:
     """Say what came out of the stage `name` and how long it took."""
-    print(f"{paint(f'{name} done', 'green')} in {format_duration(seconds)}: {outcome}", file=sys.stderr, flush=True)
+    head = paint_text(f"{name} done", "green")
+    print(f"{head} in {format_duration(seconds)}: {outcome}", file=sys.stderr, flush=True)
 
 
-def paint(text: str, style: str) -> str:
+def paint_text(text: str, style: str) -> str:
     """`text` in one of `STYLES` where stderr is a terminal that shows colours, elsewhere as it is."""
     return f"\033[{STYLES[style]}m{text}\033[0m" if text and _shows_colours() else text
 
