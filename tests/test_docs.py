@@ -9,7 +9,9 @@ import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 from ruamel.yaml import YAML
+from typer.main import get_command
 
+from tunelock.commands.application import application
 from tunelock.report.result_table import format_results, replace_results
 from tunelock.run.files import read_json
 from tunelock.run.params import load_yaml
@@ -113,6 +115,12 @@ def test_every_module_that_the_readme_runs_exists(readme):
     modules = set(re.findall(r"python3? -m ((?:stages|tunelock|benchmarks|tests)(?:\.\w+)*)", readme))
     assert modules
     assert [name for name in sorted(modules) if not Path(ROOT, *name.split(".")).with_suffix(".py").exists()] == []
+
+
+def test_every_command_that_the_readme_names_exists(readme):
+    named = re.findall(r"^ *(?:.*&& )?tunelock ([a-z]+)", code(readme), re.MULTILINE)
+    assert len(set(named)) > 8
+    assert set(named) <= set(get_command(application).commands)
 
 
 def test_every_make_target_that_the_readme_names_exists(readme):

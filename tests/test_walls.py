@@ -55,7 +55,7 @@ FLOORS = {
     "review": ("records", "report", "run"),
     "shipping": ("run",),
     "chatting": ("model", "records", "rendering", "run"),
-    "previewing": ("reading", "rendering", "run"),
+    "previewing": ("reading", "records", "rendering", "run"),
     "report": ("records", "run"),
     "pull_request": ("claims", "metrics", "report", "run"),
     "harness": ("metrics", "model", "records", "rendering", "run"),

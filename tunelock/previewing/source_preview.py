@@ -6,11 +6,12 @@ In a rendered record, what the model learns from stands between ⟦ and ⟧; the
 import itertools
 import json
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from tunelock.reading.reading import Source, look_at_source
+from tunelock.records.record import Message, Record
 from tunelock.rendering.rendering import IGNORE, RenderedRow, Rendering, render_records
 from tunelock.run.hashing import sha256_path
 
@@ -26,7 +27,7 @@ class Example:
     line: int
     task: str
     group: str | None
-    messages: list[dict]
+    messages: list[Message]
     tokens: int | None = None
     supervised_tokens: int | None = None
     remarks: tuple[str, ...] = ()
@@ -59,19 +60,18 @@ def preview_source(source: Source, tokenizer, rendering: Rendering, each_token: 
     return _Preview(first.formats, len(records), dict(sorted(left_out.items())), examples)
 
 
-def _make_example(record: dict, tokenizer, rendering: Rendering, each_token: bool) -> Example:
-    place = {key: record[key] for key in ("file", "line", "task", "group", "messages")}
+def _make_example(record: Record, tokenizer, rendering: Rendering, each_token: bool) -> Example:
+    place = Example(record["file"], record["line"], record["task"], record["group"], record["messages"])
     if tokenizer is None:
-        return Example(**place)
+        return place
     rows, too_long = render_records(tokenizer, [record], rendering)
     row = (rows + too_long)[0]
     remarks = [f"turns left out by max_turns: {row['turns_left_out']}"] if row["turns_left_out"] else []
     remarks += [f"longer than max_length {rendering.max_length}: set aside"] if too_long else []
     supervised = sum(label != IGNORE for label in row["labels"])
     text = (_list_tokens if each_token else _mark_supervised)(tokenizer, row)
-    return Example(
-        **place, tokens=len(row["input_ids"]), supervised_tokens=supervised, remarks=tuple(remarks), text=text
-    )
+    tokens = len(row["input_ids"])
+    return replace(place, tokens=tokens, supervised_tokens=supervised, remarks=tuple(remarks), text=text)
 
 
 def _mark_supervised(tokenizer, row: RenderedRow) -> str:

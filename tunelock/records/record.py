@@ -10,7 +10,7 @@ import hashlib
 import json
 import unicodedata
 from collections.abc import Iterable, Mapping
-from typing import NotRequired, TypedDict
+from typing import NotRequired, TypedDict, final
 
 ROLES = ("system", "user", "assistant", "tool")
 MARKS = ("weight", "train", "train_detail")  # what says which answers are learnt from (`tunelock.reading.formats`)
@@ -31,6 +31,7 @@ class Message(TypedDict):
     weight: NotRequired[int]
 
 
+@final
 class Record(TypedDict):
     """A conversation or a raw text; `group` is what must stay in one split, `line` counts from 1.
 
@@ -50,6 +51,7 @@ class Record(TypedDict):
     flags: NotRequired[list[str]]
 
 
+@final
 class LeftOutRow(TypedDict):
     """A row of a source that became no record: `raw` is the beginning of its text, `status` dropped or set_aside."""
 
