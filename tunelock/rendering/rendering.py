@@ -86,7 +86,7 @@ def load_tokenizer(folder: Path | str) -> PreTrainedTokenizerBase:
     return AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
 
 
-def select_messages(record: dict, rendering: Rendering) -> list[dict]:
+def select_messages(record: Mapping[str, Any], rendering: Rendering) -> list[dict]:
     """The chat messages of a record up to the last answer that is learnt from, with the system prompt first."""
     messages = keep_last_turns(keep_learnt_part(record["messages"]), rendering.max_turns)
     if not rendering.system_prompt or messages[0]["role"] in ("system", "text"):
@@ -180,7 +180,7 @@ def find_end_token(tokenizer: PreTrainedTokenizerBase) -> int:
 
 
 def render_records(
-    tokenizer: PreTrainedTokenizerBase, records: Iterable[dict], rendering: Rendering
+    tokenizer: PreTrainedTokenizerBase, records: Iterable[Mapping[str, Any]], rendering: Rendering
 ) -> RenderedRecords:
     """Render records into rows.
 
