@@ -81,7 +81,7 @@ def save_resolved(
         What was done to its tokenizer, for people.
     """
     gguf = source.suffix == ".gguf"
-    model = load_dense(source, dtype)
+    model = _load_dense(source, dtype)
     tokenizer = AutoTokenizer.from_pretrained(
         source.parent if gguf else source,
         local_files_only=True,
@@ -103,7 +103,7 @@ def save_resolved(
     return "; ".join(done) or "the tokenizer is its own"
 
 
-def load_dense(source: Path, dtype: str) -> PreTrainedModel:
+def _load_dense(source: Path, dtype: str) -> PreTrainedModel:
     """The model in the folder or GGUF file `source`, its weights dense; `Stop` if there is none."""
     options = {"dtype": getattr(torch, resolve_dtype(dtype)), "trust_remote_code": False, "local_files_only": True}
     folder = source

@@ -8,7 +8,7 @@ from tunelock.rendering.rendering import IGNORE
 CHUNK = 256  # rows of logits alive at a time: 256 x 49,152 x 4 bytes = 50 MB
 
 
-class ChunkedCrossEntropy(torch.autograd.Function):
+class _ChunkedCrossEntropy(torch.autograd.Function):
     """Sum of the cross-entropies of `hidden @ weight.T` against `targets`, each times its scale, chunk by chunk.
 
     The gradients are made in the forward pass, while a chunk's logits exist, so neither they nor their softmax
@@ -64,7 +64,7 @@ def compute_response_loss(
     chosen = targets != IGNORE
     states = hidden[:, :-1][chosen].to(weight.dtype)
     scales = None if scales is None else scales[:, 1:][chosen]
-    return ChunkedCrossEntropy.apply(states, weight, targets[chosen], scales), int(chosen.sum())
+    return _ChunkedCrossEntropy.apply(states, weight, targets[chosen], scales), int(chosen.sum())
 
 
 def compute_logits_loss(

@@ -18,7 +18,7 @@ from tunelock.rendering.rendering import IGNORE
 CPU_ATTENTION = "cpu_training"  # `tunelock.training.kernels.cpu_attention`, which goes by a layout in place of a mask
 
 
-class Layout(NamedTuple):
+class _Layout(NamedTuple):
     """Where the tokens of a batch of (rows, length) lie in the sequence.
 
     `places` (rows x length,) says of each token of the batch where it is in the sequence, 0 for those left out; `rests`
@@ -32,7 +32,7 @@ class Layout(NamedTuple):
     rests: torch.Tensor
 
 
-def lay_out_batch(input_ids: torch.Tensor, labels: torch.Tensor) -> Layout:
+def lay_out_batch(input_ids: torch.Tensor, labels: torch.Tensor) -> _Layout:
     """The layout of a batch, both (rows, length): what has no label after it is left out, for nothing looks at it."""
     (rows, length), device = input_ids.shape, input_ids.device
     count = torch.arange(length, device=device)
@@ -42,7 +42,7 @@ def lay_out_batch(input_ids: torch.Tensor, labels: torch.Tensor) -> Layout:
     rests = ((count >= shared) & (count < ends[:, None])).flatten().nonzero()[:, 0]
     places = torch.where(count < shared, count, 0).repeat(rows)
     places[rests] = torch.arange(shared, shared + len(rests), device=device)
-    return Layout(rows, length, shared, places, rests)
+    return _Layout(rows, length, shared, places, rests)
 
 
 class SplitRows(torch.autograd.Function):
@@ -86,7 +86,7 @@ def compute_joint_states(model: torch.nn.Module, input_ids: torch.Tensor, labels
     return SplitRows.apply(bare.get_decoder()(**given, use_cache=False).last_hidden_state[0], where)
 
 
-def build_joint_inputs(input_ids: torch.Tensor, where: Layout, attention: str) -> dict:
+def build_joint_inputs(input_ids: torch.Tensor, where: _Layout, attention: str) -> dict:
     """What a decoder with that attention is given in place of input_ids (rows, length): the sequence, its positions,
     and its mask or layout.
     """

@@ -9,7 +9,7 @@ from tunelock.planning.memory_settings import MemorySettings
 FULL_STATES = ("adamw_torch", "paged_adamw_32bit")  # optimisers whose moments are float32 on disk
 
 
-class Disk(NamedTuple):
+class _Disk(NamedTuple):
     """Bytes on disk by part, in the work space; DVC's cache holds all but the checkpoints once more."""
 
     base: float
@@ -33,10 +33,10 @@ def count_flops(shape: Architecture, settings: MemorySettings, length: float, la
     return total + 4 * head * labelled_share
 
 
-def estimate_disk(shape: Architecture, settings: MemorySettings, save_total_limit: int) -> Disk:
+def estimate_disk(shape: Architecture, settings: MemorySettings, save_total_limit: int) -> _Disk:
     """The files of a run; one checkpoint more than the limit is there while it is being written."""
     trained, model = settings.entry.count_trained(shape, settings), settings.width * shape.parameters
     frozen = settings.width * (shape.parameters - trained) if settings.entry.trains_whole_model else 0
     saved = WEIGHT * trained + frozen
     moments = MOMENTS if settings.optim in FULL_STATES else MOMENTS_8BIT
-    return Disk(model, (save_total_limit + 1) * (saved + moments * trained), saved, model)
+    return _Disk(model, (save_total_limit + 1) * (saved + moments * trained), saved, model)

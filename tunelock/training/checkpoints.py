@@ -26,7 +26,7 @@ def write_checkpoint(root: Path, step: int, needs: Iterable[int] = ()):
     path = root / f"checkpoint-{step}"
     with whole_folder(path) as folder:
         yield folder
-        write_json(folder / MANIFEST, make_manifest(path, needs, hash_files(folder)))
+        write_json(folder / MANIFEST, _make_manifest(path, needs, hash_files(folder)))
 
 
 @contextmanager
@@ -43,7 +43,7 @@ def stop_at_full_disk(step: int):
         raise Stop(f"the checkpoint of step {step} cannot be written ({error}); free the disk and run again.") from None
 
 
-def make_manifest(checkpoint: Path, needs: Iterable[int], files: dict[str, str]) -> dict:
+def _make_manifest(checkpoint: Path, needs: Iterable[int], files: dict[str, str]) -> dict:
     """What a checkpoint says of itself: whose it is, what it needs, and the digest of each of its files."""
     return {"run": checkpoint.parent.name, "step": parse_step(checkpoint), "needs": sorted(set(needs)), "files": files}
 
@@ -64,7 +64,7 @@ def is_whole(checkpoint: Path) -> bool:
     found.pop(MANIFEST)
     return (
         isinstance(needs, list)
-        and said == make_manifest(checkpoint, needs, found)
+        and said == _make_manifest(checkpoint, needs, found)
         and all(
             step < parse_step(checkpoint) and is_whole(checkpoint.with_name(f"checkpoint-{step}")) for step in needs
         )

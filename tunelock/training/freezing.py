@@ -51,14 +51,14 @@ def freeze_parts(
     layers = find_decoder_layers(model)
     if freeze_layers > len(layers):
         raise Stop(f"freeze_layers is {freeze_layers}, but the model has {len(layers)} layers; lower it.")
-    phases = plan_phases(layers[:freeze_layers], unfreeze_schedule or [])
+    phases = _plan_phases(layers[:freeze_layers], unfreeze_schedule or [])
     still = phases[-1].first if phases else freeze_layers
-    for module in [*layers[:still], *(find_embeddings(model) if freeze_embeddings else [])]:
+    for module in [*layers[:still], *(_find_embeddings(model) if freeze_embeddings else [])]:
         module.requires_grad_(False)
     return GradualUnfreezing(phases)
 
 
-def plan_phases(frozen: nn.ModuleList, schedule: list[dict]) -> list[Phase]:
+def _plan_phases(frozen: nn.ModuleList, schedule: list[dict]) -> list[Phase]:
     """The phases of a schedule in the order of their start, from the top of the frozen layers downwards."""
     wanted = sum(entry["layers"] for entry in schedule)
     if wanted > len(frozen):
@@ -85,7 +85,7 @@ def find_decoder_layers(model: PreTrainedModel) -> nn.ModuleList:
     return max(stacks, key=len)
 
 
-def find_embeddings(model: PreTrainedModel) -> list[nn.Module]:
+def _find_embeddings(model: PreTrainedModel) -> list[nn.Module]:
     """The embeddings of tokens, and of positions where a model learns them (GPT-2)."""
     learnt = [child for child in model.get_decoder().children() if isinstance(child, nn.Embedding)]
     return [model.get_input_embeddings(), *learnt]

@@ -12,7 +12,7 @@ from tunelock.model.modeling import load_model
 from tunelock.training.freezing import GradualUnfreezing, freeze_parts
 
 
-class Trainee(NamedTuple):
+class _Trainee(NamedTuple):
     """The base, PEFT's settings of its adapter (None: the model itself is trained), and the layers that thaw later."""
 
     model: PreTrainedModel
@@ -22,7 +22,7 @@ class Trainee(NamedTuple):
 
 def load_trainee(
     base: Path | str, method: str, settings: MethodSettings, dtype: str, freezing: dict[str, Any] | None = None
-) -> Trainee:
+) -> _Trainee:
     """Load the base in the folder `base` for a method that computes in `dtype`.
 
     Args:
@@ -36,4 +36,4 @@ def load_trainee(
     quantization = chosen.quantization(dtype, settings.bnb_4bit_use_double_quant)
     model = load_model(base, chosen.weights_dtype(dtype), quantization)
     frozen = freezing is not None and chosen.trains_whole_model
-    return Trainee(model, adapter, freeze_parts(model, **freezing) if frozen else None)
+    return _Trainee(model, adapter, freeze_parts(model, **freezing) if frozen else None)

@@ -15,7 +15,7 @@ from transformers import PreTrainedModel
 GATED = ("LlamaMLP", "MistralMLP", "Qwen2MLP", "GemmaMLP", "Gemma2MLP")  # down_proj(act_fn(gate_proj(x)) * up_proj(x))
 
 
-def multiply_low_rank(x, weight, bias, a, b, scaling) -> tuple[torch.Tensor, tuple]:
+def _multiply_low_rank(x, weight, bias, a, b, scaling) -> tuple[torch.Tensor, tuple]:
     """`x W^T + bias + scaling (x A^T) B^T` in W's dtype, and what its gradients take.
 
     Shapes: x (rows, in), W (out, in), bias (out,) or None, A (r, in), B (out, r); the result is (rows, out).
@@ -26,7 +26,7 @@ def multiply_low_rank(x, weight, bias, a, b, scaling) -> tuple[torch.Tensor, tup
     return result, (weight, a, b, reduced)
 
 
-def compute_low_rank_gradients(grad, x, kept: tuple, scaling, of_x: bool = True) -> tuple:
+def _compute_low_rank_gradients(grad, x, kept: tuple, scaling, of_x: bool = True) -> tuple:
     """The gradients of x (None unless `of_x`), A and B; W is frozen."""
     weight, a, b, reduced = kept
     grad_reduced = (grad @ b).mul_(scaling)
@@ -34,12 +34,12 @@ def compute_low_rank_gradients(grad, x, kept: tuple, scaling, of_x: bool = True)
     return grad_x, grad_reduced.t() @ x, (grad.t() @ reduced).mul_(scaling)
 
 
-class LowRankLinear(torch.autograd.Function):
-    """`multiply_low_rank`. Autograd turns the gradients to the dtypes of x, A and B."""
+class _LowRankLinear(torch.autograd.Function):
+    """`_multiply_low_rank`. Autograd turns the gradients to the dtypes of x, A and B."""
 
     @staticmethod
     def forward(ctx, x, weight, bias, a, b, scaling):
-        result, kept = multiply_low_rank(x, weight, bias, a, b, scaling)
+        result, kept = _multiply_low_rank(x, weight, bias, a, b, scaling)
         ctx.save_for_backward(x, *kept)
         ctx.scaling = scaling
         return result
@@ -47,12 +47,12 @@ class LowRankLinear(torch.autograd.Function):
     @staticmethod
     def backward(ctx, grad):
         x, *kept = ctx.saved_tensors
-        grad_x, grad_a, grad_b = compute_low_rank_gradients(grad, x, kept, ctx.scaling, ctx.needs_input_grad[0])
+        grad_x, grad_a, grad_b = _compute_low_rank_gradients(grad, x, kept, ctx.scaling, ctx.needs_input_grad[0])
         return grad_x, None, None, grad_a, grad_b, None
 
 
-class LowRankMLP(torch.autograd.Function):
-    """`down(act(gate(x)) * up(x))` for x (rows, in), each of the three a `multiply_low_rank` with its five arguments.
+class _LowRankMLP(torch.autograd.Function):
+    """`down(act(gate(x)) * up(x))` for x (rows, in), each of the three a `_multiply_low_rank` with its five arguments.
 
     What gate and up made is kept; what down is given is made from them once more in the backward pass.
     """
@@ -60,9 +60,9 @@ class LowRankMLP(torch.autograd.Function):
     @staticmethod
     def forward(ctx, x, act, *factors):
         gate, up, down = factors[:5], factors[5:10], factors[10:]
-        opened, kept_gate = multiply_low_rank(x, *gate)
-        raised, kept_up = multiply_low_rank(x, *up)
-        result, kept_down = multiply_low_rank(act(opened) * raised, *down)
+        opened, kept_gate = _multiply_low_rank(x, *gate)
+        raised, kept_up = _multiply_low_rank(x, *up)
+        result, kept_down = _multiply_low_rank(act(opened) * raised, *down)
         ctx.save_for_backward(x, opened, raised, *kept_gate, *kept_up, *kept_down)
         ctx.act, ctx.scalings = act, (gate[-1], up[-1], down[-1])
         return result
@@ -74,44 +74,44 @@ class LowRankMLP(torch.autograd.Function):
         with torch.enable_grad():
             sides = [side.detach().requires_grad_() for side in (opened, raised)]
             hidden = ctx.act(sides[0]) * sides[1]
-        grad_hidden, *down = compute_low_rank_gradients(grad, hidden.detach(), kept[8:], of_down)
+        grad_hidden, *down = _compute_low_rank_gradients(grad, hidden.detach(), kept[8:], of_down)
         grad_opened, grad_raised = torch.autograd.grad(hidden, sides, grad_hidden)
-        grad_x, *gate = compute_low_rank_gradients(grad_opened, x, kept[:4], of_gate)
-        grad_too, *up = compute_low_rank_gradients(grad_raised, x, kept[4:8], of_up)
+        grad_x, *gate = _compute_low_rank_gradients(grad_opened, x, kept[:4], of_gate)
+        grad_too, *up = _compute_low_rank_gradients(grad_raised, x, kept[4:8], of_up)
         return grad_x.add_(grad_too), None, *(part for pair in (gate, up, down) for part in (None, None, *pair, None))
 
 
-def has_adapter_in_force(layer: torch.nn.Module) -> bool:
+def _has_adapter_in_force(layer: torch.nn.Module) -> bool:
     """Whether the layer still has its adapter, switched on and not merged."""
     return isinstance(layer, LoraLayer) and not layer.disable_adapters and not layer.merged
 
 
-def read_factors(layer: LoraLayer) -> tuple:
-    """What `multiply_low_rank` takes beside x, of a layer with one adapter."""
+def _read_factors(layer: LoraLayer) -> tuple:
+    """What `_multiply_low_rank` takes beside x, of a layer with one adapter."""
     (name,) = layer.active_adapters
     base = layer.base_layer
     return base.weight, base.bias, layer.lora_A[name].weight, layer.lora_B[name].weight, layer.scaling[name]
 
 
-def flatten_rows(x: torch.Tensor, layer: LoraLayer) -> torch.Tensor:
+def _flatten_rows(x: torch.Tensor, layer: LoraLayer) -> torch.Tensor:
     """x (…, in) as (rows, in) in the layer's dtype."""
     return x.reshape(-1, x.shape[-1]).to(layer.base_layer.weight.dtype)
 
 
-def forward_low_rank(self, x: torch.Tensor, *args, **kwargs) -> torch.Tensor:
+def _forward_low_rank(self, x: torch.Tensor, *args, **kwargs) -> torch.Tensor:
     """`forward` of a PEFT layer as long as its one adapter is in force; PEFT's own otherwise."""
-    if not has_adapter_in_force(self) or args or kwargs:
+    if not _has_adapter_in_force(self) or args or kwargs:
         return type(self).forward(self, x, *args, **kwargs)
-    return LowRankLinear.apply(flatten_rows(x, self), *read_factors(self)).view(*x.shape[:-1], -1)
+    return _LowRankLinear.apply(_flatten_rows(x, self), *_read_factors(self)).view(*x.shape[:-1], -1)
 
 
-def forward_mlp(self, x: torch.Tensor) -> torch.Tensor:
+def _forward_mlp(self, x: torch.Tensor) -> torch.Tensor:
     """`forward` of an MLP as long as the adapters of its layers are in force; Transformers' own otherwise."""
     layers = self.gate_proj, self.up_proj, self.down_proj
-    if not all(has_adapter_in_force(layer) for layer in layers):
+    if not all(_has_adapter_in_force(layer) for layer in layers):
         return type(self).forward(self, x)
-    five_each = (part for layer in layers for part in read_factors(layer))
-    return LowRankMLP.apply(flatten_rows(x, layers[0]), self.act_fn, *five_each).view(*x.shape[:-1], -1)
+    five_each = (part for layer in layers for part in _read_factors(layer))
+    return _LowRankMLP.apply(_flatten_rows(x, layers[0]), self.act_fn, *five_each).view(*x.shape[:-1], -1)
 
 
 def fuse_lora_layers(model: PreTrainedModel) -> int:
@@ -127,9 +127,9 @@ def fuse_lora_layers(model: PreTrainedModel) -> int:
         dropless = all(isinstance(dropout, torch.nn.Identity) for dropout in layer.lora_dropout.values())
         trained = any(parameter.requires_grad for parameter in layer.base_layer.parameters())
         if plain and dropless and not trained:
-            layer.forward = types.MethodType(forward_low_rank, layer)
+            layer.forward = types.MethodType(_forward_low_rank, layer)
             fused.add(layer)
     for module in model.modules():
         if type(module).__name__ in GATED and fused.issuperset((module.gate_proj, module.up_proj, module.down_proj)):
-            module.forward = types.MethodType(forward_mlp, module)
+            module.forward = types.MethodType(_forward_mlp, module)
     return len(fused)
