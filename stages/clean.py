@@ -16,7 +16,7 @@ from pathlib import Path
 from tunelock.cleaning.duplicates import ID, NONE, SOURCE, Exclusion, find_repetitions
 from tunelock.cleaning.judgement import judge_raw_row
 from tunelock.cleaning.ledger import Funnel, Ledger
-from tunelock.cleaning.rules import RULE_PARAMS, RuleParams
+from tunelock.cleaning.record_rules import RULE_PARAMS, RuleParams
 from tunelock.cleaning.survivors import Survivors, cluster_survivors, judge_records
 from tunelock.records.record import hash_texts
 from tunelock.run.bars import Bar

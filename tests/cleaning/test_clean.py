@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from stages import clean as module
 from tunelock.cleaning.judgement import WITHHELD, Judgement, judge_record
 from tunelock.cleaning.ledger import BOOKS, Ledger
-from tunelock.cleaning.rules import RuleParams
+from tunelock.cleaning.record_rules import RuleParams
 from tunelock.records import parallel
 from tunelock.records.parallel import cut_chunks
 from tunelock.records.record import make_messages, make_record

@@ -13,7 +13,7 @@ from tunelock.cleaning.duplicates import (
     find_repetitions,
     hash_contents,
 )
-from tunelock.cleaning.rules import RuleParams
+from tunelock.cleaning.record_rules import RuleParams
 from tunelock.cleaning.survivors import judge_lines
 from tunelock.records.near import find_clusters
 from tunelock.records.record import make_messages, make_record, whole_text_of

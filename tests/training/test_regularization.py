@@ -18,7 +18,7 @@ from tunelock.run.errors import Stop
 from tunelock.training.freezing import freeze_parts
 from tunelock.training.penalties.all_penalties import build_penalty
 from tunelock.training.penalties.displacement import low_rank_pull
-from tunelock.training.penalties.divergence import CHUNK
+from tunelock.training.penalties.kl_divergence import CHUNK
 from tunelock.training.penalties.replay import draw_rows
 
 BATCH = 5

@@ -4,8 +4,8 @@ from collections import Counter
 from typing import NamedTuple
 
 from tunelock.cleaning.personal_data import PiiPlace, hide_pii
+from tunelock.cleaning.record_rules import Fate, RuleParams, decide_fate
 from tunelock.cleaning.repair import repair_text
-from tunelock.cleaning.rules import Fate, RuleParams, decide_fate
 from tunelock.records.record import LeftOutRow, Message, Record, replace_texts
 
 WITHHELD = "[WITHHELD]"

@@ -12,7 +12,7 @@ import numpy as np
 from tunelock.cleaning.duplicates import hash_contents
 from tunelock.cleaning.judgement import Judgement, judge_record
 from tunelock.cleaning.ledger import Ledger
-from tunelock.cleaning.rules import RuleParams
+from tunelock.cleaning.record_rules import RuleParams
 from tunelock.records.near import WIDTH, compute_signatures, find_clusters
 from tunelock.records.parallel import map_lines
 from tunelock.records.record import whole_text_of

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from statistics import median
 from typing import NamedTuple
 
-from tunelock.diagnosis.divergence import Symptom, find_divergence
+from tunelock.diagnosis.divergence_rules import Symptom, find_divergence
 from tunelock.diagnosis.levels import SURE, Curves
 
 FLAT = 0.05  # a fall of the validation loss by a smaller share is none: runs that learn show twice that and more

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple, TypedDict
 
 from tunelock.diagnosis.answer_rules import ANSWER_RULES, MIN_ANSWERS, RunAnswers
 from tunelock.diagnosis.curve_rules import CURVE_RULES
-from tunelock.diagnosis.divergence import Symptom
+from tunelock.diagnosis.divergence_rules import Symptom
 from tunelock.diagnosis.levels import CurveRow, Curves, has_settled, split_columns
 from tunelock.diagnosis.remedies import list_remedies
 from tunelock.records.scored_row import ScoredRow

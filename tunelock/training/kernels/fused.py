@@ -6,6 +6,7 @@ is added by the product that makes it (`addmm`), and an MLP keeps two of its wid
 Unsloth's (https://github.com/unslothai/unsloth); gradients are written out and tested against autograd.
 """
 
+import itertools
 import types
 
 import torch
@@ -78,7 +79,8 @@ class _LowRankMLP(torch.autograd.Function):
         grad_opened, grad_raised = torch.autograd.grad(hidden, sides, grad_hidden)
         grad_x, *gate = _compute_low_rank_gradients(grad_opened, x, kept[:4], of_gate)
         grad_too, *up = _compute_low_rank_gradients(grad_raised, x, kept[4:8], of_up)
-        return grad_x.add_(grad_too), None, *(part for pair in (gate, up, down) for part in (None, None, *pair, None))
+        grad_factors = [None, None, *gate, None, None, None, *up, None, None, None, *down, None]
+        return grad_x.add_(grad_too), None, *grad_factors
 
 
 def _has_adapter_in_force(layer: torch.nn.Module) -> bool:
@@ -110,7 +112,7 @@ def _forward_mlp(self, x: torch.Tensor) -> torch.Tensor:
     layers = self.gate_proj, self.up_proj, self.down_proj
     if not all(_has_adapter_in_force(layer) for layer in layers):
         return type(self).forward(self, x)
-    five_each = (part for layer in layers for part in _read_factors(layer))
+    five_each = itertools.chain.from_iterable(map(_read_factors, layers))
     return _LowRankMLP.apply(_flatten_rows(x, layers[0]), self.act_fn, *five_each).view(*x.shape[:-1], -1)
 
 

@@ -13,7 +13,7 @@ class Kl(Penalty):
     needs_replay = True
 
     def build(self, model, weight: float, replay: Replay):
-        from tunelock.training.penalties.divergence import Divergence
+        from tunelock.training.penalties.kl_divergence import Divergence
         from tunelock.training.penalties.replay import draw_rows
 
         rows = draw_rows(replay.rows, replay.seed, KL_ROWS)
