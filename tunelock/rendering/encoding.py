@@ -7,12 +7,13 @@ import re
 from jinja2 import TemplateError
 from transformers import PreTrainedTokenizerBase
 
+from tunelock.records.record import Message
 from tunelock.run.errors import Stop
 
 STAND_IN = "\ue000"  # a private-use character: no template and no vocabulary gives it a meaning
 
 
-def apply_template(tokenizer: PreTrainedTokenizerBase, messages: list[dict], generation: bool = False) -> str:
+def apply_template(tokenizer: PreTrainedTokenizerBase, messages: list[Message], generation: bool = False) -> str:
     """The chat template's text, before tokenising."""
     if not tokenizer.chat_template:
         raise Stop("the base model's tokenizer has no chat template; use an instruct model.")
@@ -33,7 +34,7 @@ def compile_control_pattern(tokenizer: PreTrainedTokenizerBase) -> re.Pattern:
 
 
 def hide_controls(
-    tokenizer: PreTrainedTokenizerBase, messages: list[dict], text: str, generation: bool = False
+    tokenizer: PreTrainedTokenizerBase, messages: list[Message], text: str, generation: bool = False
 ) -> tuple[str, int]:
     """`text` with the control strings of the messages blotted out, and how many there were.
 
@@ -43,8 +44,12 @@ def hide_controls(
     count = sum(len(pattern.findall(message["content"])) for message in messages)
     if not count:
         return text, 0
-    said = [{**message, "content": blot_controls(tokenizer, message["content"])} for message in messages]
-    return apply_template(tokenizer, said, generation), count
+    blotted: list[Message] = []
+    for message in messages:
+        copy = message.copy()
+        copy["content"] = blot_controls(tokenizer, message["content"])
+        blotted.append(copy)
+    return apply_template(tokenizer, blotted, generation), count
 
 
 def blot_controls(tokenizer: PreTrainedTokenizerBase, text: str) -> str:

@@ -2,12 +2,12 @@
 
 from transformers import PreTrainedTokenizerBase
 
-from tunelock.records.record import is_learnt, is_text
-from tunelock.rendering.rendering import IGNORE, Rendering, find_end_token, select_messages
+from tunelock.records.record import Record, is_learnt, is_text
+from tunelock.rendering.rendering import IGNORE, RenderedRow, Rendering, find_end_token, select_messages
 
 
 def find_mislabelled(
-    tokenizer: PreTrainedTokenizerBase, records: list[dict], rows: list[dict], rendering: Rendering
+    tokenizer: PreTrainedTokenizerBase, records: list[Record], rows: list[RenderedRow], rendering: Rendering
 ) -> list[str]:
     """The ids of rows whose labels, decoded, are not the answers with their end tokens, no more and no less.
 

@@ -6,11 +6,11 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple, NotRequired, TypedDict
+from typing import Any, NamedTuple, NotRequired, TypedDict, cast
 
 from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
-from tunelock.records.record import count_turns, is_learnt, keep_last_turns, keep_learnt_part, make_messages
+from tunelock.records.record import Message, count_turns, is_learnt, keep_last_turns, keep_learnt_part, make_messages
 from tunelock.rendering.encoding import (
     apply_template,
     blot_controls,
@@ -86,7 +86,7 @@ def load_tokenizer(folder: Path | str) -> PreTrainedTokenizerBase:
     return AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
 
 
-def select_messages(record: Mapping[str, Any], rendering: Rendering) -> list[dict]:
+def select_messages(record: Mapping[str, Any], rendering: Rendering) -> list[Message]:
     """The chat messages of a record up to the last answer that is learnt from, with the system prompt first."""
     messages = keep_last_turns(keep_learnt_part(record["messages"]), rendering.max_turns)
     if not rendering.system_prompt or messages[0]["role"] in ("system", "text"):
@@ -94,7 +94,7 @@ def select_messages(record: Mapping[str, Any], rendering: Rendering) -> list[dic
     return [{"role": "system", "content": rendering.system_prompt}, *messages]
 
 
-def render_messages(tokenizer: PreTrainedTokenizerBase, messages: list[dict]) -> Rendered:
+def render_messages(tokenizer: PreTrainedTokenizerBase, messages: list[Message]) -> Rendered:
     """Render a conversation that ends with the assistant's answer, or a raw text.
 
     The answers of the assistant are supervised, each with its end token, but for those of weight 0; of a raw text,
@@ -124,7 +124,7 @@ def render_messages(tokenizer: PreTrainedTokenizerBase, messages: list[dict]) ->
 
 
 def find_answer_spans(
-    tokenizer: PreTrainedTokenizerBase, messages: list[dict], text: str, shadow: str
+    tokenizer: PreTrainedTokenizerBase, messages: list[Message], text: str, shadow: str
 ) -> list[tuple[int, int]]:
     """Where in `text` each answer that is learnt from starts and its end token ends."""
     spans = []
@@ -166,7 +166,7 @@ def _find_text_opening(tokenizer: PreTrainedTokenizerBase) -> list[int]:
     return whole[: whole.index(bare[0])]
 
 
-def render_prompt(tokenizer: PreTrainedTokenizerBase, messages: list[dict]) -> list[int]:
+def render_prompt(tokenizer: PreTrainedTokenizerBase, messages: list[Message]) -> list[int]:
     """The tokens of a conversation that waits for the assistant's answer."""
     text = apply_template(tokenizer, messages, generation=True)
     shadow, _ = hide_controls(tokenizer, messages, text, generation=True)
@@ -191,6 +191,6 @@ def render_records(
         messages = select_messages(record, rendering)
         rendered = render_messages(tokenizer, messages)
         left_out = count_turns(keep_learnt_part(record["messages"])) - count_turns(messages)
-        row: RenderedRow = {"id": record["id"], **rendered._asdict(), "turns_left_out": left_out}
+        row = cast(RenderedRow, {"id": record["id"], **rendered._asdict(), "turns_left_out": left_out})
         (rows if len(rendered.input_ids) <= rendering.max_length else too_long).append(row)
     return RenderedRecords(rows, too_long)

@@ -2,6 +2,7 @@
 
 import bisect
 from collections.abc import Iterator
+from typing import Any
 
 import torch
 from datasets import Dataset
@@ -66,7 +67,12 @@ def pack_rows(rows: list[dict], max_length: int) -> list[dict]:
 
 def join_rows(rows: list[dict]) -> dict:
     """Several rendered rows as one sequence; the first token of each is predicted from nothing, so it has no label."""
-    sequence = {"id": ", ".join(row["id"] for row in rows), "input_ids": [], "labels": [], "position_ids": []}
+    sequence: dict[str, Any] = {
+        "id": ", ".join(row["id"] for row in rows),
+        "input_ids": [],
+        "labels": [],
+        "position_ids": [],
+    }
     weights = []
     for row in rows:
         size = len(row["input_ids"])
