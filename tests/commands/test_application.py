@@ -103,3 +103,12 @@ def test_json_is_json_and_nothing_else(monkeypatch):
     monkeypatch.chdir(ROOT)
     done = run_tunelock("report", "--table", "--json")
     assert json.loads(done.stdout)["claim"] and not done.stderr
+
+
+def test_a_folder_that_cannot_be_written_ends_in_a_sentence(monkeypatch):
+    def refuse(*_) -> None:
+        raise PermissionError(13, "Permission denied", "report.html")
+
+    monkeypatch.setattr("tunelock.commands.report._write_page", refuse)
+    done = run_tunelock("report")
+    assert (done.exit_code, done.stderr) == (1, "tunelock report: cannot write report.html (Permission denied).\n")

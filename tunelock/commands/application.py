@@ -46,6 +46,14 @@ class _PlainErrors(TyperGroup):
         except Stop as stop:
             typer.echo(f"{ctx.command_path} {ctx.invoked_subcommand}: {stop}", err=True)
             raise typer.Exit(1) from None
+        except OSError as error:
+            from tunelock.run.stage import FULL_OR_READ_ONLY
+
+            if error.errno not in FULL_OR_READ_ONLY:
+                raise
+            where, why = error.filename or "an output", error.strerror
+            typer.echo(f"{ctx.command_path} {ctx.invoked_subcommand}: cannot write {where} ({why}).", err=True)
+            raise typer.Exit(1) from None
 
     def format_help(self, ctx: typer.Context, formatter: Any) -> None:
         for option in self.get_params(ctx):

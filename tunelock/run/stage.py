@@ -21,7 +21,7 @@ from tunelock.run.terminal import announce_end, announce_start
 
 StageMain = Callable[[Any, str], str]  # from its params and its fingerprint to what came out, in one sentence
 TIMINGS = Path("metrics/timings.json")
-_FULL_OR_READ_ONLY = {errno.EACCES, errno.ENOSPC, errno.EROFS, errno.EDQUOT}
+FULL_OR_READ_ONLY = {errno.EACCES, errno.ENOSPC, errno.EROFS, errno.EDQUOT}
 
 
 def stage(name: str) -> Callable[[StageMain], Callable[[], None]]:
@@ -61,7 +61,7 @@ def plain_errors(name: str) -> Iterator[None]:
     except KeyboardInterrupt:
         sys.exit(f"{name}: interrupted; run the same command again, training goes on from its last checkpoint.")
     except OSError as error:
-        if error.errno not in _FULL_OR_READ_ONLY:
+        if error.errno not in FULL_OR_READ_ONLY:
             raise
         sys.exit(f"{name}: cannot write {error.filename or 'an output'} ({error.strerror}); free the disk or "
                  "its permissions and run the same command again.")  # fmt: skip
