@@ -9,8 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from stages import card as module
-from stages.card import BINS, SHOWN, SPLITS, card, cut, histogram, length_figures, percentile, table
+from stages.card import EXCERPT, SPLITS, CardFacts, make_table, quote_beginning, write_data_card
 from tunelock.records.record import make_messages, make_record
+from tunelock.rendering.row_lengths import BINS, compute_percentile, count_by_length, summarise_row_lengths
 from tunelock.run.files import format_json_line
 
 LENGTHS = st.lists(st.integers(1, 5000), min_size=1, max_size=200)
@@ -20,23 +21,23 @@ LENGTHS = st.lists(st.integers(1, 5000), min_size=1, max_size=200)
     ("share", "rank"), [(0.5, 50), (0.95, 95), (0.99, 99), (0.951, 96), (0.001, 1), (0, 1), (1, 100)]
 )
 def test_a_percentile_is_the_value_of_the_nearest_rank(share, rank):
-    assert percentile(list(range(1, 101)), share) == rank
+    assert compute_percentile(list(range(1, 101)), share) == rank
 
 
 def test_the_percentile_of_one_value_is_that_value():
-    assert [percentile([7], share) for share in (0, 0.5, 0.99, 1)] == [7] * 4
+    assert [compute_percentile([7], share) for share in (0, 0.5, 0.99, 1)] == [7] * 4
 
 
 @given(LENGTHS, st.floats(0, 1))
 def test_a_percentile_is_the_smallest_value_that_covers_its_share(lengths, share):
-    found, ordered = percentile(sorted(lengths), share), sorted(lengths)
+    found, ordered = compute_percentile(sorted(lengths), share), sorted(lengths)
     assert sum(value <= found for value in ordered) >= share * len(ordered)
     assert found == ordered[0] or sum(value < found for value in ordered) < share * len(ordered)
 
 
 @given(LENGTHS)
 def test_the_classes_of_a_histogram_hold_each_row_once(lengths):
-    classes = histogram(lengths)
+    classes = count_by_length(lengths)
     assert sum(one["rows"] for one in classes) == len(lengths)
     assert len(classes) <= BINS
     names = [one["tokens"] for one in classes]
@@ -47,7 +48,7 @@ def test_the_classes_of_a_histogram_hold_each_row_once(lengths):
 
 
 def test_the_figures_of_lengths():
-    figures = length_figures({"train": [*range(100, 0, -1)], "val": [8]}, max_length=90)
+    figures = summarise_row_lengths({"train": [*range(100, 0, -1)], "val": [8]}, max_length=90)
     assert figures["train"] == {
         "rows_measured": 100, "median": 50, "keeps_95_percent": 95, "keeps_99_percent": 99, "longest": 100,
         "share_above_max_length": 0.1,
@@ -56,7 +57,7 @@ def test_the_figures_of_lengths():
 
 
 def test_no_cell_breaks_a_table():
-    made = table(["a|b", "c\nd"], [["x | y", 12345], ["two\r\nlines", "0|"]])
+    made = make_table(["a|b", "c\nd"], [["x | y", 12345], ["two\r\nlines", "0|"]])
     assert made.splitlines() == [r"| a\|b | c d |", "| --- | --- |", r"| x \| y | 12,345 |", r"| two lines | 0\| |"]
 
 
@@ -65,13 +66,13 @@ def test_no_cell_breaks_a_table():
     [
         ("one\n\ntwo", "> one\n>\n> two"),
         ("a\u2028b", "> a\n> b"),
-        ("x" * SHOWN, "> " + "x" * SHOWN),
-        ("x" * (SHOWN + 1), "> " + "x" * SHOWN + " …"),
+        ("x" * EXCERPT, "> " + "x" * EXCERPT),
+        ("x" * (EXCERPT + 1), "> " + "x" * EXCERPT + " …"),
         ("# no heading\n| no | table", "> # no heading\n> | no | table"),
     ],
 )
 def test_a_long_text_is_cut_and_each_line_is_quoted(text, shown):
-    assert cut(text) == shown
+    assert quote_beginning(text) == shown
 
 
 SOURCES = {
@@ -96,12 +97,12 @@ ROWS = [
     make_record(make_messages("Why is it so?", "", "Because."), "mine", "data/raw/mine.csv", 7, "explain", None, None),
     make_record(make_messages("Sort it.", "", "Done."), "web", SOURCES["web"]["path"], 8, "sort|of", None, "CC-BY-4.0"),
 ]
-FIGURES = length_figures({name: [10, 20, 400] for name in SPLITS}, 384)
+FIGURES = summarise_row_lengths({name: [10, 20, 400] for name in SPLITS}, 384)
 
 
 def made(**changes) -> str:
     given = {"about": "# About\n\nA person wrote this.\n", "sources": SOURCES, "data": DATA, "split": SPLIT}
-    return card(**(given | {"lengths": FIGURES, "max_length": 384, "rows": ROWS} | changes))
+    return write_data_card(CardFacts(**given | {"lengths": FIGURES, "max_length": 384, "rows": ROWS} | changes))
 
 
 def test_the_card_names_every_source_licence_reason_split_and_task():

@@ -1,0 +1,53 @@
+"""How long rows are in tokens, and what that says about `max_length`."""
+
+import math
+from collections import Counter
+
+from transformers import PreTrainedTokenizerBase
+
+from tunelock.records.record import Record
+from tunelock.rendering.rendering import Rendering, render_messages, select_messages
+from tunelock.run.bars import Bar
+
+BINS = 16
+
+
+def measure_row_lengths(
+    rows: list[Record], tokenizer: PreTrainedTokenizerBase, rendering: Rendering, name: str
+) -> list[int]:
+    """The tokens of each row; `name` is that of the split, for the bar."""
+    lengths = []
+    for row in Bar(rows, desc=f"measure {name}", unit="row"):
+        lengths.append(len(render_messages(tokenizer, select_messages(row, rendering)).input_ids))
+    return lengths
+
+
+def compute_percentile(sorted_values: list[int], share: float) -> int:
+    """The smallest value that at least `share` of the values do not exceed (nearest rank)."""
+    return sorted_values[max(0, math.ceil(share * len(sorted_values)) - 1)]
+
+
+def summarise_row_lengths(lengths: dict[str, list[int]], max_length: int) -> dict[str, dict]:
+    """Figures of each split in tokens; `keeps_95_percent` is the max_length that would keep so many rows."""
+    figures = {}
+    for name, values in lengths.items():
+        ordered = sorted(values)
+        figures[name] = {
+            "rows_measured": len(ordered),
+            "median": compute_percentile(ordered, 0.5),
+            "keeps_95_percent": compute_percentile(ordered, 0.95),
+            "keeps_99_percent": compute_percentile(ordered, 0.99),
+            "longest": ordered[-1],
+            "share_above_max_length": sum(value > max_length for value in ordered) / len(ordered),
+        }
+    return figures
+
+
+def count_by_length(values: list[int]) -> list[dict]:
+    """Rows by length in up to BINS classes of one width, named by their first length, padded for sorting."""
+    width = max(1, math.ceil((max(values) + 1) / BINS))
+    digits = len(str(max(values)))
+    counts = Counter(value // width for value in values)
+    return [
+        {"tokens": f"{number * width:0{digits}d}", "rows": counts[number]} for number in range(max(values) // width + 1)
+    ]
