@@ -94,11 +94,13 @@ def _tabulate_sources(facts: CardFacts) -> str:
     return make_table(["source", "path", "revision", "licence", "rows", "kept"], rows)
 
 
-def _tabulate_funnel(facts: CardFacts) -> str:
+def _tabulate_cleaning(facts: CardFacts) -> str:
     """What became of the rows of each source, by reason."""
     sources, total = facts.data["sources"], facts.data["total"]
     parts = sources if len(sources) == 1 else {**sources, "in total": total}
-    rows = [[name, *(part[name] for part in parts.values())] for name in ("rows", "kept", "repaired")]
+    rows = []
+    for name in ("rows", "kept", "repaired"):
+        rows.append([name, *(part[name] for part in parts.values())])
     for status in ("dropped", "set_aside"):
         for reason in total[status]:
             words = f"{status}: {reason}".replace("_", " ")
@@ -136,7 +138,7 @@ def write_data_card(facts: CardFacts) -> str:
     """The data card in Markdown."""
     sections = {
         "Sources": _tabulate_sources(facts),
-        "From raw rows to clean ones": _tabulate_funnel(facts),
+        "From raw rows to clean ones": _tabulate_cleaning(facts),
         "Personal data and secrets": _tabulate_personal_data(facts),
         "Splits": _tabulate_splits(facts),
         "Left out of the splits": _tabulate_left_out(facts),

@@ -9,7 +9,7 @@ from transformers import PretrainedConfig
 from tunelock.answering.grouping import batches
 from tunelock.answering.joint_rows import as_batch, join
 from tunelock.answering.scoring import last_states
-from tunelock.model.losses import compute_logits
+from tunelock.model.losses import apply_head
 from tunelock.model.sharing import can_share
 from tunelock.model.tuned import unwrap_model
 from tunelock.rendering.rendering import IGNORE
@@ -19,7 +19,7 @@ CHUNK = 128  # tokens whose logits exist at a time; some five float32 matrices o
 
 
 class Predictions(NamedTuple):
-    """What a model predicts at the labelled tokens of each row: `compute_logits(head, config, states)`.
+    """What a model predicts at the labelled tokens of each row: `apply_head(head, config, states)`.
 
     `states` has a tensor (tokens, features) a row, on the CPU: 2 bytes x features a token in bfloat16, where the
     logits would take 4 bytes x vocabulary. The rest of the model need not stay in memory.
@@ -83,7 +83,7 @@ def compare(base: Predictions, tuned: Predictions, rows: list[dict]) -> list[Com
 def next_tokens(model: Predictions, states: torch.Tensor) -> torch.Tensor:
     """The log-probabilities of each next token, (tokens, vocabulary), in float32."""
     with torch.no_grad():
-        return compute_logits(model.head, model.config, states.to(model.head.weight.device)).log_softmax(-1)
+        return apply_head(model.head, model.config, states.to(model.head.weight.device)).log_softmax(-1)
 
 
 def token_values(base: torch.Tensor, tuned: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:

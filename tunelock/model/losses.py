@@ -87,7 +87,7 @@ def find_head_weight(model: PreTrainedModel) -> torch.Tensor | None:
     return weight if plain and not scaled and not getattr(config, "logits_scaling", 0) else None
 
 
-def compute_logits(head: torch.nn.Module, config, states: torch.Tensor) -> torch.Tensor:
+def apply_head(head: torch.nn.Module, config, states: torch.Tensor) -> torch.Tensor:
     """The model's logits in float32, with what models do behind the product: Cohere and Granite scale, Gemma 2 caps."""
     raw = head(states.to(head.weight.dtype)).float()
     raw = raw * (getattr(config, "logit_scale", None) or 1) / (getattr(config, "logits_scaling", None) or 1)

@@ -7,7 +7,7 @@ from peft import PeftModel
 from torch.utils.checkpoint import checkpoint
 from transformers import PreTrainedModel
 
-from tunelock.model.losses import compute_logits
+from tunelock.model.losses import apply_head
 from tunelock.model.tuned import compute_hidden_states
 from tunelock.rendering.rendering import IGNORE
 from tunelock.training.penalties.replay import borrow_base, pad_rows
@@ -65,6 +65,6 @@ def _select_supervised_states(
 def _sum_divergence(head, base_head, config, states: torch.Tensor, base_states: torch.Tensor) -> torch.Tensor:
     """The sum of KL(base || tuned) over the tokens; both states (tokens, features), the result a float32 scalar."""
     with torch.no_grad():
-        base = compute_logits(base_head, config, base_states).log_softmax(-1)
-    tuned = compute_logits(head, config, states).log_softmax(-1)
+        base = apply_head(base_head, config, base_states).log_softmax(-1)
+    tuned = apply_head(head, config, states).log_softmax(-1)
     return torch.nn.functional.kl_div(tuned, base, reduction="sum", log_target=True)
