@@ -27,7 +27,7 @@ TOLERANCE = {"bfloat16": 0.02, "float16": 0.0025, "float32": 1e-4}
 PROBE_ROWS = 8
 
 
-def compute_logits(model, rows: list[dict]) -> torch.Tensor:
+def probe_logits(model, rows: list[dict]) -> torch.Tensor:
     """The logits over each token of each row, one after another, shape (tokens, vocabulary), float32."""
     model.eval()
     found = []
@@ -121,16 +121,16 @@ def merge(base: Path, adapter: Path, folder: Path, rows: list[dict], dtype: str,
     read_shapes(base)  # whole, before anything is loaded
     method, how = METHODS[trained["method"]], {key: trained[key] for key in ("dtype", "double_quant") if key in trained}
     model = load_trained_base(base, method.name, **how)
-    base_logits = compute_logits(model, rows)
+    base_logits = probe_logits(model, rows)
     tuned = load_whole_model(adapter, base) if method.trains_whole_model else add_adapter(model, adapter)
-    tuned_logits = compute_logits(tuned, rows)
+    tuned_logits = probe_logits(tuned, rows)
     if method.is_merged:
         _write_model(tuned, folder, dtype)
     else:
         save_soft_prompt(adapter, base, folder)
         print(f"{method.name} cannot be merged into weights: models/merged holds it and the base in one folder")
     load_tokenizer(base).save_pretrained(folder)
-    merged_logits = compute_logits(load_tuned(folder, "float32").cpu(), rows)
+    merged_logits = probe_logits(load_tuned(folder, "float32").cpu(), rows)
     return prove_merge(base_logits, tuned_logits, merged_logits, TOLERANCE[dtype])
 
 

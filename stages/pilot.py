@@ -75,7 +75,7 @@ def average_loss(scores: list[tuple[float, int]]) -> float:
     return sum(loss for loss, _ in scores) / sum(tokens for _, tokens in scores)
 
 
-def _load_rows(tokenizer: PreTrainedTokenizerBase, rendering: Rendering) -> _PilotRows:
+def _load_pilot_rows(tokenizer: PreTrainedTokenizerBase, rendering: Rendering) -> _PilotRows:
     """The rows of golden and train; `Stop` if all of one are too long."""
     records = list(read_jsonl("data/split/golden.jsonl"))
     train = render_records(tokenizer, read_jsonl("data/split/train.jsonl"), rendering)
@@ -129,7 +129,7 @@ def _write_report(rows: _PilotRows, asked: list[dict], before: Look, after: Look
 def main(params, fingerprint) -> str:
     make_deterministic(params.seed, params.num_threads)
     dtype, tokenizer = resolve_dtype(params.dtype), load_tokenizer(BASE)
-    rows = _load_rows(tokenizer, Rendering(**params.select(RENDERING_PARAMS)))
+    rows = _load_pilot_rows(tokenizer, Rendering(**params.select(RENDERING_PARAMS)))
     model, adapter, _ = load_trainee(BASE, params.method, MethodSettings(**params.select(METHOD_PARAMS)), dtype)
     golden = rows.golden.rows
     asked = [row for row in golden[: params.pilot_samples] if row["prompt_length"]]  # a raw text asks nothing

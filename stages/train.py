@@ -54,7 +54,7 @@ class _Trained(NamedTuple):
     log: list[dict]
 
 
-def _load_rows(
+def _load_splits(
     tokenizer: PreTrainedTokenizerBase, rendering: Rendering, weights: dict[str, float] | None
 ) -> _TrainingRows:
     """The rows of train, weighed by their tasks, and those of val."""
@@ -117,7 +117,7 @@ def _write_results(trained: _Trained, too_long: dict[str, list[str]], **provenan
 def main(params, fingerprint) -> str:
     make_deterministic(params.seed, params.num_threads)
     dtype, tokenizer = resolve_dtype(params.dtype), load_tokenizer(BASE)
-    rows = _load_rows(tokenizer, Rendering(**params.select(RENDERING_PARAMS)), params.task_loss_weights)
+    rows = _load_splits(tokenizer, Rendering(**params.select(RENDERING_PARAMS)), params.task_loss_weights)
     # Checkpoints are bound to the hardware too: resuming on another kind would mix two runs.
     root = locate_checkpoints("train", sha256_value([fingerprint, describe_hardware()])[:16])
     optimisation, settings = params.select(OPTIMISATION_PARAMS), params.select(METHOD_PARAMS)

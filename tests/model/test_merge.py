@@ -7,11 +7,11 @@ from safetensors.torch import load_file, save_file
 
 from stages.merge import (
     add_adapter,
-    compute_logits,
     load_trained_base,
     load_whole_model,
     measure_difference,
     merge,
+    probe_logits,
     prove_merge,
 )
 from tunelock.model.methods.all_methods import METHODS
@@ -53,10 +53,10 @@ def test_merged_weights_are_base_plus_scaled_product(tiny_model, adapter):
 def test_proof_passes_for_the_merged_model_and_not_for_others(tiny_model, adapter, tokenizer, records):
     rows = render_records(tokenizer, records[:2], Rendering(256)).rows
     base = load_model(tiny_model, "float32")
-    base_logits = compute_logits(base, rows)
+    base_logits = probe_logits(base, rows)
     tuned = add_adapter(base, adapter)
-    tuned_logits = compute_logits(tuned, rows)
-    merged_logits = compute_logits(tuned.merge_and_unload(), rows)
+    tuned_logits = probe_logits(tuned, rows)
+    merged_logits = probe_logits(tuned.merge_and_unload(), rows)
     figures = prove_merge(base_logits, tuned_logits, merged_logits, 1e-4)
     assert figures["merged_against_adapter"] < 1e-5 < figures["merged_against_base"]
     with pytest.raises(Stop, match="more than the tolerance"):

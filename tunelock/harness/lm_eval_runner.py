@@ -38,7 +38,7 @@ def load(folder: str, dtype: str, batch_size: int):
     from lm_eval.models.huggingface import HFLM
 
     if Path(folder, ADAPTER_CONFIG).exists():
-        raise Stop(f"{folder} is a soft prompt with its base, which the harness cannot score; use lora, qlora or full.")
+        raise Stop(f"{folder} is a soft prompt with its base, which the harness cannot score; train lora or full.")
 
     class WholePrompt(HFLM):
         def _encode_pair(self, context: str, continuation: str) -> tuple[list[int], list[int]]:

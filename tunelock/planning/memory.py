@@ -4,7 +4,7 @@ What a method adds is in its own module of `tunelock.model.methods`; here is wha
 
 What the trainer keeps for the backward pass, in bytes a token and layer, is counted as in Korthikanti et al. 2022
 (https://arxiv.org/abs/2205.05198), for our kernels. h hidden, i intermediate, q = heads x head_dim, k = kv_heads x
-head_dim, e bytes a number (2 in bfloat16), r rank:
+head_dim, e bytes a number (2 in bfloat16):
 
     each norm before a block    4h      its input in float32
     attention                   e(2q + 2k) + 4 heads   queries, keys, values, output, log-sum of each row; SDPA keeps
@@ -13,11 +13,7 @@ head_dim, e bytes a number (2 in bfloat16), r rank:
     MLP                         3ei     gate, its activation, up; 2ei where `tunelock.training.kernels.fused` makes
                                 all three of its layers one: gate and up, and nothing for the input of down
     inputs of linear layers     eh for q, k, v together, eh for gate, up together, ei for down; o has the output above.
-                                Only where layers are adapted or trained: a frozen one needs no input. int8 keeps all
-    prefix                      with it SDPA needs a mask, e(length + virtual), and k grows to q: a copy for every head
-    LoRA                        er an adapted layer; with dropout also (e + 1) x in; with DoRA also 2e x out
-    full                        4h a norm, its result before the weight; weights and with them the residual stream are
-                                float32, so that in bfloat16 each of q, k, v and of gate, up casts its input again: 3eh
+                                Only where layers are adapted or trained: a frozen one needs no input
 
 Gradient checkpointing keeps eh a layer, and the above of one layer at a time. Padding, and what rows share for each of
 them, are counted, though on a CPU `tunelock.model.sharing` may spare them: a bound there.

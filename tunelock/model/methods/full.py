@@ -47,7 +47,11 @@ class Full(Method):
         return BaseBytes(FLOAT32 * (shape.parameters - self.count_trained(shape, settings)), 0)
 
     def extra_activations(self, shape: Architecture, settings: MethodSettings, width: int, length: int) -> float:
-        cast = 3 * width * shape.hidden if width < FLOAT32 else 0  # the residual stream is float32, its products not
+        """The result of each norm before its weight, 4h; and in bfloat16 the casts of three inputs, 3eh.
+
+        The weights and with them the residual stream are float32, so each of q, k, v and of gate, up casts its input.
+        """
+        cast = 3 * width * shape.hidden if width < FLOAT32 else 0
         return shape.norms * 4 * shape.hidden + cast
 
     def layers_without_backward(self, settings: MethodSettings) -> int:

@@ -19,6 +19,7 @@ class Int8(QuantisedLora):
         return BitsAndBytesConfig(load_in_8bit=True)
 
     def layers_that_keep_inputs(self, shape: Architecture, settings: MethodSettings) -> dict[str, tuple[int, int]]:
+        """All of them: bitsandbytes keeps the input of each of its layers."""
         return shape.linear_layers
 
     def measure_base(self, shape: Architecture, settings: MethodSettings, width: int) -> BaseBytes:

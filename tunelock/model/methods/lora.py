@@ -46,7 +46,8 @@ class Lora(Method):
         return plain and self.adapted_layers(shape, settings).keys() >= MLP
 
     def extra_activations(self, shape: Architecture, settings: MethodSettings, width: int, length: int) -> float:
-        total = 0
+        """An adapted layer: er of rank r; with dropout also (e + 1) x inputs, with DoRA also 2e x outputs."""
+        total = 0.0
         for inputs, outputs in self.adapted_layers(shape, settings).values():
             total += width * settings.lora_r
             total += (width + 1) * inputs * (settings.lora_dropout > 0)

@@ -31,7 +31,8 @@ class Prefix(SoftPrompt):
         return settings.num_virtual_tokens * 2 * shape.layers * shape.key_width
 
     def extra_activations(self, shape: Architecture, settings: MethodSettings, width: int, length: int) -> float:
-        copies = 2 * width * (shape.query_width - shape.key_width)  # with a mask SDPA copies keys for every head
+        """With a prefix SDPA needs a mask, and with a mask a copy of keys and values for every head."""
+        copies = 2 * width * (shape.query_width - shape.key_width)
         return copies + width * (length + settings.num_virtual_tokens)
 
     def prefix_bytes(self, shape: Architecture, settings: MethodSettings, width: int) -> int:
