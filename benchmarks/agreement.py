@@ -14,7 +14,7 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from tunelock.answering.generation import generate
-from tunelock.answering.scoring import score
+from tunelock.answering.scoring import score_rows
 from tunelock.model.modeling import load_model, make_deterministic
 from tunelock.rendering.rendering import Rendering, find_end_token, render_records
 from tunelock.run.files import read_jsonl
@@ -58,10 +58,10 @@ def ours(
 ) -> tuple[float, list[list[int]]]:
     """The same by the code of the evaluate stage."""
     model, rows = load_model(folder, dtype), render_records(tokenizer, records, Rendering(10**6)).rows
-    scores = score(model, rows, batch_size)
+    scores = score_rows(model, rows, batch_size)
     prompts = [row["input_ids"][: row["prompt_length"]] for row in rows[:answered]]
     answers = generate(model, prompts, new_tokens, batch_size, find_end_token(tokenizer))
-    return math.exp(sum(loss for loss, _ in scores) / sum(tokens for _, tokens in scores)), answers
+    return math.exp(sum(one.loss for one in scores) / sum(one.tokens for one in scores)), answers
 
 
 def main(rows: int, answered: int) -> None:

@@ -19,12 +19,14 @@ from pathlib import Path
 import torch
 from transformers import LlamaConfig, LlamaForCausalLM
 
-from stages.evaluate import add_answers, scored
+from stages.evaluate import add_answers, make_held_out_families
+from tunelock.answering.families import score_questions
 from tunelock.answering.generation import generate
-from tunelock.claims.claims import claim, claims
-from tunelock.claims.comparison import compared
-from tunelock.claims.fresh_eyes import RUN, examine
-from tunelock.metrics.measures import measures
+from tunelock.claims.claims import judge_differences, make_claim
+from tunelock.claims.comparison import compare_models
+from tunelock.claims.fresh_eyes import RUN, examine_answers
+from tunelock.metrics.labels import label_rows
+from tunelock.metrics.registry import METRICS
 from tunelock.model.methods.all_methods import METHODS
 from tunelock.model.methods.method_settings import MethodSettings
 from tunelock.model.modeling import load_model, make_deterministic, resolve_dtype
@@ -53,19 +55,21 @@ def tiny(tokenizer, seed: int) -> LlamaForCausalLM:
 
 def rows_of(model, tokenizer, records: list[dict], new_tokens: int = 0) -> list[dict]:
     """Rows as `stages.evaluate` writes them, without choices; answered if `new_tokens`."""
-    rows, prompts = scored(model, tokenizer, records, Rendering(MAX_LENGTH), None, BATCH)
+    families = make_held_out_families(tokenizer, records, Rendering(MAX_LENGTH), None)
+    rows = [one.row for one in score_questions(model, families, "test", BATCH)]
     if new_tokens:
+        prompts = [family.take_prompt() for family in families]
         end = find_end_token(tokenizer)
         add_answers(rows, generate(model, prompts, new_tokens, BATCH, end), tokenizer, end)
-    return [row | {"split": "test"} for row in rows]
+    return rows
 
 
 def judged(base: list[dict], tuned: list[dict], params: dict) -> dict:
     """metrics/claims.json of these rows."""
     level, samples = params["confidence_level"], params["bootstrap_samples"]
-    measured = compared(base, tuned, measures(params["label_patterns"], params["format_checks"]))
-    found = claims(measured, base, level, samples)
-    return found | claim(found, level)
+    labelled = [label_rows(rows, params["label_patterns"], params["format_checks"]) for rows in (base, tuned)]
+    found = judge_differences(compare_models(*labelled, METRICS.values()), base, level, samples)
+    return found | make_claim(found, level)
 
 
 def dealt(left: list[dict], right: list[dict], seed: int) -> tuple[list[dict], list[dict]]:
@@ -150,7 +154,7 @@ def leak_control(base: Path, tokenizer, params: dict) -> str:
     planted, clean = long[::2], {record["id"] for record in long[1::2]}
     before = rows_of(load_model(base, params["dtype"]), tokenizer, long, params["max_new_tokens"])
     after = rows_of(tuned(base, tokenizer, planted, params, LEAK_PASSES), tokenizer, long, params["max_new_tokens"])
-    seen = examine(before, after, lambda: planted, params["confidence_level"])
+    seen = examine_answers(before, after, lambda: planted, params["confidence_level"])
     entry = seen["test"]["verbatim"]
     hits = [example["id"] for example in entry["examples"]]
     return (f"| planted leak | {len(planted)} of {len(long)} test rows in train | found | {entry['tuned']} answered "

@@ -28,7 +28,7 @@ import torch
 from peft import LoraConfig, PeftModel
 from trl import SFTConfig, SFTTrainer
 
-from tunelock.answering.scoring import score
+from tunelock.answering.scoring import score_rows
 from tunelock.model.methods.all_methods import METHODS
 from tunelock.model.methods.method_settings import MethodSettings
 from tunelock.model.modeling import has_bfloat16, load_model, make_deterministic, resolve_dtype
@@ -132,11 +132,11 @@ def figures(model, rows: list[dict], seconds: float, whose: int) -> dict:
     """What is told of a contestant whose training took `seconds`."""
     peak = resource.getrusage(whose).ru_maxrss * 1024 / 1e9
     tokens = sum(len(row["input_ids"]) for row in rows)
-    scores = score(model.get_base_model(), rows, 8)
+    scores = score_rows(model.get_base_model(), rows, 8)
     return {
         "tokens_per_s": tokens / seconds,
         "peak_rss_gb": peak,
-        "loss_after": sum(loss for loss, _ in scores) / sum(tokens for _, tokens in scores),
+        "loss_after": sum(one.loss for one in scores) / sum(one.tokens for one in scores),
         "tokens": tokens,
         "matmul_share": 4 * PARAMETERS * tokens / seconds / measure_matmul_rate(resolve_dtype("auto")),
     }

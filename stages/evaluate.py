@@ -1,139 +1,193 @@
-"""Score a model on test and golden, and have it answer their questions.
+"""Score a model on test, golden and general questions, and have it answer those of test and golden.
 
     python -m stages.evaluate base     # stage evaluate_base: once, shared by all experiments
     python -m stages.evaluate tuned    # stage evaluate
 
-Reads models/base or models/merged and data/split/{test,golden}.jsonl; writes models/evaluation/{base,tuned}.jsonl,
-a row a question. `stages.judge` makes the metrics out of both. Scores are computed in `dtype`, answers on a CPU in
-float32, in which those of a batch are those that each question gets alone.
+Reads models/base or models/merged, data/split/{test,golden}.jsonl and `general_source`, any source that `stages.ingest`
+could read (local files belong into data/general, which DVC watches); writes models/evaluation/{base,tuned}.jsonl, a row
+a question (`tunelock.records.scored_row`). The base also leaves its predictions for general questions in
+models/evaluation/base_general.safetensors, with which the tuned model's are compared: its rows have `kl`.
+`stages.metrics` makes the metrics out of both. Scores are computed in `dtype`, answers on a CPU in float32, in which
+those of a batch are those that each question gets alone.
 """
 
 import functools
+import gc
+import itertools
 import sys
+from collections import Counter
+from typing import NamedTuple
 
-from tunelock.answering.choices import listed, option_row, with_answer
-from tunelock.answering.contrast import others
+from tunelock.answering.divergence import (
+    Head,
+    Predictions,
+    join_states,
+    measure_divergence,
+    read_states,
+    take_head,
+    write_predictions,
+)
+from tunelock.answering.families import Family, make_families, score_questions
 from tunelock.answering.generation import answer_dtype, generate
 from tunelock.answering.kept_answers import kept_answers
-from tunelock.answering.scoring import Score, family_scores
 from tunelock.answering.vllm_backend import generate_by_vllm
 from tunelock.model.modeling import make_deterministic
 from tunelock.model.tuned import load_tuned
-from tunelock.records.record import question_in, reference_of
-from tunelock.rendering.rendering import (
-    IGNORE,
-    RENDERING_PARAMS,
-    Rendering,
-    find_end_token,
-    load_tokenizer,
-    render_messages,
-    render_records,
-    select_messages,
-)
+from tunelock.reading.local_files import GENERAL as GENERAL_FOLDER
+from tunelock.reading.reading import Source, read_source
+from tunelock.records.record import Record
+from tunelock.records.scored_row import GENERAL, HELD_OUT, ScoredRow
+from tunelock.rendering.rendering import RENDERING_PARAMS, Rendering, find_end_token, load_tokenizer, render_records
 from tunelock.run.errors import Stop
 from tunelock.run.files import read_jsonl, write_jsonl
 from tunelock.run.stage import stage
 
-MODELS = {"base": ("evaluate_base", "models/base"), "tuned": ("evaluate", "models/merged")}
-SPLITS = ("test", "golden")
+
+class Evaluated(NamedTuple):
+    """A model that is evaluated: the stage that does it, and the folder of the model."""
+
+    stage: str
+    folder: str
 
 
-def scored(
-    model,
-    tokenizer,
-    records: list[dict],
-    rendering: Rendering,
-    choice_patterns: dict[str, str] | None,
-    batch_size: int,
-) -> tuple[list[dict], list[list[int]]]:
-    """Return a row for each record of a split, and the prompt of each as tokens (a raw text has none).
+MODELS = {"base": Evaluated("evaluate_base", "models/base"), "tuned": Evaluated("evaluate", "models/merged")}
+BASE_STATES = "models/evaluation/base_general.safetensors"
+OPTION = r"^- (.+)$"  # a line of a general question that is one of the answers to choose from
 
-    Rows have id, group, task, question, reference, and what `tunelock.answering` says of them: loss (summed nats over
-    the answers and their end tokens), tokens and confidence (`scoring`); other_loss and other_tokens, the same with the
-    last answer changed for that of the row other_id (`contrast`); choices, choice_losses and right (`choices`).
+
+def read_held_out_families(tokenizer, rendering: Rendering, patterns: dict[str, str] | None) -> dict[str, list[Family]]:
+    """The questions of test and golden, by split.
+
+    Raises:
+        Stop: one of them is too long, or there are none.
     """
-    rendered, too_long = render_records(tokenizer, records, rendering)
-    if too_long or not rendered:
+    return {
+        split: make_held_out_families(tokenizer, list(read_jsonl(f"data/split/{split}.jsonl")), rendering, patterns)
+        for split in HELD_OUT
+    }
+
+
+def make_held_out_families(
+    tokenizer, records: list[Record], rendering: Rendering, patterns: dict[str, str] | None
+) -> list[Family]:
+    """The questions of a split of the domain, of which each must fit into `max_length`."""
+    rows, too_long = render_records(tokenizer, records, rendering)
+    if too_long or not rows:
         limit = rendering.max_length
         raise Stop(f"{len(too_long)} of {len(records)} rows exceed max_length {limit}; raise it to score them all.")
-    said = [select_messages(record, rendering) for record in records]
-    wrong = others(records, [sum(label != IGNORE for label in row["labels"]) for row in rendered])
-    patterns = choice_patterns or {}
-    chosen = [
-        listed(messages, patterns[record["task"]]) if record["task"] in patterns else None
-        for record, messages in zip(records, said)
-    ]
-    families = [
-        [own]
-        + (
-            [render_messages(tokenizer, with_answer(messages, reference_of(records[other])))._asdict()]
-            if other is not None
-            else []
-        )
-        + [option_row(tokenizer, messages, option) for option in (listing[0] if listing else ())]
-        for own, messages, other, listing in zip(rendered, said, wrong, chosen)
-    ]
-    rows = []
-    for record, found, other, listing in zip(records, family_scores(model, families, batch_size), wrong, chosen):
-        asked = question_in(select_messages(record, rendering))
-        row = {"id": record["id"], "group": record["group"], "task": record["task"], "question": asked}
-        row |= {"reference": reference_of(record)}
-        rows.append(row | as_row(found, None if other is None else records[other]["id"], listing))
-    return rows, [row["input_ids"][: row["prompt_length"]] for row in rendered]
+    return make_families(tokenizer, records, rows, rendering, patterns or {})
 
 
-def as_row(found: list[Score], other_id: str | None, listing: tuple[list[str], int] | None) -> dict:
-    """The scores of a row's own answer, then of the other one, then of the options, under their names."""
-    row = found[0]._asdict()
-    if other_id is not None:
-        row |= {"other_id": other_id, "other_loss": found[1].loss, "other_tokens": found[1].tokens}
-    if listing:
-        losses = [option.loss for option in found[1 + (other_id is not None) :]]
-        row |= {"choices": listing[0], "choice_losses": losses, "right": listing[1]}
-    return row
+def read_general_families(tokenizer, rendering: Rendering, source: Source) -> list[Family]:
+    """The general questions that fit into `max_length`; a line on stderr says what was left out.
+
+    Their options are lines "- option". A question with options has no contrast: choosing among them is one.
+
+    Raises:
+        Stop: none is left.
+    """
+    records, left_out = read_general_records(source)
+    rows, too_long = render_records(tokenizer, records, rendering)
+    left_out["longer than max_length"] += len(too_long)
+    reasons = ", ".join(f"{count} {reason}" for reason, count in sorted(left_out.items()) if count)
+    if not rows:
+        raise Stop(f"general_source: no row is left ({reasons}); mend the source or raise max_length.")
+    print(f"general: {len(rows)} rows" + (f"; left out: {reasons}" if reasons else ""), file=sys.stderr)
+    fitting = {row["id"] for row in rows}
+    asked = [record for record in records if record["id"] in fitting]
+    patterns = {record["task"]: OPTION for record in asked}
+    return make_families(tokenizer, asked, rows, rendering, patterns, contrast_choices=False)
 
 
-def add_answers(rows: list[dict], answers: list[list[int]], tokenizer, end_id: int) -> None:
+def read_general_records(source: Source) -> tuple[list[Record], Counter]:
+    """The records of the general source, and how many of its rows are none, by reason; a row that is there twice counts
+    once."""
+    found, left_out = {}, Counter()
+    for row in read_source("general_source", source, GENERAL_FOLDER):
+        reason = row["reason"] if "status" in row else "twice" if row["id"] in found else None
+        if reason:
+            left_out[reason] += 1
+        else:
+            found[row["id"]] = row
+    return list(found.values()), left_out
+
+
+def score_splits(
+    which: str, dtype: str, families: dict[str, list[Family]], batch_size: int
+) -> dict[str, list[ScoredRow]]:
+    """The rows of each split by one model, which is gone from memory afterwards.
+
+    The base leaves what it predicts for general questions; the tuned model's rows get how far it is from that.
+    """
+    model, rows = load_tuned(MODELS[which].folder, dtype), {}
+    for split in HELD_OUT:
+        rows[split] = [one.row for one in score_questions(model, families[split], split, batch_size)]
+    general = score_questions(model, families[GENERAL], GENERAL, batch_size, keep_states=True)
+    rows[GENERAL] = [one.row for one in general]
+    predictions, head = join_states(general), take_head(model)
+    del model
+    gc.collect()
+    if which == "base":
+        write_predictions(BASE_STATES, predictions)
+    else:
+        add_divergence(rows[GENERAL], predictions, head, dtype)
+    return rows
+
+
+def add_divergence(rows: list[ScoredRow], found: Predictions, head: Head, dtype: str) -> None:
+    """Add kl to general rows, the sum over their tokens of KL(base || tuned), from what the base predicted there."""
+    states = read_states(BASE_STATES, found.tokens)
+    base_head = take_head(load_tuned(MODELS["base"].folder, dtype))
+    gc.collect()
+    for row, divergence in zip(rows, measure_divergence(states, base_head, found, head), strict=True):
+        row["kl"] = divergence
+
+
+def add_answers(rows: list[ScoredRow], answers: list[list[int]], tokenizer, end_id: int) -> None:
     """Add answer, stopped (it ended by itself) and new_tokens to rows, from the tokens that the model wrote."""
     for row, tokens in zip(rows, answers, strict=True):
         text = tokenizer.decode(tokens, skip_special_tokens=True).strip()
         row |= {"answer": text, "stopped": tokens[-1:] == [end_id], "new_tokens": len(tokens)}
 
 
+def pick_questions(families: list[Family], most: int | None) -> list[int]:
+    """The numbers of the first `most` families that ask something; a raw text does not."""
+    return [number for number, family in enumerate(families) if family.take_prompt()][:most]
+
+
+def answer_questions(
+    folder: str, dtype: str, prompts: list[list[int]], end_id: int, backend: str, max_new_tokens: int, batch_size: int
+) -> list[list[int]]:
+    """The tokens that the model in a folder answers to prompts; answers kept from a run before are not computed."""
+    dtype = answer_dtype(dtype)
+    if backend == "vllm":
+        return generate_by_vllm(folder, dtype, prompts, max_new_tokens, end_id)
+    kept = kept_answers(folder, {"dtype": dtype, "max_new_tokens": max_new_tokens, "end_id": end_id})
+    return generate(load_tuned(folder, dtype), prompts, max_new_tokens, batch_size, end_id, kept)
+
+
 def main(which: str, params, _fingerprint) -> str:
     make_deterministic(0, params.num_threads)
-    folder = MODELS[which][1]
-    model, tokenizer = load_tuned(folder, params.dtype), load_tokenizer(folder)
-    rendering = Rendering(**params.select(RENDERING_PARAMS))
-    rows, asked, prompts = [], [], []
-    for name in SPLITS:
-        found, starts = scored(
-            model,
-            tokenizer,
-            list(read_jsonl(f"data/split/{name}.jsonl")),
-            rendering,
-            params.choice_patterns,
-            params.eval_batch_size,
-        )
-        rows += [row | {"split": name} for row in found]
-        chosen = [number for number, start in enumerate(starts) if start][: params.max_predict_samples]
-        asked += [rows[len(rows) - len(found) + number] for number in chosen]
-        prompts += [starts[number] for number in chosen]
-    del model
+    folder, batch_size = MODELS[which].folder, params.eval_batch_size
+    tokenizer, rendering = load_tokenizer(folder), Rendering(**params.select(RENDERING_PARAMS))
+    families = read_held_out_families(tokenizer, rendering, params.choice_patterns)
+    families[GENERAL] = read_general_families(tokenizer, rendering, Source(**params.general_source))
+    scored = score_splits(which, params.dtype, families, batch_size)
+    rows, prompts = [], []
+    for split in HELD_OUT:
+        for number in pick_questions(families[split], params.max_predict_samples):
+            rows.append(scored[split][number])
+            prompts.append(families[split][number].take_prompt())
     if prompts:
-        end, dtype = find_end_token(tokenizer), answer_dtype(params.dtype)
-        if params.generation_backend == "vllm":
-            answers = generate_by_vllm(folder, dtype, prompts, params.max_new_tokens, end)
-        else:
-            kept = kept_answers(folder, {"dtype": dtype, "max_new_tokens": params.max_new_tokens, "end_id": end})
-            model = load_tuned(folder, dtype)
-            answers = generate(model, prompts, params.max_new_tokens, params.eval_batch_size, end, kept)
-        add_answers(asked, answers, tokenizer, end)
-    write_jsonl(f"models/evaluation/{which}.jsonl", rows)
-    return f"models/evaluation/{which}.jsonl: {len(rows)} rows scored, {len(asked)} answered"
+        end, limit = find_end_token(tokenizer), params.max_new_tokens
+        answers = answer_questions(folder, params.dtype, prompts, end, params.generation_backend, limit, batch_size)
+        add_answers(rows, answers, tokenizer, end)
+    every = list(itertools.chain(*scored.values()))
+    write_jsonl(f"models/evaluation/{which}.jsonl", every)
+    return f"models/evaluation/{which}.jsonl: {len(every)} rows scored, {len(rows)} answered"
 
 
 if __name__ == "__main__":
     if sys.argv[1:] not in (["base"], ["tuned"]):
         sys.exit("usage: python -m stages.evaluate base|tuned")
-    stage(MODELS[sys.argv[1]][0])(functools.partial(main, sys.argv[1]))()
+    stage(MODELS[sys.argv[1]].stage)(functools.partial(main, sys.argv[1]))()

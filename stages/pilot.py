@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from tunelock.answering.generation import generate
-from tunelock.answering.scoring import score
+from tunelock.answering.scoring import Score, score_rows
 from tunelock.model.methods.method_settings import METHOD_PARAMS, MethodSettings
 from tunelock.model.modeling import make_deterministic, resolve_dtype
 from tunelock.rendering.label_check import find_mislabelled
@@ -66,13 +66,13 @@ class _Probe(NamedTuple):
         prompts = [row["input_ids"][: row["prompt_length"]] for row in self.asked]
         end = find_end_token(self.tokenizer) if prompts else None
         answers = generate(model, prompts, self.max_new_tokens, self.batch_size, end)
-        loss = average_loss(score(model, self.scored, self.batch_size))
+        loss = average_loss(score_rows(model, self.scored, self.batch_size))
         return Look(loss, [self.tokenizer.decode(tokens, skip_special_tokens=True) for tokens in answers])
 
 
-def average_loss(scores: list[tuple[float, int]]) -> float:
-    """Nats a token over rows given as (summed loss, tokens)."""
-    return sum(loss for loss, _ in scores) / sum(tokens for _, tokens in scores)
+def average_loss(scores: list[Score]) -> float:
+    """Nats a token over scored rows."""
+    return sum(one.loss for one in scores) / sum(one.tokens for one in scores)
 
 
 def _load_pilot_rows(tokenizer: PreTrainedTokenizerBase, rendering: Rendering) -> _PilotRows:

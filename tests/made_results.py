@@ -62,17 +62,17 @@ def made_rows(count: int = 40, answered: int = 15) -> dict[str, list[dict]]:
     return rows
 
 
-def general_rows() -> list[dict]:
-    """Rows of models/evaluation/general.jsonl, every second one multiple choice."""
-    choice = {"choices": ["1", "2"], "right": 0, "choice_losses_base": [1, 2], "choice_losses_tuned": [2, 1]}
-    return [
-        {
-            "id": f"general-{n}", "task": ("facts", "sums")[n % 2], "question": f"What is {n} and {n}?", "tokens": 4,
-            "reference": f"{2 * n}", "loss_base": 4.0 + n / 10, "loss_tuned": 4.2 + n / 8, "kl": 0.1 + n / 100,
-            **(choice if n % 2 else {}),
-        }
-        for n in range(12)
-    ]  # fmt: skip
+def general_rows(model: str) -> list[dict]:
+    """General rows of models/evaluation/{base,tuned}.jsonl, every second one multiple choice."""
+    rows = []
+    for n in range(12):
+        row = {"id": f"general-{n}", "split": "general", "group": f"g{n}", "task": ("facts", "sums")[n % 2],
+               "question": f"What is {n} and {n}?", "reference": f"{2 * n}", "tokens": 4}  # fmt: skip
+        row |= {"loss": 4.0 + n / 10} if model == "base" else {"loss": 4.2 + n / 8, "kl": 0.1 + n / 100}
+        if n % 2:
+            row |= {"choices": ["1", "2"], "right": 0, "choice_losses": [1, 2] if model == "base" else [2, 1]}
+        rows.append(row)
+    return rows
 
 
 def compared(base: float, tuned: float, half: float, verdict: str) -> dict:
@@ -166,6 +166,5 @@ def made_results(folder: Path) -> Path:
     })  # fmt: skip
     plots(folder, random.Random(0))
     for model, rows in made_rows().items():
-        write(folder, f"models/evaluation/{model}.jsonl", rows)
-    write(folder, "models/evaluation/general.jsonl", general_rows())
+        write(folder, f"models/evaluation/{model}.jsonl", rows + general_rows(model))
     return folder

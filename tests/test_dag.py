@@ -18,7 +18,7 @@ from tunelock.run.params import load_yaml
 
 pytestmark = pytest.mark.slow
 STAGES = list(load_yaml(ROOT / "dvc.yaml")["stages"])
-AFTER_A_LORA_PARAM = {"validate", "pilot", "train", "merge", "evaluate", "retention", "judge", "package"}
+AFTER_A_LORA_PARAM = {"validate", "pilot", "train", "merge", "evaluate", "metrics", "package"}
 
 
 def ran(output: str) -> set[str]:
@@ -184,21 +184,20 @@ def test_experiments_rerun_what_depends_on_their_param_and_can_be_compared(clean
 
 
 SCORING = {"evaluate_base", "evaluate"}
-MEASURING = {*SCORING, "retention"}
 
 
-# judge reads what the remedies of its diagnosis are computed from
+# metrics reads what the remedies of its diagnosis are computed from
 @pytest.mark.parametrize(
     ("change", "changed"),
     [
-        ({"learning_rate": 2e-3}, {"validate", "pilot", "train", "judge", "package"}),
+        ({"learning_rate": 2e-3}, {"validate", "pilot", "train", "metrics", "package"}),
         ({"min_response_chars": 30}, {"validate", "clean", "package"}),
         ({"pii": {"email": "drop"}}, {"validate", "clean", "package"}),
-        ({"leak_threshold": 0.7}, {"validate", "split", "judge", "package"}),
-        ({"max_length": 300}, {*MEASURING, "validate", "card", "pilot", "train", "merge", "judge", "package"}),
-        ({"max_new_tokens": 9}, {*SCORING, "validate", "pilot", "judge", "package"}),
+        ({"leak_threshold": 0.7}, {"validate", "split", "metrics", "package"}),
+        ({"max_length": 300}, {*SCORING, "validate", "card", "pilot", "train", "merge", "metrics", "package"}),
+        ({"max_new_tokens": 9}, {*SCORING, "validate", "pilot", "metrics", "package"}),
         ({"test_ratio": 0.2}, {"validate", "split", "package"}),
-        ({"dtype": "float32"}, {*MEASURING, "validate", "base", "pilot", "train", "merge", "package"}),
+        ({"dtype": "float32"}, {*SCORING, "validate", "base", "pilot", "train", "merge", "package"}),
     ],
 )
 def test_a_param_dirties_exactly_the_stages_that_read_it(clean_built, change, changed):

@@ -56,8 +56,8 @@ FLOORS = {
     "shipping": ("run",),
     "chatting": ("model", "records", "rendering", "run"),
     "previewing": ("reading", "records", "rendering", "run"),
-    "report": ("records", "run"),
-    "pull_request": ("claims", "metrics", "report", "run"),
+    "report": ("metrics", "records", "run"),
+    "pull_request": ("claims", "metrics", "records", "report", "run"),
     "harness": ("metrics", "model", "records", "rendering", "run"),
 }
 MOST_ARROWS = 95

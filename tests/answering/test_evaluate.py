@@ -1,20 +1,22 @@
 """The rows of the evaluate stage: what is in them, and which have what."""
 
-import json
-
 import pytest
 
 from stages import evaluate
-from stages.evaluate import add_answers, scored
-from tunelock.answering.choices import with_answer
-from tunelock.answering.scoring import score
+from stages.evaluate import add_answers, make_held_out_families
+from tunelock.answering.choices import replace_answer
+from tunelock.answering.families import Family, score_questions
+from tunelock.answering.scoring import score_rows
 from tunelock.model.modeling import load_model
 from tunelock.records.record import make_messages
-from tunelock.rendering.rendering import Rendering, render_messages, render_records, select_messages
+from tunelock.records.scored_row import ScoredRow
+from tunelock.rendering.rendering import Rendering, render_messages, render_records
 from tunelock.run.errors import Stop
+from tunelock.run.files import read_jsonl, write_jsonl
 from tunelock.run.params import Params
 
 PATTERNS = {"classify": r"^- (.+)$"}
+GENERAL = [{"question": "Why?", "answer": "Because."}, {"question": "Which?\n- this\n- that", "answer": "that"}]
 
 
 @pytest.fixture(scope="module")
@@ -38,37 +40,43 @@ def asked(records):
 
 
 @pytest.fixture(scope="module")
-def rows(model, tokenizer, asked):
-    return scored(model, tokenizer, asked, Rendering(256), PATTERNS, 5)
+def families(tokenizer, asked) -> list[Family]:
+    return make_held_out_families(tokenizer, asked, Rendering(256), PATTERNS)
 
 
-def test_rows_keep_their_order_and_say_where_they_come_from(rows, asked):
-    for row, record in zip(rows[0], asked, strict=True):
+@pytest.fixture(scope="module")
+def rows(model, families) -> list[ScoredRow]:
+    return [one.row for one in score_questions(model, families, "test", 5)]
+
+
+def test_rows_keep_their_order_and_say_where_they_come_from(rows, families, asked):
+    for row, record in zip(rows, asked, strict=True):
         assert [row[key] for key in ("id", "group", "task")] == [record[key] for key in ("id", "group", "task")]
         assert row["reference"] == record["messages"][-1]["content"]
-    assert rows[0][0]["question"] == asked[0]["messages"][0]["content"]
-    assert rows[1][-1] == [] and all(rows[1][:-1])
+    assert rows[0]["question"] == asked[0]["messages"][0]["content"]
+    prompts = [family.take_prompt() for family in families]
+    assert prompts[-1] == [] and all(prompts[:-1])
 
 
 def test_losses_are_those_of_the_rendered_rows(rows, model, tokenizer, asked):
-    for row, (loss, tokens) in zip(rows[0], score(model, render_records(tokenizer, asked, Rendering(256)).rows, 1)):
-        assert (row["loss"], row["tokens"]) == (pytest.approx(loss, rel=1e-5), tokens)
-        assert sum(cell[0] for cell in row["confidence"]) == tokens
+    for row, found in zip(rows, score_rows(model, render_records(tokenizer, asked, Rendering(256)).rows, 1)):
+        assert (row["loss"], row["tokens"]) == (pytest.approx(found.loss, rel=1e-5), found.tokens)
+        assert sum(cell[0] for cell in row["confidence"]) == found.tokens
 
 
 def test_the_other_loss_is_that_of_another_groups_answer_to_this_question(rows, model, tokenizer, asked):
     by_id = {record["id"]: record for record in asked}
-    for row, record in zip(rows[0][:-1], asked):
+    for row, record in zip(rows[:-1], asked):
         other = by_id[row["other_id"]]
         assert other["task"] == record["task"] and other["group"] != record["group"]
-        said = with_answer(select_messages(record, Rendering(256)), other["messages"][-1]["content"])
-        ((loss, tokens),) = score(model, [render_messages(tokenizer, said)._asdict()], 1)
-        assert tokens == row["other_tokens"] and loss == pytest.approx(row["other_loss"], rel=1e-5)
-    assert "other_loss" not in rows[0][-1]
+        said = replace_answer(record["messages"], other["messages"][-1]["content"])
+        [found] = score_rows(model, [render_messages(tokenizer, said)._asdict()], 1)
+        assert found.tokens == row["other_tokens"] and found.loss == pytest.approx(row["other_loss"], rel=1e-5)
+    assert "other_loss" not in rows[-1]
 
 
 def test_choices_are_scored_where_the_answer_is_among_them(rows):
-    with_choices = [row for row in rows[0] if "choices" in row]
+    with_choices = [row for row in rows if "choices" in row]
     assert [row["id"] for row in with_choices] == ["row-2", "row-5", "row-8"]
     for row in with_choices:
         assert row["right"] == 2 and row["choices"][2] == row["reference"]
@@ -76,9 +84,8 @@ def test_choices_are_scored_where_the_answer_is_among_them(rows):
         assert row["choice_losses"][2] < row["loss"]  # the same tokens but for the end
 
 
-def test_without_patterns_there_are_no_choices(model, tokenizer, asked):
-    found, _ = scored(model, tokenizer, asked[:3], Rendering(256), None, 5)
-    assert not any("choices" in row for row in found)
+def test_without_patterns_there_are_no_choices(tokenizer, asked):
+    assert not any(family.choice for family in make_held_out_families(tokenizer, asked[:3], Rendering(256), None))
 
 
 def test_answers_are_decoded_and_say_whether_they_ended(tokenizer):
@@ -90,11 +97,11 @@ def test_answers_are_decoded_and_say_whether_they_ended(tokenizer):
     assert rows[1] == {"answer": "Escape it.", "stopped": False, "new_tokens": len(tokens)}
 
 
-def test_rows_that_do_not_fit_or_no_rows_stop(model, tokenizer, asked):
+def test_rows_that_do_not_fit_or_no_rows_stop(tokenizer, asked):
     with pytest.raises(Stop, match="12 of 13 rows exceed max_length 8"):
-        scored(model, tokenizer, asked, Rendering(8), None, 5)
+        make_held_out_families(tokenizer, asked, Rendering(8), None)
     with pytest.raises(Stop, match="0 of 0"):
-        scored(model, tokenizer, [], Rendering(256), None, 5)
+        make_held_out_families(tokenizer, [], Rendering(256), None)
 
 
 @pytest.fixture
@@ -104,27 +111,27 @@ def project(tiny_model, asked, tmp_path, monkeypatch):
     monkeypatch.delenv("DVC_ROOT", raising=False)
     (tmp_path / "models").mkdir()
     (tmp_path / "models/base").symlink_to(tiny_model)
-    (tmp_path / "data/split").mkdir(parents=True)
     for name, part in (("test", asked[:7]), ("golden", asked[7:])):
-        (tmp_path / f"data/split/{name}.jsonl").write_text("".join(json.dumps(r) + "\n" for r in part))
+        write_jsonl(f"data/split/{name}.jsonl", part)
+    write_jsonl("data/general/questions.jsonl", GENERAL)
     return {
         "num_threads": 1, "dtype": "bfloat16", "system_prompt": None, "max_length": 256, "max_turns": None,
         "choice_patterns": PATTERNS, "eval_batch_size": 4, "max_predict_samples": 5, "max_new_tokens": 3,
-        "generation_backend": "transformers",
+        "generation_backend": "transformers", "general_source": {"path": "data/general/questions.jsonl"},
     }  # fmt: skip
 
 
-def read(project: dict) -> list[dict]:
+def read(project) -> list[dict]:
+    """The rows of the base by the stage's `main` without the checks around it."""
     evaluate.main("base", Params("evaluate_base", project), "")
-    with open("models/evaluation/base.jsonl", encoding="utf-8") as lines:
-        return [json.loads(line) for line in lines]
+    return list(read_jsonl("models/evaluation/base.jsonl"))
 
 
 def test_the_first_rows_of_each_split_are_answered(project, asked):
     rows = read(project)
-    assert [row["id"] for row in rows] == [record["id"] for record in asked]
-    assert [row["split"] for row in rows] == ["test"] * 7 + ["golden"] * 6
-    assert ["answer" in row for row in rows] == [True] * 5 + [False] * 2 + [True] * 5 + [False]
+    assert [row["id"] for row in rows[:13]] == [record["id"] for record in asked]
+    assert [row["split"] for row in rows] == ["test"] * 7 + ["golden"] * 6 + ["general"] * 2
+    assert ["answer" in row for row in rows] == [True] * 5 + [False] * 2 + [True] * 5 + [False] * 3
     assert all(row["new_tokens"] <= 3 for row in rows if "answer" in row)
 
 

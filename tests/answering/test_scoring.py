@@ -6,10 +6,10 @@ from transformers import AutoConfig, AutoModelForCausalLM
 
 from tests.answering.test_generation import SMALL, talkative
 from tunelock.answering import scoring
-from tunelock.answering.choices import option_row, with_answer
+from tunelock.answering.choices import render_option, replace_answer
 from tunelock.answering.grouping import batches, similar
 from tunelock.answering.joint_rows import join
-from tunelock.answering.scoring import family_scores, score, scores
+from tunelock.answering.scoring import score_families, score_rows
 from tunelock.model.modeling import load_model
 from tunelock.model.sharing import can_share, keeps_rows_apart
 from tunelock.rendering.rendering import IGNORE, Rendering, render_records
@@ -50,7 +50,7 @@ def agree(model, rows, found) -> None:
 
 
 def test_scores_agree_with_a_naive_loop(model, rows):
-    agree(model, rows, scores(model, rows, 5))
+    agree(model, rows, score_rows(model, rows, 5))
 
 
 def test_confidence_fills_the_upper_bins_and_counts_hits(model, rows):
@@ -59,36 +59,36 @@ def test_confidence_fills_the_upper_bins_and_counts_hits(model, rows):
         likeliest = model(input_ids=torch.tensor([said["input_ids"]])).logits[0].argmax(-1).tolist()
     for place in range(1, len(said["labels"]), 2):  # every other label is what the model expects
         said["labels"][place] = likeliest[place - 1]
-    found = scores(model, [said, *rows[1:]], 4)
+    found = score_rows(model, [said, *rows[1:]], 4)
     agree(model, [said, *rows[1:]], found)
     assert sum(cell[0] for cell in found[0].confidence[5:]) > 0 < sum(cell[1] for cell in found[0].confidence)
 
 
 def test_batch_and_padding_change_nothing_but_last_digits(model, rows):
-    single, together = score(model, rows, 1), score(model, rows, 12)
-    assert [tokens for _, tokens in single] == [tokens for _, tokens in together]
-    assert [loss for loss, _ in single] == pytest.approx([loss for loss, _ in together], rel=1e-5)
+    single, together = score_rows(model, rows, 1), score_rows(model, rows, 12)
+    assert [one.tokens for one in single] == [one.tokens for one in together]
+    assert [one.loss for one in single] == pytest.approx([one.loss for one in together], rel=1e-5)
 
 
 def test_chunks_of_logits_add_up(model, rows, monkeypatch):
-    whole = scores(model, rows, 12)
+    whole = score_rows(model, rows, 12)
     monkeypatch.setattr(scoring, "CHUNK", 3)
-    for one, other in zip(whole, scores(model, rows, 12), strict=True):
+    for one, other in zip(whole, score_rows(model, rows, 12), strict=True):
         assert other.loss == pytest.approx(one.loss, rel=1e-5)
 
 
 def test_heads_that_are_more_than_a_matrix(tiny_model, rows):
     model = load_model(tiny_model, "float32")
-    before = score(model, rows, 5)
+    before = score_rows(model, rows, 5)
     head = model.lm_head
     bias = torch.nn.Parameter(torch.zeros(head.out_features))
     model.lm_head = torch.nn.Linear(head.in_features, head.out_features, bias=True)
     model.lm_head.weight, model.lm_head.bias = head.weight, bias
     assert scoring.find_head_weight(model) is None
-    assert [loss for loss, _ in score(model, rows, 5)] == pytest.approx([loss for loss, _ in before], rel=1e-5)
+    assert [one.loss for one in score_rows(model, rows, 5)] == pytest.approx([one.loss for one in before], rel=1e-5)
     with torch.no_grad():
         bias[7] = 3.0
-    agree(model, rows, scores(model, rows, 5))
+    agree(model, rows, score_rows(model, rows, 5))
 
 
 @pytest.fixture(scope="module")
@@ -98,13 +98,10 @@ def families(tokenizer, records):
     for number, record in enumerate(records[:6]):
         said = [record["messages"][-1]["content"], "Something else.", "Something else. And more.", "No."]
         wanted = said[: (1, 2, 4)[number % 3]]
-        rows = render_records(
-            tokenizer,
-            [{**record, "messages": with_answer(record["messages"], text)} for text in wanted],
-            Rendering(256),
-        ).rows
-        found.append(rows)
-    found[2].append(option_row(tokenizer, records[2]["messages"], "Something else."))
+        answered = [{**record, "messages": replace_answer(record["messages"], text)} for text in wanted]
+        rows = render_records(tokenizer, answered, Rendering(256))
+        found.append(rows[0])
+    found[2].append(render_option(tokenizer, records[2]["messages"], "Something else."))
     return found
 
 
@@ -113,7 +110,7 @@ def test_answers_to_one_question_score_as_they_do_alone(model, families):
     lengths = [len(join(family).input_ids) for family in families]
     assert sum(lengths) < 0.7 * sum(len(row["input_ids"]) for family in families for row in family)
     for batch_size in (1, 4):
-        for family, found in zip(families, family_scores(model, families, batch_size), strict=True):
+        for family, found in zip(families, score_families(model, families, batch_size), strict=True):
             agree(model, family, found)
 
 
@@ -121,7 +118,7 @@ def test_other_attention_scores_each_answer_alone(tiny_model, model, families):
     other = talkative(load_model(tiny_model, "float32"))
     other.set_attn_implementation("eager")
     assert not can_share(other)
-    for one, two in zip(family_scores(model, families, 4), family_scores(other, families, 4), strict=True):
+    for one, two in zip(score_families(model, families, 4), score_families(other, families, 4), strict=True):
         assert [row.loss for row in one] == pytest.approx([row.loss for row in two], rel=1e-5)
 
 
@@ -143,7 +140,7 @@ def test_models_that_carry_something_from_answer_to_answer_are_found_out(kind, a
 
 
 def test_no_families_are_no_scores(model):
-    assert family_scores(model, [], 4) == []
+    assert score_families(model, [], 4) == []
 
 
 def test_soft_prompts_stand_before_the_tokens(tiny_model, rows):
@@ -153,17 +150,17 @@ def test_soft_prompts_stand_before_the_tokens(tiny_model, rows):
     bare = load_model(tiny_model, "float32")
     model = get_peft_model(bare, PromptTuningConfig(task_type="CAUSAL_LM", num_virtual_tokens=4)).eval()
     soft = model.get_prompt(batch_size=1)
-    for row, (loss, tokens) in zip(rows[:3], score(model, rows[:3], 3)):
+    for row, found in zip(rows[:3], score_rows(model, rows[:3], 3)):
         embeds = torch.cat([soft, bare.get_input_embeddings()(torch.tensor([row["input_ids"]]))], 1)
         with torch.no_grad():
             shares = bare(inputs_embeds=embeds).logits[0, 4:-1].double().log_softmax(-1)
         wanted = [-shares[place, label].item() for place, label in enumerate(row["labels"][1:]) if label != IGNORE]
-        assert (loss, tokens) == (pytest.approx(sum(wanted), rel=1e-5), len(wanted))
+        assert (found.loss, found.tokens) == (pytest.approx(sum(wanted), rel=1e-5), len(wanted))
 
 
 def test_bfloat16_is_near_float32(tiny_model, rows):
-    exact, coarse = (score(load_model(tiny_model, dtype), rows, 5) for dtype in ("float32", "bfloat16"))
-    assert [loss for loss, _ in coarse] == pytest.approx([loss for loss, _ in exact], rel=5e-3)
+    exact, coarse = (score_rows(load_model(tiny_model, dtype), rows, 5) for dtype in ("float32", "bfloat16"))
+    assert [one.loss for one in coarse] == pytest.approx([one.loss for one in exact], rel=5e-3)
 
 
 def test_batches_cover_every_row_once_longest_first():

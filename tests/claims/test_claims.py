@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 from scipy.stats import binomtest
 
-from tunelock.claims.claims import KEPT, claim, claims
-from tunelock.claims.comparison import compared
-from tunelock.claims.significance import holm
-from tunelock.metrics.measures import measures
-from tunelock.metrics.statistics import bleu_rows
+from tunelock.claims.claims import KEPT, judge_differences, make_claim
+from tunelock.claims.comparison import compare_models
+from tunelock.claims.significance import adjust_by_holm
+from tunelock.metrics.labels import label_rows
+from tunelock.metrics.registry import METRICS
 
 LEVEL, SAMPLES = 0.95, 400
 LABELS = {"classify": r"CWE-\d+"}
@@ -45,9 +45,13 @@ def said(draw: random.Random) -> str:
     return " ".join(draw.choices(WORDS, k=8))
 
 
+def measured(base: list[dict], tuned: list[dict]) -> dict:
+    return compare_models(label_rows(base, LABELS, None), label_rows(tuned, LABELS, None), METRICS.values())
+
+
 def judged(base: list[dict], tuned: list[dict], samples: int = SAMPLES) -> dict:
-    found = claims(compared(base, tuned, measures(LABELS, None)), base, LEVEL, samples)
-    return found | claim(found, LEVEL)
+    found = judge_differences(measured(base, tuned), base, LEVEL, samples)
+    return found | make_claim(found, LEVEL)
 
 
 def entries(found: dict) -> dict[str, dict]:
@@ -129,7 +133,7 @@ def test_p_holm_is_over_all_differences_of_both_splits():
     found = entries(judged(*both))
     assert {key.split("_")[0] for key in found} == {"test", "golden"}
     family = {key: max(entry["p"], entry.get("p_mcnemar", 0)) for key, entry in found.items()}
-    assert {key: entry["p_holm"] for key, entry in found.items()} == pytest.approx(holm(family))
+    assert {key: entry["p_holm"] for key, entry in found.items()} == pytest.approx(adjust_by_holm(family))
     assert any(entry["p"] < 0.05 <= entry["p_holm"] and entry["verdict"] == "undecided" for entry in found.values())
 
 
@@ -146,16 +150,15 @@ def test_few_rows_that_changed_need_mcnemars_p_as_well():
     base, tuned = pair(6, rows=12, groups=12)
     base = [row | {"task": "classify", "reference": "CWE-1", "answer": "CWE-2"} for row in base]
     tuned = [row | {"answer": "CWE-1" if n < 6 else "CWE-2"} for n, row in enumerate(base)]
-    accuracy = {"accuracy": compared(base, tuned, measures(LABELS, None))["accuracy"]}
-    entry = claims(accuracy, base, LEVEL, SAMPLES)["test_accuracy"]
+    accuracy = {"accuracy": measured(base, tuned)["accuracy"]}
+    entry = judge_differences(accuracy, base, LEVEL, SAMPLES)["test_accuracy"]
     assert entry["p"] < 0.02 < entry["p_mcnemar"] == entry["p_holm"] == 2 * 0.5**6
 
 
 def test_bleu_is_resampled_as_a_corpus():
     base, tuned = pair(7)
-    found = compared(base, tuned, measures(LABELS, None))["bleu"]
-    texts = [row["answer"] for row in tuned], [row["reference"] for row in tuned]
-    assert (found.statistics[:, 1] == bleu_rows(*texts)).all()
+    found = measured(base, tuned)["bleu"]
+    assert (found.statistics[:, 1] == METRICS["bleu"].statistics(tuned)).all()
     entry = judged(base, tuned)["test_bleu"]
     assert entry["low"] <= entry["difference"] <= entry["high"]
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from tunelock.claims.fresh_eyes import EXAMPLES, RUN, as_figures, checks, examine
+from tunelock.claims.fresh_eyes import EXAMPLES, RUN, check_answers, examine_answers, flatten_shares
 from tunelock.records.record import make_messages
 
 SECRET = "the quick brown fox jumps over the lazy dog while seven wizards boil many strange potions at dawn"
@@ -21,7 +21,7 @@ def row(answer: str, reference: str = OTHER, question: str = "What now?", number
 
 
 def found(check: str, *rows: dict) -> list[str | None]:
-    return checks(list(rows), lambda: TRAIN)[check]
+    return check_answers(list(rows), lambda: TRAIN)[check]
 
 
 def first(text: str, count: int) -> str:
@@ -75,32 +75,32 @@ def planted(leaked: int, rows: int = 30) -> tuple[list[dict], list[dict], list[d
 
 def test_a_planted_leak_is_suspicious_and_told_with_examples():
     base, tuned, train = planted(leaked=12)
-    seen = examine(base, tuned, lambda: train, 0.95)
+    seen = examine_answers(base, tuned, lambda: train, 0.95)
     entry = seen["test"]["verbatim"]
     assert (entry["base"], entry["tuned"], entry["rows"]) == (0, 12, 30)
     assert [example["id"] for example in entry["examples"]] == [f"row-{n}" for n in range(EXAMPLES)]
     assert any("12 of 30 long references were answered word for word" in line for line in seen["suspicious"])
-    assert as_figures(seen)["test_verbatim_tuned"] == 12 / 30
+    assert flatten_shares(seen)["test_verbatim_tuned"] == 12 / 30
 
 
 @pytest.mark.parametrize("leaked", [0, 2])
 def test_nothing_beyond_chance_is_not_suspicious(leaked):
     base, tuned, train = planted(leaked)
-    assert examine(base, tuned, lambda: train, 0.95)["suspicious"] == []
+    assert examine_answers(base, tuned, lambda: train, 0.95)["suspicious"] == []
 
 
 def test_what_the_base_does_as_well_is_not_suspicious():
     _, tuned, train = planted(leaked=12)
-    assert examine(tuned, tuned, lambda: train, 0.95)["suspicious"] == []
+    assert examine_answers(tuned, tuned, lambda: train, 0.95)["suspicious"] == []
 
 
 def test_shares_are_of_the_rows_that_a_check_applies_to():
     base, tuned, train = planted(leaked=12)
     short = [row("Yes.", reference="Yes.", number=99)]
-    figures = as_figures(examine(base + short, tuned + short, lambda: train, 0.95))
+    figures = flatten_shares(examine_answers(base + short, tuned + short, lambda: train, 0.95))
     assert figures["test_verbatim_tuned"] == 12 / 30 and figures["test_copied_tuned"] == 0
 
 
 def test_rows_without_answers_are_passed_over():
     unanswered = [{k: v for k, v in row("x").items() if k not in ("answer", "stopped")}]
-    assert examine(unanswered, unanswered, lambda: TRAIN, 0.95) == {"suspicious": []}
+    assert examine_answers(unanswered, unanswered, lambda: TRAIN, 0.95) == {"suspicious": []}

@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 from scipy.stats import binomtest, ttest_1samp
 
-from tunelock.claims.significance import holm, mcnemar
-from tunelock.claims.uncertainty import MIN_GROUPS, Interval, paired, paired_statistic, ratio
+from tunelock.claims.significance import adjust_by_holm, compute_mcnemar
+from tunelock.claims.uncertainty import MIN_GROUPS, Interval, compare_ratios, compare_scores
+from tunelock.metrics.metric import average_sums
 
 LEVEL = 0.95
 
@@ -13,7 +14,7 @@ LEVEL = 0.95
 def of_differences(values: np.ndarray, groups: list, level: float = LEVEL, samples: int = 400, seed: int = 0):
     """The interval of the mean difference, where the base is 0 everywhere."""
     numerators = np.stack([np.zeros(len(values)), values], axis=1)
-    return paired(numerators, np.ones_like(numerators), [str(g) for g in groups], level, samples, seed)
+    return compare_ratios(numerators, np.ones_like(numerators), [str(g) for g in groups], level, samples, seed)
 
 
 def clustered(seed: int, groups: int = 20, rows: int = 6) -> tuple[np.ndarray, np.ndarray]:
@@ -69,14 +70,14 @@ def test_the_smallest_effect_is_found_with_80_percent_power():
 
 
 def test_ratios_are_of_sums_and_not_means_of_rows():
-    found = paired(np.array([[2.0, 1.0], [4.0, 2.0]]), np.array([[1, 1], [11, 11]]), ["a", "b"], LEVEL, 200)
+    found = compare_ratios(np.array([[2.0, 1.0], [4.0, 2.0]]), np.array([[1, 1], [11, 11]]), ["a", "b"], LEVEL, 200)
     assert (found.base, found.tuned, found.difference) == pytest.approx((6 / 12, 3 / 12, -3 / 12))
 
 
 def test_both_models_are_measured_on_the_same_draws():
     hard = np.random.default_rng(0).normal(10, 5, 50)  # rows differ far more than the models
     numerators = np.stack([hard, hard - 0.1 + 0.01 * np.arange(50) / 50], axis=1)
-    found = paired(numerators, np.ones((50, 2)), [str(n) for n in range(50)], LEVEL, 400)
+    found = compare_ratios(numerators, np.ones((50, 2)), [str(n) for n in range(50)], LEVEL, 400)
     assert -0.11 < found.low < found.high < -0.08
 
 
@@ -92,7 +93,7 @@ def test_the_seed_alone_decides_and_the_order_of_the_rows_does_not_matter():
 def test_equal_models_differ_by_0_for_sure_even_where_sums_are_rounded():
     losses = np.random.default_rng(0).normal(3, 1, 90)
     both = np.stack([losses, np.nextafter(losses, 9)], axis=1)  # as after another order of summing
-    found = paired(both, np.full((90, 2), 7), [str(n % 30) for n in range(90)], LEVEL, 400)
+    found = compare_ratios(both, np.full((90, 2), 7), [str(n % 30) for n in range(90)], LEVEL, 400)
     assert (found.difference, found.low, found.high, found.p) == (0, 0, 0, 1)
 
 
@@ -113,7 +114,7 @@ def test_a_row_that_was_not_measured_counts_for_nothing():
     numerators = np.stack([np.zeros(len(values)), values], axis=1)
     more = np.vstack([numerators, np.zeros((9, 2))]), np.vstack([np.ones_like(numerators), np.zeros((9, 2))])
     names = [str(g) for g in members]
-    assert paired(*more, [*names, *("new",) * 9], LEVEL, 400) == paired(
+    assert compare_ratios(*more, [*names, *("new",) * 9], LEVEL, 400) == compare_ratios(
         numerators, np.ones_like(numerators), names, LEVEL, 400
     )
 
@@ -123,28 +124,28 @@ def test_a_score_of_summed_statistics_is_resampled_as_a_whole():
         return np.sqrt(sums[..., 0] * sums[..., 1])
 
     statistics = np.random.default_rng(0).uniform(1, 2, (30, 2, 2))
-    found = paired_statistic(statistics, geometric, [str(n) for n in range(30)], LEVEL, 400)
+    found = compare_scores(statistics, geometric, [str(n) for n in range(30)], LEVEL, 400)
     assert found.base == pytest.approx(np.sqrt(np.prod(statistics[:, 0].sum(axis=0))))
     assert found.low < found.difference < found.high
-    as_ratio = paired_statistic(statistics, ratio, ["a"] * 30, LEVEL, 400)
+    as_ratio = compare_scores(statistics, average_sums, ["a"] * 30, LEVEL, 400)
     assert as_ratio.tuned == pytest.approx(np.divide(*statistics[:, 1].sum(axis=0)))
 
 
 def test_mcnemar_looks_at_the_rows_that_one_model_alone_gets_right():
     base, tuned = [1] * 3 + [0] * 9 + [1] * 50 + [0] * 50, [0] * 3 + [1] * 9 + [1] * 50 + [0] * 50
-    assert mcnemar(base, tuned) == pytest.approx(binomtest(9, 12).pvalue)
-    assert mcnemar([0] * 5, [1] * 5) == pytest.approx(2 * 0.5**5)
-    assert mcnemar([1, 0], [1, 0]) == 1
+    assert compute_mcnemar(base, tuned) == pytest.approx(binomtest(9, 12).pvalue)
+    assert compute_mcnemar([0] * 5, [1] * 5) == pytest.approx(2 * 0.5**5)
+    assert compute_mcnemar([1, 0], [1, 0]) == 1
 
 
 def test_mcnemar_refuses_rows_that_are_not_the_same():
     with pytest.raises(ValueError, match="zip"):
-        mcnemar([1], [1, 0])
+        compute_mcnemar([1], [1, 0])
 
 
 def test_holm_steps_down_as_by_hand():
     # 0.01 x 4 = 0.04; 0.02 x 3 = 0.06; 0.03 x 2 = 0.06; 0.04 x 1 is raised to 0.06
-    found = holm({"d": 0.04, "a": 0.01, "c": 0.03, "b": 0.02, "none": None})
+    found = adjust_by_holm({"d": 0.04, "a": 0.01, "c": 0.03, "b": 0.02, "none": None})
     assert found == pytest.approx({"a": 0.04, "b": 0.06, "c": 0.06, "d": 0.06, "none": None})
-    assert holm({"a": 0.9, "b": 0.8}) == {"a": 1.0, "b": 1.0}
-    assert holm({}) == {}
+    assert adjust_by_holm({"a": 0.9, "b": 0.8}) == {"a": 1.0, "b": 1.0}
+    assert adjust_by_holm({}) == {}

@@ -12,11 +12,13 @@ from typing import NamedTuple
 
 import pytest
 
-from stages.evaluate import scored
+from stages.evaluate import make_held_out_families
 from tests.command_line import run_tunelock
+from tunelock.answering.families import score_questions
 from tunelock.harness import lm_eval_runner as harness
-from tunelock.harness.harness_scores import CHOICE, PERPLEXITY, choice_accuracy, perplexity
-from tunelock.harness.task_rows import documents
+from tunelock.harness.harness_scores import CHOICE, PERPLEXITY
+from tunelock.harness.task_rows import make_documents
+from tunelock.metrics.registry import METRICS
 from tunelock.model.modeling import load_model
 from tunelock.records.record import make_messages
 from tunelock.rendering.rendering import IGNORE, Rendering, render_messages, render_prompt, select_messages
@@ -25,6 +27,7 @@ from tunelock.run.files import write_jsonl
 
 ROOT = Path(__file__).parents[2]
 SYSTEM = "Be brief."
+BY_NATS, BY_CHARACTERS = METRICS["choice_accuracy"], METRICS["choice_accuracy_norm"]
 OFFLINE = ("HF_HUB_OFFLINE", "HF_DATASETS_OFFLINE")
 # A random model gives each token much the same, so these are likeliest by tokens, by characters and by bytes, in turn.
 OPTIONS = ["yes", "yesterday", "————", "[1, 2]", "2024-01-01"]
@@ -48,8 +51,8 @@ def split(records) -> list[dict]:
 @pytest.fixture(scope="module")
 def ours(tiny_model, tokenizer, split) -> list[dict]:
     """The rows of `stages.evaluate`."""
-    rows, _ = scored(load_model(tiny_model, "float32"), tokenizer, split, Rendering(512), {"classify": "^- (.+)$"}, 5)
-    return [{**row, "split": "test"} for row in rows]
+    families = make_held_out_families(tokenizer, split, Rendering(512), {"classify": "^- (.+)$"})
+    return [one.row for one in score_questions(load_model(tiny_model, "float32"), families, "test", 5)]
 
 
 @pytest.fixture(scope="module")
@@ -110,8 +113,8 @@ def test_accuracies_are_the_same_by_row(found, ours):
     differ = False
     for sample in samples:
         row = rows[sample["doc"]["id"]]
-        differ |= choice_accuracy([row]) != choice_accuracy([row], True)
-        assert (sample["acc"], sample["acc_norm"]) == (choice_accuracy([row]), choice_accuracy([row], True))
+        differ |= BY_NATS.measure([row]) != BY_CHARACTERS.measure([row])
+        assert (sample["acc"], sample["acc_norm"]) == (BY_NATS.measure([row]), BY_CHARACTERS.measure([row]))
     assert differ
     for metric in ("acc", "acc_norm"):
         assert 0 < found["results"][CHOICE][f"{metric},none"] < 1  # or it would tell nothing
@@ -135,9 +138,9 @@ def test_perplexity_and_the_log_likelihood_of_each_reference_are_ours(found, our
 def test_the_table_has_both_and_says_how_far_they_are_apart(command, ours):
     choices = [row for row in ours if "choices" in row]
     for name, rows, value in [
-        ("choice accuracy (acc)", 12, choice_accuracy(choices)),
-        ("the same by characters (acc_norm)", 12, choice_accuracy(choices, by_characters=True)),
-        ("perplexity of the references", 16, perplexity(ours)),
+        ("choice accuracy (acc)", 12, BY_NATS.measure(choices)),
+        ("the same by characters (acc_norm)", 12, BY_CHARACTERS.measure(choices)),
+        ("perplexity of the references", 16, METRICS["perplexity"].measure(ours)),
     ]:
         (line,) = [line for line in command.printed.splitlines() if line.startswith(f"| {name} |")]
         count, *values = [float(cell) for cell in line.split("|")[2:-1]]
@@ -180,14 +183,14 @@ def test_what_a_task_cannot_hold_is_left_out_and_counted(tokenizer):
     }
     records = [{"id": name, "messages": messages} for name, messages in said.items()]
     rows = [{"id": name, "tokens": 3} for name in said]
-    made = documents(records, rows, tokenizer, Rendering(512, SYSTEM))
+    made = make_documents(records, rows, tokenizer, Rendering(512, SYSTEM))
     assert made.left_out == {"several turns": 1, "raw text": 1, "control strings in a text": 1}
     assert made.perplexity == [
         {"id": "system", "system": "Be long.", "question": "Who?", "answer": "Me.<|im_end|>", "tokens": 3},
         {"id": "plain", "system": SYSTEM, "question": "Who?", "answer": "You.<|im_end|>", "tokens": 3},
     ]
     assert made.choice == []
-    (last,) = documents(
+    (last,) = make_documents(
         records[:1], rows, tokenizer, Rendering(512, max_turns=1)
     ).perplexity  # max_turns leaves one question
     assert (last["question"], last["answer"]) == ("Two?", "Second.<|im_end|>")
@@ -195,7 +198,7 @@ def test_what_a_task_cannot_hold_is_left_out_and_counted(tokenizer):
 
 def test_a_record_without_a_row_of_ours_stops(tokenizer):
     with pytest.raises(Stop, match="a has no row in models/evaluation; run `dvc repro evaluate`"):
-        documents([{"id": "a", "messages": make_messages("Who?", "", "Me.")}], [], tokenizer, Rendering(512))
+        make_documents([{"id": "a", "messages": make_messages("Who?", "", "Me.")}], [], tokenizer, Rendering(512))
 
 
 def test_answers_and_choices_stand_as_the_template_puts_them(tokenizer):
@@ -205,7 +208,7 @@ def test_answers_and_choices_stand_as_the_template_puts_them(tokenizer):
         "{% else %} {{ m['content'] }} <|im_end|>{% endif %}{% endfor %}"
     )
     record, row = {"id": "a", "messages": make_messages("Who?", "", "Me.")}, {"id": "a", "tokens": 4, "right": 1}
-    made = documents([record], [row | {"choices": ["You.", "Me."]}], spaced, Rendering(512))
+    made = make_documents([record], [row | {"choices": ["You.", "Me."]}], spaced, Rendering(512))
     assert made.perplexity[0]["answer"] == " Me. <|im_end|>"
     assert (made.choice[0]["choices"], made.choice[0]["right"]) == ([" You. ", " Me. "], 1)
 

@@ -2,69 +2,77 @@
 
 import math
 import random
+import subprocess
+import sys
+from pathlib import Path
 
-import evaluate
 import numpy as np
 import pytest
 import sacrebleu
 from rouge_score.rouge_scorer import RougeScorer
 from sklearn.metrics import accuracy_score, f1_score
 
-import tunelock.metrics.statistics as st
-from tunelock.metrics.evaluate_metrics import (
-    METRICS,
-    Bleu,
-    CalibrationError,
-    ChoiceAccuracy,
-    ChoiceAccuracyNorm,
-    ChrF,
-    ExactMatch,
-    FormatValid,
-    LabelAccuracy,
-    MacroF1,
-    MeanLength,
-    Repetition,
-    RougeL,
-    StopRate,
-    TokenF1,
-)
-from tunelock.metrics.normalise import label, normalise
-from tunelock.metrics.versions import versions
+from tunelock.metrics.labels import label_rows
+from tunelock.metrics.normalise import find_label, normalise
+from tunelock.metrics.registry import METRICS, describe_versions
 
 REFERENCES = ["Validate every input before it is used.", "The product does not escape output, so scripts run."]
 ANSWERS = ["Validate all input before use.", "The product does not escape its output and scripts run."]
+TEXT_METRICS = ["bleu", "chrf", "rouge_l", "exact_match", "token_f1", "accuracy", "macro_f1"]
 
 
-TEXT_METRICS = [Bleu, ChrF, RougeL, ExactMatch, TokenF1, LabelAccuracy, MacroF1]
-CWE = {"pattern": r"CWE-\d+"}
+def count(name: str, answers: list, references: list | None = None) -> np.ndarray:
+    """The statistics of a metric; label metrics look for CWE ids."""
+    rows = [
+        {"id": str(n), "task": "t", "answer": answer, "reference": reference}
+        for n, (answer, reference) in enumerate(zip(answers, references or answers, strict=True))
+    ]
+    rows = label_rows(rows, {"t": r"CWE-\d+"}, None)
+    return METRICS[name].statistics([row for row in rows if METRICS[name].has(row)])
 
 
-def compute(metric: type, answers: list, references: list | None = None, **options) -> float:
-    """The single figure of a metric; label metrics look for CWE ids."""
-    options |= CWE if metric in (LabelAccuracy, MacroF1) else {}
-    options |= {} if references is None else {"references": references}
-    ((key, value),) = metric(keep_in_memory=True).compute(predictions=answers, **options).items()
-    assert key == metric.key
-    return value
+def compute(name: str, answers: list, references: list | None = None) -> float:
+    """The score of a metric over answers."""
+    return float(METRICS[name].score(count(name, answers, references).sum(axis=0)))
 
 
-def test_each_is_an_evaluate_metric_with_version_and_a_name_of_its_own():
-    assert all(issubclass(metric, evaluate.Metric) for metric in METRICS)
-    assert list(versions()) == [metric.key for metric in METRICS]
-    assert all(metric.version.count(".") == 2 for metric in METRICS)
+def compute_choices(name: str, losses: list, right: list, lengths: list | None = None) -> float:
+    """The score of a metric over multiple choice; options are as long as `lengths` says."""
+    options = [["x" * length for length in some] for some in lengths or [[1] * len(some) for some in losses]]
+    rows = [{"choice_losses": a, "right": b, "choices": c} for a, b, c in zip(losses, right, options)]
+    return METRICS[name].measure(rows)
+
+
+def test_each_metric_has_a_name_a_plain_sentence_a_version_and_a_source():
+    assert list(describe_versions()) == list(METRICS) and len(METRICS) == 18
+    for name, metric in METRICS.items():
+        assert metric.name == name and metric.version.count(".") == 2
+        assert metric.meaning[0].isupper() or metric.name in metric.meaning.lower()
+        assert metric.meaning.endswith(".")
+        assert metric.source.startswith("https://") or Path(metric.source).exists()
+        assert metric.direction in (-1, 0, 1) and (not metric.follows or metric.follows in METRICS)
+
+
+def test_naming_the_metrics_waits_for_no_library_that_counts():
+    heavy = "{'sacrebleu', 'rouge_score', 'scipy', 'torch'}"
+    loads = f"import sys, tunelock.metrics.registry; sys.exit(bool({heavy} & sys.modules.keys()))"
+    assert subprocess.run([sys.executable, "-c", loads], check=False).returncode == 0
 
 
 def test_the_signatures_of_sacrebleu_are_recorded():
     scorer = sacrebleu.metrics.BLEU()
     scorer.corpus_score(["a"], [["a"]])
-    assert versions()["bleu"]["signature"] == str(scorer.get_signature())
-    assert "nc:6" in versions()["chrf"]["signature"] and sacrebleu.__version__ in versions()["chrf"]["signature"]
+    assert describe_versions()["bleu"]["signature"] == str(scorer.get_signature())
+    assert (
+        "nc:6" in describe_versions()["chrf"]["signature"]
+        and sacrebleu.__version__ in describe_versions()["chrf"]["signature"]
+    )
 
 
 @pytest.mark.parametrize("metric", TEXT_METRICS)
 def test_identical_texts_score_best(metric):
     texts = ["CWE-79: one two three four", "CWE-89: five six seven eight"]
-    assert compute(metric, texts, texts) == pytest.approx(100 if metric in (Bleu, ChrF) else 1)
+    assert compute(metric, texts, texts) == pytest.approx(100 if metric in ("bleu", "chrf") else 1)
 
 
 @pytest.mark.parametrize("metric", TEXT_METRICS)
@@ -77,34 +85,31 @@ def test_an_empty_answer_scores_zero(metric):
     assert compute(metric, [""], ["CWE-79: one two three four"]) == 0
 
 
-@pytest.mark.parametrize("metric", TEXT_METRICS)
-def test_a_missing_answer_is_refused_rather_than_left_out(metric):
-    with pytest.raises(ValueError, match="Mismatch"):
-        compute(metric, ["CWE-79 a"], ["CWE-79 a", "CWE-89 b"])
-
-
 @pytest.mark.parametrize("seed", range(60))
 def test_scores_of_summed_statistics_are_those_of_sacrebleu(seed):
     draw = random.Random(seed)
     some = ["the", "cat", "sat", "on", "a", "mat", ",", "dog", "ran", "in", ".", "when", "not"]
     said, wanted = ([" ".join(draw.choices(some, k=draw.randint(low, 7))) for _ in range(3)] for low in (0, 1))
-    assert st.bleu(st.bleu_rows(said, wanted).sum(axis=0)) == pytest.approx(sacrebleu.corpus_bleu(said, [wanted]).score)
-    assert st.chrf(st.chrf_rows(said, wanted).sum(axis=0)) == pytest.approx(sacrebleu.corpus_chrf(said, [wanted]).score)
+    assert compute("bleu", said, wanted) == pytest.approx(sacrebleu.corpus_bleu(said, [wanted]).score)
+    assert compute("chrf", said, wanted) == pytest.approx(sacrebleu.corpus_chrf(said, [wanted]).score)
 
 
 def test_scores_of_many_sums_are_those_of_each():
-    rows = st.bleu_rows([*ANSWERS, "no", "", "one two"], [*REFERENCES, "yes", "a b", "one two"])
-    assert st.bleu(np.stack([rows, rows[::-1]])) == pytest.approx(np.stack([st.bleu(r) for r in (rows, rows[::-1])]))
-    chars = st.chrf_rows([*ANSWERS, "no", ""], [*REFERENCES, "yes", "a b"])
-    assert st.chrf(chars) == pytest.approx([st.chrf(row) for row in chars])
+    rows, score = (
+        count("bleu", [*ANSWERS, "no", "", "one two"], [*REFERENCES, "yes", "a b", "one two"]),
+        METRICS["bleu"].score,
+    )
+    assert score(np.stack([rows, rows[::-1]])) == pytest.approx(np.stack([score(rows), score(rows[::-1])]))
+    chars, score = count("chrf", [*ANSWERS, "no", ""], [*REFERENCES, "yes", "a b"]), METRICS["chrf"].score
+    assert score(chars) == pytest.approx([score(row) for row in chars])
 
 
 def test_bleu_of_a_correct_but_half_as_long_answer_is_its_brevity_penalty():
-    assert compute(Bleu, ["a b c d"], ["a b c d e f g h"]) == pytest.approx(100 * math.exp(1 - 8 / 4))
+    assert compute("bleu", ["a b c d"], ["a b c d e f g h"]) == pytest.approx(100 * math.exp(1 - 8 / 4))
 
 
 def test_bleu_is_that_of_the_corpus_as_sacrebleu_computes_it():
-    value = compute(Bleu, ANSWERS, REFERENCES)
+    value = compute("bleu", ANSWERS, REFERENCES)
     assert value == pytest.approx(sacrebleu.corpus_bleu(ANSWERS, [REFERENCES]).score)
     of_rows = [sacrebleu.sentence_bleu(a, [r]).score for a, r in zip(ANSWERS, REFERENCES)]
     assert value != pytest.approx(sum(of_rows) / 2)
@@ -112,57 +117,53 @@ def test_bleu_is_that_of_the_corpus_as_sacrebleu_computes_it():
 
 def test_rouge_l_is_the_mean_f1_of_the_longest_common_subsequence():
     # "the cat" of three words each: F1 2/3; "a b" of two and four words: precision 1, recall 1/2, F1 2/3
-    assert compute(RougeL, ["the cat ran", "a b"], ["the cat sat", "a x b y"]) == pytest.approx(2 / 3)
-    assert compute(RougeL, ["the cat ran", "a b"], ["the cat sat", "a b"]) == pytest.approx((2 / 3 + 1) / 2)
+    assert compute("rouge_l", ["the cat ran", "a b"], ["the cat sat", "a x b y"]) == pytest.approx(2 / 3)
+    assert compute("rouge_l", ["the cat ran", "a b"], ["the cat sat", "a b"]) == pytest.approx((2 / 3 + 1) / 2)
 
 
 def test_rouge_l_heeds_the_order_of_words():
-    assert compute(RougeL, ["c b a"], ["a b c"]) == pytest.approx(1 / 3)
+    assert compute("rouge_l", ["c b a"], ["a b c"]) == pytest.approx(1 / 3)
 
 
 def test_rouge_l_agrees_with_rouge_score():
     scorer = RougeScorer(["rougeL"], use_stemmer=True)
     direct = [scorer.score(reference, answer)["rougeL"].fmeasure for reference, answer in zip(REFERENCES, ANSWERS)]
-    assert compute(RougeL, ANSWERS, REFERENCES) == pytest.approx(sum(direct) / 2)
+    assert compute("rouge_l", ANSWERS, REFERENCES) == pytest.approx(sum(direct) / 2)
 
 
 def test_accuracy_compares_ids_and_not_texts():
     answers = ["It is CWE-79, surely.", "CWE-79", "CWE-790: other", "Cross-site scripting."]
     references = ["CWE-79: Cross-site Scripting", "CWE-89: SQL Injection", "CWE-79: XSS", "CWE-79: XSS"]
-    assert compute(LabelAccuracy, answers, references) == 1 / 4
+    assert compute("accuracy", answers, references) == 1 / 4
     ids = ["CWE-79", "CWE-89", "CWE-79", "CWE-79"], ["CWE-79", "CWE-79", "CWE-790", "none"]
-    assert compute(LabelAccuracy, answers, references) == accuracy_score(*ids)
+    assert compute("accuracy", answers, references) == accuracy_score(*ids)
 
 
-def test_an_answer_without_an_id_is_wrong_even_where_the_reference_has_none():
-    assert compute(LabelAccuracy, ["I do not know."], ["Escape the output."]) == 0
+def test_an_answer_without_an_id_is_wrong_and_a_reference_without_one_does_not_count():
+    assert compute("accuracy", ["I do not know."], ["CWE-79"]) == 0
+    assert len(count("accuracy", ["I do not know."], ["Escape the output."])) == 0
 
 
 def test_macro_f1_is_that_of_scikit_learn_over_the_references_labels():
     said, wanted = list("ABACAAx"), list("AAACBDD")
     texts = [[f"CWE-{ord(c)}" if c != "x" else "none" for c in some] for some in (said, wanted)]
     expected = f1_score(wanted, said, labels=list("ABCD"), average="macro", zero_division=0)
-    assert compute(MacroF1, *texts) == pytest.approx(expected)
+    assert compute("macro_f1", *texts) == pytest.approx(expected)
     # A: 2 right, 2 wrong, 1 missed; C: right; B and D: never right
     assert expected == pytest.approx((4 / 7 + 0 + 1 + 0) / 4)
-    assert st.macro_f1(st.macro_f1_rows(said, wanted).sum(axis=0)) == pytest.approx(expected)
 
 
 def test_macro_f1_of_some_rows_is_over_the_labels_that_these_have():
-    rows = st.macro_f1_rows(["A", "B", "A"], ["A", "B", "C"])
-    assert st.macro_f1(rows[:2].sum(axis=0)) == 1
-    assert st.macro_f1(rows.sum(axis=0)) == pytest.approx((2 / 3 + 1 + 0) / 3)
-
-
-def test_macro_f1_without_any_label_is_zero():
-    assert compute(MacroF1, ["CWE-1"], ["no label here"]) == 0
+    rows, score = count("macro_f1", ["CWE-1", "CWE-2", "CWE-1"], ["CWE-1", "CWE-2", "CWE-3"]), METRICS["macro_f1"].score
+    assert score(rows[:2].sum(axis=0)) == 1
+    assert score(rows.sum(axis=0)) == pytest.approx((2 / 3 + 1 + 0) / 3)
 
 
 def test_exact_match_and_token_f1_look_past_case_punctuation_and_articles():
-    assert compute(ExactMatch, ["The  cat, sat!", "a dog"], ["cat sat", "dogs"]) == 1 / 2
+    assert compute("exact_match", ["The  cat, sat!", "a dog"], ["cat sat", "dogs"]) == 1 / 2
     # bags {cat, cat, sat} and {cat, sat, down}: two in common, F1 2/3
-    assert compute(TokenF1, ["cat the cat sat"], ["A cat sat down."]) == pytest.approx(2 / 3)
-    assert compute(TokenF1, ["the"], ["a"]) == 1
+    assert compute("token_f1", ["cat the cat sat"], ["A cat sat down."]) == pytest.approx(2 / 3)
+    assert compute("token_f1", ["the"], ["a"]) == 1
 
 
 def test_the_normal_form_is_that_of_squad():
@@ -173,31 +174,37 @@ def test_the_normal_form_is_that_of_squad():
 
 def test_choices_go_to_the_lowest_loss_and_the_normalised_to_the_lowest_a_character():
     losses, right = [[4.0, 5.0], [4.0, 5.0], [1.0, 9.0]], [0, 1, 0]
-    assert compute(ChoiceAccuracy, losses, right) == pytest.approx(2 / 3)
+    assert compute_choices("choice_accuracy", losses, right) == pytest.approx(2 / 3)
     lengths = [[10, 10], [2, 10], [3, 3]]  # the second question's long option is the likelier a character
-    assert compute(ChoiceAccuracyNorm, losses, right, lengths=lengths) == 1
+    assert compute_choices("choice_accuracy_norm", losses, right, lengths) == 1
 
 
 def test_repetition_is_the_share_of_runs_of_four_that_stood_there_before():
-    assert compute(Repetition, ["a b c d a b c d"]) == pytest.approx(1 / 5)
-    assert compute(Repetition, ["a b c", "w x y z"]) == 0
+    assert compute("repetition", ["a b c d a b c d"]) == pytest.approx(1 / 5)
+    assert compute("repetition", ["a b c", "w x y z"]) == 0
+
+
+def check_formats(answers: list[str], check: str) -> float:
+    rows = [{"task": "t", "answer": answer, "reference": ""} for answer in answers]
+    return METRICS["format_valid"].measure(label_rows(rows, None, {"t": check}))
 
 
 def test_format_is_json_or_a_pattern():
-    assert compute(FormatValid, ['{"a": 1}', "{a: 1}", "[]"], check="json") == pytest.approx(2 / 3)
-    assert compute(FormatValid, ["CWE-1: x", "see CWE-1: x", "CWE-1:"], check=r"^CWE-\d+: .") == pytest.approx(1 / 3)
+    assert check_formats(['{"a": 1}', "{a: 1}", "[]"], "json") == pytest.approx(2 / 3)
+    assert check_formats(["CWE-1: x", "see CWE-1: x", "CWE-1:"], r"^CWE-\d+: .") == pytest.approx(1 / 3)
 
 
 def test_calibration_error_weighs_the_bins_by_their_tokens():
     empty = [[0, 0, 0.0]] * 8
     rows = [[*empty, [10, 5, 8.5], [0, 0, 0.0]], [*empty, [0, 0, 0.0], [30, 30, 28.5]]]
     # 10 tokens: 0.5 right against 0.85 sure; 30 tokens: 1 against 0.95
-    assert compute(CalibrationError, rows) == pytest.approx((10 * 0.35 + 30 * 0.05) / 40)
+    found = METRICS["calibration_error"].measure([{"confidence": row} for row in rows])
+    assert found == pytest.approx((10 * 0.35 + 30 * 0.05) / 40)
 
 
 def test_stop_rate_and_mean_length():
-    assert compute(StopRate, [True, False, False, False]) == 1 / 4
-    assert compute(MeanLength, [3, 4, 8]) == 5
+    assert METRICS["stop_rate"].measure([{"stopped": stopped} for stopped in (True, False, False, False)]) == 1 / 4
+    assert METRICS["mean_length"].measure([{"new_tokens": tokens} for tokens in (3, 4, 8)]) == 5
 
 
 @pytest.mark.parametrize(
@@ -213,5 +220,5 @@ def test_stop_rate_and_mean_length():
     ],
 )
 def test_label_is_the_first_match_or_none(text, found):
-    assert label(text, r"CWE-\d+") == found
-    assert label(text, r"CWE-(\d+)") == (found and found[4:])
+    assert find_label(text, r"CWE-\d+") == found
+    assert find_label(text, r"CWE-(\d+)") == (found and found[4:])

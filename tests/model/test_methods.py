@@ -10,7 +10,7 @@ from transformers import AutoModelForCausalLM, GPT2Config, MambaConfig
 
 from stages.merge import merge
 from tunelock.answering.generation import generate
-from tunelock.answering.scoring import score
+from tunelock.answering.scoring import score_rows
 from tunelock.chatting.chat_model import ChatModel, ChatSettings
 from tunelock.model import tuned
 from tunelock.model.methods.added_tokens import ADDED_TOKENS
@@ -63,10 +63,10 @@ def train(base, method, rows, folder, learning_rate, **change):
     trainer = ResponseTrainer(
         model, load_tokenizer(base), build_sft_config(folder, "bfloat16", len(rows), **options), config, rows, []
     )
-    first = score(trainer.model, rows, 12)
+    first = score_rows(trainer.model, rows, 12)
     trainer.train()
-    last = score(trainer.model, rows, 12)
-    assert sum(loss for loss, _ in last) < sum(loss for loss, _ in first)
+    last = score_rows(trainer.model, rows, 12)
+    assert sum(one.loss for one in last) < sum(one.loss for one in first)
     return trainer, before
 
 
@@ -101,8 +101,8 @@ def test_a_method_from_training_to_answers(case, tiny_model, tokenizer, records,
     figures = merge(tiny_model, adapter, merged, rows[:2], "float32", {"method": method})
     assert figures["merged_against_adapter"] < 1e-4 < figures["merged_against_base"]
     found = tuned.load_tuned(merged, "float32")
-    assert [loss for loss, _ in score(found, rows, 4)] == pytest.approx(
-        [loss for loss, _ in score(trainer.model, rows, 4)], rel=2e-2
+    assert [one.loss for one in score_rows(found, rows, 4)] == pytest.approx(
+        [one.loss for one in score_rows(trainer.model, rows, 4)], rel=2e-2
     )
     prompts, end = [row["input_ids"][: row["prompt_length"]] for row in rows], find_end_token(load_tokenizer(merged))
     together = generate(found, prompts, 4, 4, end)

@@ -17,7 +17,7 @@ from tests.made_results import general_rows, made_results, made_rows
 from tunelock.records.scored_row import RowPair
 from tunelock.report import input_views, views
 from tunelock.report.evidence import NEEDED, read_evidence, read_pairs
-from tunelock.report.extremes import find_extremes, find_forgotten, sum_general_tasks
+from tunelock.report.extremes import find_extremes, find_forgotten, score_general_tasks
 from tunelock.report.page import build_policy, replace_minus, show_chance, show_difference, show_number, show_share
 from tunelock.report.report_page import SECTIONS
 from tunelock.report.result_table import MARKS
@@ -168,7 +168,7 @@ def test_a_missing_piece_stops_and_names_the_command(results, file):
 def test_several_missing_pieces_are_counted_and_their_stages_named(results):
     for file in ("metrics/claims.json", "metrics/plots/calibration.json", "metrics/retention.json"):
         (results / file).unlink()
-    with pytest.raises(Stop, match=r"claims.json and 2 more .* are missing; run `dvc repro judge retention`"):
+    with pytest.raises(Stop, match=r"claims.json and 2 more .* are missing; run `dvc repro metrics`"):
         read_evidence()
 
 
@@ -176,7 +176,7 @@ def test_every_stage_that_a_stop_names_makes_that_file():
     from tunelock.run.params import load_yaml
 
     dag = load_yaml(Path(__file__).parents[2] / "dvc.yaml")["stages"]
-    assert set(NEEDED.values()) - {"", "retention"} <= set(dag)
+    assert set(NEEDED.values()) - {""} <= set(dag)
 
 
 def test_rows_of_two_models_that_do_not_match_stop(results):
@@ -204,12 +204,16 @@ def test_best_and_worst_are_by_loss_a_token_and_no_row_is_both():
     assert find_extremes(list, 10) == ([], [])
 
 
+def general_pairs() -> list[RowPair]:
+    return [RowPair(*both) for both in zip(general_rows("base"), general_rows("tuned"))]
+
+
 def test_general_rows_are_summed_by_task():
-    facts, sums = sum_general_tasks(general_rows())
+    facts, sums = score_general_tasks(general_pairs())
     assert (facts["task"], facts["rows"], facts["accuracy_base"]) == ("facts", 6, None)
     assert (sums["accuracy_base"], sums["accuracy_tuned"]) == (1, 0)
     assert facts["kl"] == pytest.approx(sum(0.1 + n / 100 for n in range(0, 12, 2)) / 24)
-    assert [r["id"] for r in find_forgotten(iter(general_rows()), 2)] == ["general-11", "general-10"]
+    assert [r["id"] for r in find_forgotten(general_pairs(), 2)] == ["general-11", "general-10"]
 
 
 def test_the_funnel_adds_up():

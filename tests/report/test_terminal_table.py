@@ -5,10 +5,11 @@ import io
 import pytest
 from rich.console import Console
 
-from tunelock.report.result_table import TABLE
+from tunelock.metrics.registry import list_table_metrics
 from tunelock.report.terminal_table import print_results
 
 FIGURES = [("test", "base"), ("test", "tuned"), ("golden", "base"), ("golden", "tuned")]
+TABLE = [metric.name for metric in list_table_metrics()]
 METRICS = {f"{split}_{key}_{model}": 1 + place for key in TABLE for place, (split, model) in enumerate(FIGURES)}
 CLAIMS = {
     "claim": "gain",

@@ -271,7 +271,7 @@ def test_the_time_counts_from_the_start_of_python_imports_included(monkeypatch):
 
 
 STAGES = {path.stem for path in (ROOT / "stages").glob("*.py")} - {"__init__"}
-RUN_A_MODEL = {"base", "card", "evaluate", "retention"}
+RUN_A_MODEL = {"base", "card", "evaluate"}
 TRAIN_OR_MERGE = {"merge", "pilot", "train"}
 TORCH, TRAINING = {"torch", "transformers", "datasets"}, {"peft", "trl", "bitsandbytes", "datasets"}
 

@@ -5,6 +5,7 @@ import math
 import pytest
 
 from stages.pilot import average_loss, list_objections
+from tunelock.answering.scoring import Score
 from tunelock.rendering.label_check import find_mislabelled
 from tunelock.rendering.rendering import IGNORE, Rendering, render_records
 
@@ -40,4 +41,4 @@ def test_labels_are_checked_against_the_answers_themselves(tokenizer, records):
 
 
 def test_mean_loss_is_over_tokens_not_rows():
-    assert average_loss([(10.0, 1), (0.0, 9)]) == 1.0
+    assert average_loss([Score(10.0, 1, []), Score(0.0, 9, [])]) == 1.0

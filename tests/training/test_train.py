@@ -184,13 +184,13 @@ def test_an_infinite_gradient_stops_the_run_before_it_reaches_a_checkpoint(tiny_
 
 
 def test_validation_loss_is_the_mean_over_tokens(tiny_model, tokenizer, records, tmp_path):
-    from tunelock.answering.scoring import score
+    from tunelock.answering.scoring import score_rows
 
     trainer = make_trainer(tiny_model, tokenizer, records, tmp_path)
     rows = render_records(tokenizer, records[:3], Rendering(256)).rows
     found = trainer.evaluate()["eval_loss"]
-    scores = score(trainer.model.get_base_model(), rows, 4)
-    assert found == pytest.approx(sum(loss for loss, _ in scores) / sum(n for _, n in scores), rel=2e-2)
+    scores = score_rows(trainer.model.get_base_model(), rows, 4)
+    assert found == pytest.approx(sum(one.loss for one in scores) / sum(one.tokens for one in scores), rel=2e-2)
 
 
 def test_best_checkpoint_is_the_earliest_of_the_lowest():

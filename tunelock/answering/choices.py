@@ -1,13 +1,21 @@
 """Multiple choice by log-likelihood: which of the options that a question lists does the model expect as its answer?"""
 
 import re
+from typing import NamedTuple
 
 from transformers import PreTrainedTokenizerBase
 
 from tunelock.rendering.rendering import IGNORE, render_messages
 
 
-def options(messages: list[dict], pattern: str) -> list[str]:
+class Choice(NamedTuple):
+    """The options that a question lists, and the place of the reference among them."""
+
+    options: list[str]
+    right: int
+
+
+def list_options(messages: list[dict], pattern: str) -> list[str]:
     """The options in the last question of a conversation: what `pattern` finds in each of its lines, once each.
 
     Of a pattern with a group it is the group's text, else all that matches. Nothing but spaces is no option: without
@@ -19,27 +27,29 @@ def options(messages: list[dict], pattern: str) -> list[str]:
     return list(dict.fromkeys(filter(None, texts)))
 
 
-def listed(messages: list[dict], pattern: str) -> tuple[list[str], int] | None:
-    """The options of a conversation's last question and the index of its answer among them.
+def find_choice(messages: list[dict], pattern: str | None) -> Choice | None:
+    """The options of a conversation's last question with its answer among them.
 
-    None where there are fewer than two, or the answer is none of them.
+    None where there are fewer than two, where the answer is none of them, or without a pattern.
     """
-    found, answer = options(messages, pattern), messages[-1]["content"].strip()
-    return (found, found.index(answer)) if len(found) > 1 and answer in found else None
+    if pattern is None:
+        return None
+    options, reference = list_options(messages, pattern), messages[-1]["content"].strip()
+    return Choice(options, options.index(reference)) if len(options) > 1 and reference in options else None
 
 
-def with_answer(messages: list[dict], text: str) -> list[dict]:
+def replace_answer(messages: list[dict], text: str) -> list[dict]:
     """The conversation with `text` as its last answer."""
     return [*messages[:-1], {**messages[-1], "content": text}]
 
 
-def option_row(tokenizer: PreTrainedTokenizerBase, messages: list[dict], option: str) -> dict:
+def render_option(tokenizer: PreTrainedTokenizerBase, messages: list[dict], option: str) -> dict:
     """The conversation answered by an option, as input_ids and labels: the option's tokens, without the end token.
 
     So its loss is minus the log-likelihood that lm-evaluation-harness gives a continuation of the prompt
     (https://github.com/EleutherAI/lm-evaluation-harness, `loglikelihood`).
     """
-    rendered = render_messages(tokenizer, with_answer(messages, option))
+    rendered = render_messages(tokenizer, replace_answer(messages, option))
     end = max(place for place, label in enumerate(rendered.labels) if label != IGNORE)
     ids, first = rendered.input_ids[:end], rendered.prompt_length
     return {"input_ids": ids, "labels": [IGNORE] * first + ids[first:]}

@@ -1,11 +1,12 @@
 """Which wrong answer an answer is held against, to tell what a model knows from the style it has learnt."""
 
 from collections import defaultdict
+from collections.abc import Iterable
 
-from tunelock.records.record import fold_text, is_text, reference_of
+from tunelock.records.record import Record, fold_text, is_text, reference_of
 
 
-def others(records: list[dict], lengths: list[int]) -> list[int | None]:
+def pick_wrong_answers(records: list[Record], lengths: list[int]) -> list[int | None]:
     """For each record of a split the number of the one whose answer is put to its question; None where there is none.
 
     It is of the same task and another group, and says something else. Of those it is the one whose `lengths` (tokens)
@@ -20,15 +21,21 @@ def others(records: list[dict], lengths: list[int]) -> list[int | None]:
     for members in tasks.values():
         members.sort(key=lambda number: (lengths[number], records[number]["id"]))
         for place, number in enumerate(members):
-            sides = range(place - 1, -1, -1), range(place + 1, len(members))
-            walks = ((members[at] for at in side) for side in sides)
-            nearest = [next((n for n in walk if differ(records[n], records[number])), None) for walk in walks]
-            nearest = [n for n in nearest if n is not None]
-            if nearest:
-                found[number] = min(nearest, key=lambda n: abs(lengths[n] - lengths[number]))
+            before = _find_other(records, number, map(members.__getitem__, range(place - 1, -1, -1)))
+            after = _find_other(records, number, map(members.__getitem__, range(place + 1, len(members))))
+            nearest = [other for other in (before, after) if other is not None]
+            found[number] = min(nearest, key=lambda other: abs(lengths[other] - lengths[number]), default=None)
     return found
 
 
-def differ(one: dict, other: dict) -> bool:
+def _find_other(records: list[Record], number: int, candidates: Iterable[int]) -> int | None:
+    """The first of the candidates that can stand for a wrong answer to the question of a record."""
+    for other in candidates:
+        if _differ(records[other], records[number]):
+            return other
+    return None
+
+
+def _differ(one: Record, other: Record) -> bool:
     """Whether two records are of different groups and their answers say different things."""
     return one["group"] != other["group"] and fold_text(reference_of(one)) != fold_text(reference_of(other))

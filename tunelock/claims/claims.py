@@ -1,4 +1,4 @@
-"""From measures to claims: each difference with its interval, a family-wise p, a verdict, and one sentence for all.
+"""From scores to claims: each difference with its interval, a family-wise p, a verdict, and one sentence for all.
 
 A difference is `better` or `worse` when its interval leaves out 0 and Holm's p over all differences of both splits is
 below 1 - level. The claim is a gain when the loss on test is better and the contrast was kept (`is_gain` says why).
@@ -6,73 +6,82 @@ below 1 - level. The claim is a gain when the loss on test is better and the con
 
 import numpy as np
 
-from tunelock.claims.comparison import Compared, mask, values
-from tunelock.claims.sentences import sentence
-from tunelock.claims.significance import holm, mcnemar
-from tunelock.claims.uncertainty import alone, paired_statistic
+from tunelock.claims.comparison import Compared, mask_rows, sort_values
+from tunelock.claims.sentences import write_claim_sentence
+from tunelock.claims.significance import adjust_by_holm, compute_mcnemar
+from tunelock.claims.uncertainty import bound_score, compare_scores
+from tunelock.records.scored_row import ScoredRow
 
 KEPT = 0.8  # the share of the base's contrast that a tuned model is to have for sure
 
 
-def claims(measured: dict[str, Compared], rows: list[dict], level: float, samples: int) -> dict:
-    """metrics/claims.json without the claim: an entry for each split and measure that has a direction.
+def judge_differences(
+    measured: dict[str, Compared], rows: list[ScoredRow], level: float, samples: int
+) -> dict[str, dict]:
+    """metrics/claims.json without the claim: an entry for each split and metric that has a direction.
 
     base, tuned, difference (tuned - base), low, high, p, p_holm, verdict, smallest_effect, rows, groups; p_mcnemar
     where rows are right or wrong; `kept_low` of the contrast. Where an interval or test cannot be had, its keys are
-    absent and the verdict is `undecided`.
+    absent and the verdict is `undecided`. A metric that follows another one is no claim of its own.
     """
-    found, groups = {}, np.array([row["group"] for row in rows])
-    for split in values(rows, "split"):
+    entries, directions = {}, {}
+    for split in sort_values(rows, "split"):
         for name, one in measured.items():
-            part = one.part(mask(rows, split=split))
-            if one.measure.better and len(part.places):
-                found[f"{split}_{name}"] = difference(name, part, groups[part.places], level, samples)
-    adjusted = holm({key: family_p(entry) for key, entry in found.items()})
-    for key, entry in found.items():
+            part = one.select(mask_rows(rows, split=split))
+            if one.metric.direction and not one.metric.follows and len(part.places):
+                groups = [rows[place]["group"] for place in part.places]
+                entries[f"{split}_{name}"] = _measure_difference(part, groups, level, samples)
+                directions[f"{split}_{name}"] = one.metric.direction
+    adjusted = adjust_by_holm({key: _pick_family_p(entry) for key, entry in entries.items()})
+    for key, entry in entries.items():
         entry["p_holm"] = adjusted[key]
-        entry["verdict"] = verdict(entry, measured[key.partition("_")[2]].measure.better, level)
-    return {key: {k: v for k, v in entry.items() if v is not None} for key, entry in found.items()}
+        entry["verdict"] = _decide_verdict(entry, directions[key], level)
+    return {key: _drop_unknown(entry) for key, entry in entries.items()}
 
 
-def difference(name: str, part: Compared, groups: np.ndarray, level: float, samples: int) -> dict:
+def _drop_unknown(entry: dict) -> dict:
+    return {key: value for key, value in entry.items() if value is not None}
+
+
+def _measure_difference(part: Compared, groups: list[str], level: float, samples: int) -> dict:
     """The interval of one difference as an entry of claims.json."""
-    entry = paired_statistic(part.statistics, part.measure.of, groups, level, samples)._asdict()
-    if part.measure.binary:
-        entry["p_mcnemar"] = mcnemar(*part.statistics[:, :, 0].T)
-    if name == "contrast":
-        entry["kept_low"] = kept_low(part, groups, level, samples)
+    entry = compare_scores(part.statistics, part.metric.score, groups, level, samples)._asdict()
+    if part.metric.binary:
+        entry["p_mcnemar"] = compute_mcnemar(*part.statistics[:, :, 0].T)
+    if part.metric.name == "contrast":
+        entry["kept_low"] = _find_kept_low(part, groups, level, samples)
     return entry | {"rows": len(part.places)}
 
 
-def kept_low(part: Compared, groups: np.ndarray, level: float, samples: int) -> float | None:
+def _find_kept_low(part: Compared, groups: list[str], level: float, samples: int) -> float | None:
     """The lower end of what the tuned model's contrast has above KEPT of the base's, and above 0; nats a token."""
     base, tuned = part.statistics[:, 0].copy(), part.statistics[:, 1]
     base[:, 0] *= KEPT
-    above = paired_statistic(np.stack([base, tuned], axis=1), part.measure.of, groups, level, samples).low
-    own = alone(tuned, part.measure.of, groups, level, samples)[0]
+    above = compare_scores(np.stack([base, tuned], axis=1), part.metric.score, groups, level, samples).low
+    own = bound_score(tuned, part.metric.score, groups, level, samples).low
     return None if above is None or own is None else min(above, own)
 
 
-def family_p(entry: dict) -> float | None:
+def _pick_family_p(entry: dict) -> float | None:
     """What goes into Holm's family: of two tests the more careful one, for McNemar's knows no groups."""
     return None if entry["p"] is None else max(entry["p"], entry.get("p_mcnemar", 0.0))
 
 
-def verdict(entry: dict, better: int, level: float) -> str:
+def _decide_verdict(entry: dict, direction: int, level: float) -> str:
     """`better`, `worse` or `undecided`."""
     if entry["p_holm"] is None or max(entry["p"], entry["p_holm"]) >= 1 - level:
         return "undecided"
-    return "better" if entry["difference"] * better > 0 else "worse"
+    return "better" if entry["difference"] * direction > 0 else "worse"
 
 
-def claim(found: dict, level: float) -> dict:
-    """The claim and its sentence, from the entries of `claims`."""
-    gain = is_gain(found)
-    return {"claim": "gain" if gain else "no gain", "claim_sentence": sentence(found, gain, level)}
+def make_claim(entries: dict[str, dict], level: float) -> dict:
+    """The claim and its sentence, from the entries of `judge_differences`."""
+    gain = is_gain(entries)
+    return {"claim": "gain" if gain else "no gain", "claim_sentence": write_claim_sentence(entries, gain, level)}
 
 
-def is_gain(found: dict) -> bool:
-    """Whether the entries of `claims` bear the claim of a gain.
+def is_gain(entries: dict[str, dict]) -> bool:
+    """Whether the entries of `judge_differences` bear the claim of a gain.
 
     A lower loss alone does not: training on answers that were shuffled among the questions lowers it as far, for it
     teaches how answers look. But it also teaches that the question does not matter, so the contrast goes down. A gain
@@ -81,5 +90,5 @@ def is_gain(found: dict) -> bool:
     answers look as well, guesses more of any answer without its question. `benchmarks.controls` has the figures.
     Raw texts have no questions: of them the loss is all there is.
     """
-    loss, contrast = found.get("test_loss", {}), found.get("test_contrast")
+    loss, contrast = entries.get("test_loss", {}), entries.get("test_contrast")
     return loss.get("verdict") == "better" and (contrast is None or contrast.get("kept_low", 0) > 0)

@@ -1,6 +1,6 @@
-"""Base and tuned on the same rows: each measure of a split or a task, and of the rows one by one.
+"""Base and tuned on the same rows: each metric of a split or a task, and of the rows one by one.
 
-The statistics of all rows are made once (`compared`); what they add up to is then a matter of sums.
+The statistics of all rows are made once (`compare_models`); what they add up to is then a matter of sums.
 """
 
 from collections.abc import Callable, Iterable
@@ -8,106 +8,113 @@ from typing import NamedTuple
 
 import numpy as np
 
-from tunelock.claims.uncertainty import alone
-from tunelock.metrics.measures import Measure
+from tunelock.claims.uncertainty import bound_score
+from tunelock.metrics.metric import Metric
+from tunelock.records.scored_row import ScoredRow
 from tunelock.run.errors import Stop
 
 MODELS = ("base", "tuned")
 
 
 class Compared(NamedTuple):
-    """One measure of both models: the rows' statistics (rows, 2, k), the places of these rows, and the measure."""
+    """One metric of both models: the rows' statistics (rows, 2, k), the places of these rows, and the metric."""
 
     statistics: np.ndarray
     places: np.ndarray
-    measure: Measure
+    metric: Metric
 
-    def part(self, chosen: np.ndarray) -> "Compared":
+    def select(self, chosen: np.ndarray) -> "Compared":
         """The same of some rows; `chosen` is a mask over all rows."""
         kept = chosen[self.places]
-        return Compared(self.statistics[kept], self.places[kept], self.measure)
+        return Compared(self.statistics[kept], self.places[kept], self.metric)
 
-    def scores(self) -> tuple[float, float]:
+    def score_both(self) -> tuple[float, float]:
         """The scores of base and tuned."""
-        base, tuned = self.measure.of(self.statistics.sum(axis=0))
+        base, tuned = self.metric.score(self.statistics.sum(axis=0))
         return float(base), float(tuned)
 
 
-def compared(base: list[dict], tuned: list[dict], measures: dict[str, Measure]) -> dict[str, Compared]:
-    """The statistics of each measure that any row has, by its name."""
+def compare_models(base: list[ScoredRow], tuned: list[ScoredRow], metrics: Iterable[Metric]) -> dict[str, Compared]:
+    """The statistics of each metric that any row has, by its name.
+
+    Raises:
+        Stop: there are no rows, or the two models were given different ones.
+    """
     if not base:
         raise Stop("models/evaluation/base.jsonl has no rows to measure; check data/split.")
     if [row["id"] for row in base] != [row["id"] for row in tuned]:
         raise Stop("base and tuned answered different rows; run `dvc repro` to score both on the same.")
     found = {}
-    for name, measure in measures.items():
-        places = [i for i, (a, b) in enumerate(zip(base, tuned)) if measure.has(a) and measure.has(b)]
-        both = [measure.statistics([rows[i] for i in places]) for rows in (base, tuned)] if places else [None]
+    for metric in metrics:
+        places = [place for place, both in enumerate(zip(base, tuned)) if all(map(metric.has, both))]
+        both = [metric.statistics([rows[place] for place in places]) for rows in (base, tuned)] if places else [None]
         if both[0] is not None:
-            found[name] = Compared(np.stack(both, axis=1).astype(float), np.array(places), measure)
+            found[metric.name] = Compared(np.stack(both, axis=1).astype(float), np.array(places), metric)
     return found
 
 
-def mask(rows: list[dict], **wanted: str) -> np.ndarray:
-    """Which rows have these values, such as split="test"."""
-    return np.array([all(row[key] == value for key, value in wanted.items()) for row in rows], dtype=bool)
+def mask_rows(rows: list[ScoredRow], **wanted: str) -> np.ndarray:
+    """Which rows have these values, such as split="test"; a mask (rows,)."""
+    return np.array([wanted.items() <= row.items() for row in rows], dtype=bool)
 
 
-def figures(measured: dict[str, Compared], chosen: np.ndarray) -> dict[str, tuple[float, float]]:
-    """Base's and tuned's figure of each measure on the chosen rows; perplexity is e to the loss."""
-    parts = {name: one.part(chosen) for name, one in measured.items()}
-    found = {name: part.scores() for name, part in parts.items() if len(part.places)}
-    return found | {"perplexity": tuple(np.exp(found["loss"]).tolist())}
+def sort_values(rows: Iterable[ScoredRow], key: str) -> list[str]:
+    """The values of `key`, sorted, each once."""
+    return sorted({row[key] for row in rows})
 
 
-def flat(measured: dict[str, Compared], rows: list[dict]) -> dict[str, float]:
+def score_models(measured: dict[str, Compared], chosen: np.ndarray) -> dict[str, tuple[float, float]]:
+    """Base's and tuned's score of each metric on the chosen rows."""
+    parts = {name: one.select(chosen) for name, one in measured.items()}
+    return {name: part.score_both() for name, part in parts.items() if len(part.places)}
+
+
+def flatten_scores(measured: dict[str, Compared], rows: list[ScoredRow]) -> dict[str, float]:
     """metrics/evaluate.json: `test_perplexity_base` and so on."""
     found = {}
-    for split in values(rows, "split"):
-        scores = figures(measured, mask(rows, split=split))
-        found |= {f"{split}_{key}_{m}": score for key, both in scores.items() for m, score in zip(MODELS, both)}
+    for split in sort_values(rows, "split"):
+        scores = score_models(measured, mask_rows(rows, split=split))
+        for name, (base, tuned) in scores.items():
+            found |= {f"{split}_{name}_base": base, f"{split}_{name}_tuned": tuned}
         base, tuned = scores["perplexity"]
         found[f"{split}_perplexity_improvement"] = 1 - tuned / base
     return found
 
 
-def values(rows: Iterable[dict], key: str) -> list[str]:
-    """The values of `key`, sorted."""
-    return sorted({row[key] for row in rows})
-
-
-def tasks(measured: dict[str, Compared], rows: list[dict], level: float, samples: int) -> list[dict]:
-    """Rows for the plots by split, task and model: all figures, and low and high, the interval of the perplexity."""
-    found, groups = [], np.array([row["group"] for row in rows])
-    for split in values(rows, "split"):
-        for task in values((row for row in rows if row["split"] == split), "task"):
-            chosen = mask(rows, split=split, task=task)
-            scores, loss = figures(measured, chosen), measured["loss"].part(chosen)
-            for place, model in enumerate(MODELS):
-                low, high = alone(loss.statistics[:, place], loss.measure.of, groups[loss.places], level, samples)
-                known = {} if low is None else {"low": float(np.exp(low)), "high": float(np.exp(high))}
-                head = {"name": f"{task} {model}", "split": split, "task": task, "model": model}
-                found.append(head | {key: both[place] for key, both in scores.items()} | known)
+def score_tasks(measured: dict[str, Compared], rows: list[ScoredRow], level: float, samples: int) -> list[dict]:
+    """Rows for the plots by split, task and model: all scores, and low and high, the interval of the perplexity."""
+    found = []
+    for split, task in sorted({(row["split"], row["task"]) for row in rows}):
+        chosen = mask_rows(rows, split=split, task=task)
+        scores, loss = score_models(measured, chosen), measured["loss"].select(chosen)
+        groups = [rows[place]["group"] for place in loss.places]
+        for place, model in enumerate(MODELS):
+            bounds = bound_score(loss.statistics[:, place], loss.metric.score, groups, level, samples)
+            known = {} if bounds.low is None else {"low": float(np.exp(bounds.low)), "high": float(np.exp(bounds.high))}
+            head = {"name": f"{task} {model}", "split": split, "task": task, "model": model}
+            found.append(head | {name: both[place] for name, both in scores.items()} | known)
     return found
 
 
-def reliability(measured: dict[str, Compared], rows: list[dict], split: str = "test") -> list[dict]:
+def bin_reliability(measured: dict[str, Compared], rows: list[ScoredRow], split: str = "test") -> list[dict]:
     """Rows for the plot of calibration: in each bin of confidence that has tokens, how often the model was right."""
     if "calibration_error" not in measured:
         return []
-    sums = measured["calibration_error"].part(mask(rows, split=split)).statistics.sum(axis=0).reshape(2, -1, 3)
-    return [
-        {"model": model, "confidence": total / tokens, "accuracy": right / tokens, "tokens": int(tokens)}
-        for model, bins in zip(MODELS, sums.tolist())
-        for tokens, right, total in bins
-        if tokens
-    ]
+    part, found = measured["calibration_error"].select(mask_rows(rows, split=split)), []
+    for model, bins in zip(MODELS, part.statistics.sum(axis=0).reshape(2, -1, 3).tolist()):
+        for tokens, right, total in bins:
+            if tokens:
+                place = {"confidence": total / tokens, "accuracy": right / tokens, "tokens": int(tokens)}
+                found.append({"model": model} | place)
+    return found
 
 
-def per_row(one: Compared | None, count: int, of: Callable[[np.ndarray], np.ndarray] | None = None) -> list[list]:
-    """For each of `count` rows [base, tuned] of a measure; None where a row has none. `of` replaces its score."""
-    found: list[list] = [[None, None] for _ in range(count)]
+def list_row_scores(
+    one: Compared | None, count: int, score: Callable[[np.ndarray], np.ndarray] | None = None
+) -> list[list[float | None]]:
+    """For each of `count` rows [base, tuned] of a metric; None where a row has none. `score` replaces the metric's."""
+    found: list[list[float | None]] = [[None, None] for _ in range(count)]
     if one is not None:
-        for place, both in zip(one.places.tolist(), (of or one.measure.of)(one.statistics).tolist()):
+        for place, both in zip(one.places.tolist(), (score or one.metric.score)(one.statistics).tolist()):
             found[place] = both
     return found

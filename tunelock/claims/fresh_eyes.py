@@ -6,69 +6,87 @@ https://arxiv.org/abs/2202.07646, there with 50 tokens).
 """
 
 from collections.abc import Callable, Iterable
+from typing import NamedTuple
 
 import numpy as np
 
-from tunelock.claims.significance import mcnemar
+from tunelock.claims.significance import compute_mcnemar
 from tunelock.diagnosis.answer_rules import is_copied
 from tunelock.records.ngrams import hash_ngrams, hash_runs, hash_words, split_words
 from tunelock.records.record import whole_text_of
+from tunelock.records.scored_row import ScoredRow
 
 RUN = 13  # words
 EXAMPLES = 10  # of each check and split
+SENTENCES = {
+    "memorised": "{tuned} of {rows} answers have training text by heart, of the base's {base} (p {p:.2g}).",
+    "copied": "{tuned} of {rows} answers are taken out of the question, of the base's {base} (p {p:.2g}).",
+    "verbatim": "{tuned} of {rows} long references were answered word for word, by the base {base} (p {p:.2g}); "
+                "were they trained on?",
+}  # fmt: skip
 
 
-def checks(rows: list[dict], train: Callable[[], Iterable[dict]]) -> dict[str, list[str | None]]:
+class Checked(NamedTuple):
+    """What one check found in the answers to a row's question: what matched, "" for nothing, None: does not apply."""
+
+    row: ScoredRow
+    base: str | None
+    tuned: str | None
+
+
+def check_answers(rows: list[ScoredRow], train: Callable[[], Iterable[dict]]) -> dict[str, list[str | None]]:
     """What each check finds in answered rows of one model: None where it does not apply, "" where nothing matched.
 
     `train` opens the training records.
     """
     return {
-        "memorised": memorised(rows, train()),
-        "copied": [copy_of_question(row) for row in rows],
-        "verbatim": [verbatim(row) for row in rows],
+        "memorised": _find_memorised(rows, train()),
+        "copied": [_find_copy(row) for row in rows],
+        "verbatim": [_find_verbatim(row) for row in rows],
     }
 
 
-def memorised(rows: list[dict], train: Iterable[dict]) -> list[str | None]:
+def _find_memorised(rows: list[ScoredRow], train: Iterable[dict]) -> list[str | None]:
     """The first long run of each answer that stands in a training record and neither in its question nor reference.
 
     A match reads `id of the record: the run`; an answer below RUN words has None.
     """
-    runs = [hash_runs(hash_words(split_words(row["answer"])), RUN) for row in rows]
-    known = [np.concatenate([hash_ngrams(row[key], RUN) for key in ("question", "reference")]) for row in rows]
-    own = [some[~np.isin(some, there)] for some, there in zip(runs, known)]
-    where = origins(np.unique(np.concatenate([*own, np.empty(0, dtype=np.uint64)])), train)
+    runs, own = [], [np.empty(0, dtype=np.uint64)]
+    for row in rows:
+        runs.append(hash_runs(hash_words(split_words(row["answer"])), RUN))
+        known = np.concatenate([hash_ngrams(row["question"], RUN), hash_ngrams(row["reference"], RUN)])
+        own.append(runs[-1][~np.isin(runs[-1], known)])
+    origins = _find_origins(np.unique(np.concatenate(own)), train)
     found: list[str | None] = []
-    for row, some, new in zip(rows, runs, own):
-        hit = next((run for run in new.tolist() if run in where), None)
+    for row, some, new in zip(rows, runs, own[1:]):
+        hit = next((run for run in new.tolist() if run in origins), None)
         if hit is None:
             found.append("" if len(some) else None)
             continue
         start = some.tolist().index(hit)
-        found.append(f"{where[hit]}: {' '.join(split_words(row['answer'])[start : start + RUN])}")
+        found.append(f"{origins[hit]}: {' '.join(split_words(row['answer'])[start : start + RUN])}")
     return found
 
 
-def origins(wanted: np.ndarray, train: Iterable[dict]) -> dict[int, str]:
+def _find_origins(wanted: np.ndarray, train: Iterable[dict]) -> dict[int, str]:
     """The id of the first training record that has each of the `wanted` runs (sorted hashes), if any has it."""
     found: dict[int, str] = {}
     for record in train if len(wanted) else ():
         runs = hash_ngrams(whole_text_of(record), RUN)
-        near = wanted[np.minimum(np.searchsorted(wanted, runs), len(wanted) - 1)]  # np.isin would sort `wanted` anew
+        near = wanted[np.minimum(np.searchsorted(wanted, runs), len(wanted) - 1)]  # np.isin would sort it every time
         for run in runs[near == runs].tolist():
             found.setdefault(run, record["id"])
     return found
 
 
-def copy_of_question(row: dict) -> str | None:
+def _find_copy(row: ScoredRow) -> str | None:
     """The answer, if it is taken out of its question; None where the reference is, too."""
     if is_copied(row["reference"], row["question"]):
         return None
     return row["answer"] if is_copied(row["answer"], row["question"]) else ""
 
 
-def verbatim(row: dict) -> str | None:
+def _find_verbatim(row: ScoredRow) -> str | None:
     """The answer, if it is the reference word for word; one that was cut counts as far as it goes.
 
     None where the reference has below RUN words: short answers are right by chance or by skill.
@@ -80,58 +98,48 @@ def verbatim(row: dict) -> str | None:
     return row["answer"] if equal else ""
 
 
-def examine(base: list[dict], tuned: list[dict], train: Callable[[], Iterable[dict]], level: float) -> dict:
+def examine_answers(
+    base: list[ScoredRow], tuned: list[ScoredRow], train: Callable[[], Iterable[dict]], level: float
+) -> dict:
     """metrics/fresh_eyes.json: by split and check how many rows it applies to, how many matched, p, and examples.
 
     p is McNemar's, of base against tuned on the rows that the check applies to. `suspicious` has a sentence
     for each check that found more in the tuned model's answers than chance explains.
     """
-    pairs = [(a, b) for a, b in zip(base, tuned) if "answer" in a and "answer" in b]
-    before, after = ([pair[place] for pair in pairs] for place in (0, 1))
-    both = [checks(rows, train) for rows in (before, after)]
+    pairs = [both for both in zip(base, tuned) if "answer" in both[0] and "answer" in both[1]]
+    before = check_answers([row for row, _ in pairs], train)
+    after = check_answers([row for _, row in pairs], train)
     found: dict = {"suspicious": []}
-    for split in sorted({row["split"] for row in after}):
-        places = [place for place, row in enumerate(after) if row["split"] == split]
-        found[split] = {
-            name: told([after[i] for i in places], *([some[name][i] for i in places] for some in both))
-            for name in SENTENCES
-        }
-        found["suspicious"] += [
-            f"{split}: {SENTENCES[name].format(**entry)}"
-            for name, entry in found[split].items()
-            if entry["tuned"] > entry["base"] and entry["p"] < 1 - level
-        ]
+    for split in sorted({row["split"] for _, row in pairs}):
+        found[split] = {}
+        for name, sentence in SENTENCES.items():
+            checked = [Checked(row, *both) for (_, row), *both in zip(pairs, before[name], after[name])]
+            entry = _count_matches([one for one in checked if one.row["split"] == split])
+            found[split][name] = entry
+            if entry["tuned"] > entry["base"] and entry["p"] < 1 - level:
+                found["suspicious"].append(f"{split}: {sentence.format(**entry)}")
     return found
 
 
-SENTENCES = {
-    "memorised": "{tuned} of {rows} answers have training text by heart, of the base's {base} (p {p:.2g}).",
-    "copied": "{tuned} of {rows} answers are taken out of the question, of the base's {base} (p {p:.2g}).",
-    "verbatim": "{tuned} of {rows} long references were answered word for word, by the base {base} (p {p:.2g}); "
-                "were they trained on?",
-}  # fmt: skip
-
-
-def told(rows: list[dict], base: list[str | None], tuned: list[str | None]) -> dict:
+def _count_matches(checked: list[Checked]) -> dict:
     """One entry of metrics/fresh_eyes.json, from what a check found in both models' answers."""
-    both = [(bool(a), bool(b)) for a, b in zip(base, tuned) if a is not None or b is not None]
-    examples = [{"id": row["id"], "match": match[:200]} for row, match in zip(rows, tuned) if match]
+    applies = [one for one in checked if one.base is not None or one.tuned is not None]
+    base, tuned = [bool(one.base) for one in applies], [bool(one.tuned) for one in applies]
+    examples = [{"id": one.row["id"], "match": one.tuned[:200]} for one in checked if one.tuned]
     return {
-        "rows": len(both),
-        "base": sum(a for a, _ in both),
-        "tuned": sum(b for _, b in both),
-        "p": mcnemar([a for a, _ in both], [b for _, b in both]),
+        "rows": len(applies),
+        "base": sum(base),
+        "tuned": sum(tuned),
+        "p": compute_mcnemar(base, tuned),
         "examples": examples[:EXAMPLES],
     }
 
 
-def as_figures(found: dict) -> dict[str, float]:
+def flatten_shares(found: dict) -> dict[str, float]:
     """The shares for metrics/evaluate.json: `test_memorised_base` and so on."""
-    return {
-        f"{split}_{name}_{model}": entry[model] / entry["rows"]
-        for split, entries in found.items()
-        if split != "suspicious"
-        for name, entry in entries.items()
-        if entry["rows"]
-        for model in ("base", "tuned")
-    }
+    shares = {}
+    for split in found.keys() - {"suspicious"}:
+        for name, entry in found[split].items():
+            if entry["rows"]:
+                shares |= {f"{split}_{name}_{model}": entry[model] / entry["rows"] for model in ("base", "tuned")}
+    return shares

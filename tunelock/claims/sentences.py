@@ -1,28 +1,28 @@
 """The claim in words: what was found, how sure it is, and what could have been found."""
 
 
-def sentence(found: dict, gain: bool, level: float) -> str:
+def write_claim_sentence(entries: dict[str, dict], gain: bool, level: float) -> str:
     """The claim's sentence from the entries of metrics/claims.json (see `tunelock.claims.claims`)."""
-    loss = found.get("test_loss")
+    loss = entries.get("test_loss")
     if loss is None:
         return "No gain is claimed: there are no test rows."
-    opening = "" if gain else f"No gain is claimed: {why_not(found)}. "
+    opening = "" if gain else f"No gain is claimed: {_say_why_not(entries)}. "
     verb = "raised" if loss["difference"] > 0 else "lowered" if loss["difference"] < 0 else "left"
     change = f"Tuning {verb} the loss on test from {loss['base']:.3f} to {loss['tuned']:.3f} nats a token"
-    parts = [f"{opening}{change} ({shown(loss, level)})", contrast_says(found), golden_says(found)]
-    return "; ".join(filter(None, parts)) + "." + power(found)
+    parts = [f"{opening}{change} ({_format_difference(loss, level)})", _say_contrast(entries), _say_golden(entries)]
+    return "; ".join(filter(None, parts)) + "." + _say_power(entries)
 
 
-def shown(entry: dict, level: float | None = None) -> str:
+def _format_difference(entry: dict, level: float | None = None) -> str:
     """`-0.732, 95 % interval -0.801 to -0.663, 200 rows of 74 groups`."""
     named = f"{100 * level:g} % interval " if level else ""
     bounds = f"{named}{entry['low']:+.3f} to {entry['high']:+.3f}" if "low" in entry else "no interval"
     return f"{entry['difference']:+.3f}, {bounds}, {entry['rows']} rows of {entry['groups']} groups"
 
 
-def why_not(found: dict) -> str:
+def _say_why_not(entries: dict[str, dict]) -> str:
     """The first thing that stands against a gain."""
-    loss = found["test_loss"]
+    loss = entries["test_loss"]
     if loss["verdict"] == "worse":
         return "the tuned model is worse than the base"
     if loss["verdict"] == "undecided":
@@ -32,32 +32,31 @@ def why_not(found: dict) -> str:
            "done that too"  # fmt: skip
 
 
-def contrast_says(found: dict) -> str:
+def _say_contrast(entries: dict[str, dict]) -> str:
     """What became of the contrast, the nats a token by which an answer is likelier under its own question."""
-    contrast = found.get("test_contrast")
+    contrast = entries.get("test_contrast")
     if contrast is None:
         return ""
     kept = "was kept" if contrast.get("kept_low", 0) > 0 else "was not kept for sure"
     return f"by how much an answer is likelier under its own question than under another one {kept} " \
-           f"({contrast['base']:.3f} to {contrast['tuned']:.3f}: {shown(contrast)})"  # fmt: skip
+           f"({contrast['base']:.3f} to {contrast['tuned']:.3f}: {_format_difference(contrast)})"  # fmt: skip
 
 
-def golden_says(found: dict) -> str:
+def _say_golden(entries: dict[str, dict]) -> str:
     """Whether the golden set agrees with test about the loss."""
-    golden, loss = found.get("golden_loss"), found["test_loss"]
+    golden, loss = entries.get("golden_loss"), entries["test_loss"]
     if golden is None:
         return "there is no golden set to ask"
     if golden["verdict"] == "undecided":
-        return f"the golden set leaves it open ({shown(golden)})"
+        return f"the golden set leaves it open ({_format_difference(golden)})"
     agrees = "agrees" if golden["verdict"] == loss["verdict"] else "says otherwise"
-    return f"the golden set {agrees} ({shown(golden)})"
+    return f"the golden set {agrees} ({_format_difference(golden)})"
 
 
-def power(found: dict) -> str:
+def _say_power(entries: dict[str, dict]) -> str:
     """The smallest effects that could have been seen."""
-    limits = [
-        f"{found[f'{split}_loss']['smallest_effect']:.3f} on {split}"
-        for split in ("test", "golden")
-        if "smallest_effect" in found.get(f"{split}_loss", {})
-    ]
+    limits = []
+    for split in ("test", "golden"):
+        effect = entries.get(f"{split}_loss", {}).get("smallest_effect")
+        limits += [] if effect is None else [f"{effect:.3f} on {split}"]
     return f" With 80 % power a change of {' and of '.join(limits)} would have been found." if limits else ""

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from scipy.stats import binomtest
 
 
-def mcnemar(base: Sequence[int], tuned: Sequence[int]) -> float:
+def compute_mcnemar(base: Sequence[int], tuned: Sequence[int]) -> float:
     """McNemar's exact two-sided p: are the rows that one model alone gets right as often those of either?
 
     Args:
@@ -18,7 +18,7 @@ def mcnemar(base: Sequence[int], tuned: Sequence[int]) -> float:
     return float(binomtest(won, won + lost).pvalue) if won + lost else 1.0
 
 
-def holm(values: dict[str, float | None]) -> dict[str, float | None]:
+def adjust_by_holm(values: dict[str, float | None]) -> dict[str, float | None]:
     """Holm's step-down adjusted p-values of a family, by name; None (no test) stays None and is not counted.
 
     Comparing each with a level keeps the chance of any false finding in the family below it, whatever the tests have

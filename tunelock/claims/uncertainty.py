@@ -12,6 +12,8 @@ from typing import NamedTuple
 import numpy as np
 from scipy.stats import norm, t
 
+from tunelock.metrics.metric import average_sums
+
 MIN_GROUPS = 5  # fewer have too few ways of being drawn for an interval to mean anything
 POWER = 0.8  # the chance with which `smallest_effect` would have been found
 ROUNDING = 1e-10  # of the values: below it two sums of the same numbers differ by their order of summing
@@ -36,7 +38,7 @@ class Interval(NamedTuple):
     groups: int
 
 
-def paired(
+def compare_ratios(
     numerators: np.ndarray, denominators: np.ndarray, groups: Sequence[str], level: float, samples: int, seed: int = 0
 ) -> Interval:
     """The difference of two ratios sum(numerators) / sum(denominators), such as nats a token or a share of rows.
@@ -51,43 +53,43 @@ def paired(
     statistics = np.stack([numerators, denominators], axis=2).astype(float)
     measured = statistics[:, :, 1].any(axis=1)
     kept = [group for group, has in zip(groups, measured, strict=True) if has]
-    return paired_statistic(statistics[measured], ratio, kept, level, samples, seed)
+    return compare_scores(statistics[measured], average_sums, kept, level, samples, seed)
 
 
-def paired_statistic(
-    statistics: np.ndarray, of: Callable[[np.ndarray], np.ndarray], groups: Sequence[str],
+def compare_scores(
+    statistics: np.ndarray, score: Callable[[np.ndarray], np.ndarray], groups: Sequence[str],
     level: float, samples: int, seed: int = 0,
 ) -> Interval:  # fmt: skip
     """The difference of any score that follows from summed statistics of rows, as BLEU follows from counts.
 
     Args:
         statistics: shape (rows, 2, k), the statistics of each row for base and tuned.
-        of: turns sums of shape (..., k) into scores of shape (...).
-        groups, level, samples, seed: as in `paired`.
+        score: turns sums of shape (..., k) into scores of shape (...).
+        groups, level, samples, seed: as in `compare_ratios`.
     """
-    sums = group_sums(statistics, groups)
-    base, tuned = (float(score) for score in of(sums.sum(axis=0)))
-    drawn = of(resampled(sums, samples, seed)) if len(sums) >= MIN_GROUPS else np.empty((0, 2))
-    found = bounds(differences(drawn), len(sums), level) if len(drawn) else (None, None, None, None)
-    return Interval(base, tuned, float(differences(np.array([[base, tuned]]))[0]), *found, len(sums))
+    sums = _sum_groups(statistics, groups)
+    base, tuned = map(float, score(sums.sum(axis=0)))
+    found = _NO_BOUNDS
+    if len(sums) >= MIN_GROUPS:
+        found = _find_bounds(_subtract(score(_resample(sums, samples, seed))), len(sums), level)
+    difference = float(_subtract(np.array([[base, tuned]]))[0])
+    return Interval(base, tuned, difference, *found, groups=len(sums))
 
 
-def alone(
-    statistics: np.ndarray, of: Callable[[np.ndarray], np.ndarray], groups: Sequence[str],
+def bound_score(
+    statistics: np.ndarray, score: Callable[[np.ndarray], np.ndarray], groups: Sequence[str],
     level: float, samples: int, seed: int = 0,
-) -> tuple[float | None, float | None]:  # fmt: skip
-    """The interval of one model's own score, from its statistics, shape (rows, k)."""
+) -> Interval:  # fmt: skip
+    """The interval of one model's own score, from its statistics, shape (rows, k): its difference from 0."""
+
+    def score_beside_zero(sums: np.ndarray) -> np.ndarray:
+        return score(sums) * np.array([0, 1])
+
     both = np.stack([statistics, statistics], axis=1)
-    found = paired_statistic(both, lambda sums: of(sums) * np.array([0, 1]), groups, level, samples, seed)
-    return found.low, found.high
+    return compare_scores(both, score_beside_zero, groups, level, samples, seed)
 
 
-def ratio(sums: np.ndarray) -> np.ndarray:
-    """The first statistic over the second."""
-    return sums[..., 0] / sums[..., 1]
-
-
-def group_sums(statistics: np.ndarray, groups: Sequence[str]) -> np.ndarray:
+def _sum_groups(statistics: np.ndarray, groups: Sequence[str]) -> np.ndarray:
     """The statistics summed by group, shape (groups, 2, k)."""
     names, place = np.unique(np.array(groups, dtype=str), return_inverse=True)
     sums = np.zeros((len(names), *statistics.shape[1:]))
@@ -95,7 +97,7 @@ def group_sums(statistics: np.ndarray, groups: Sequence[str]) -> np.ndarray:
     return sums
 
 
-def resampled(sums: np.ndarray, samples: int, seed: int) -> np.ndarray:
+def _resample(sums: np.ndarray, samples: int, seed: int) -> np.ndarray:
     """The sums over as many groups as there are, drawn with replacement, `samples` times; shape (samples, 2, k)."""
     draw, count, flat = np.random.default_rng(seed), len(sums), sums.reshape(len(sums), -1)
     found, size = [], max(1, BLOCK // count)
@@ -107,48 +109,61 @@ def resampled(sums: np.ndarray, samples: int, seed: int) -> np.ndarray:
     return np.concatenate(found).reshape(samples, *sums.shape[1:])
 
 
-def differences(scores: np.ndarray) -> np.ndarray:
+def _subtract(scores: np.ndarray) -> np.ndarray:
     """Tuned less base, shape (n, 2) to (n,); what rounding alone can make is 0."""
     found = scores[:, 1] - scores[:, 0]
     return np.where(np.abs(found) <= ROUNDING * np.abs(scores).max(axis=1), 0.0, found)
 
 
-def bounds(drawn: np.ndarray, groups: int, level: float) -> tuple[float, float, float, float | None]:
-    """low, high, p and smallest effect from resampled differences.
+class _Bounds(NamedTuple):
+    """low, high, p and smallest effect as in `Interval`."""
+
+    low: float | None
+    high: float | None
+    p: float | None
+    smallest_effect: float | None
+
+
+_NO_BOUNDS = _Bounds(None, None, None, None)
+
+
+def _find_bounds(drawn: np.ndarray, groups: int, level: float) -> _Bounds:
+    """The bounds from resampled differences.
 
     The percentiles are those of a normal distribution at Student's t times sqrt(n / (n - 1)); beyond the outermost
     resamples the distribution goes on as a normal one, so that p is not bounded by the number of resamples.
     """
     widening, freedom = np.sqrt(groups / (groups - 1)), groups - 1
     error, critical = drawn.std() * widening, t.ppf((1 + level) / 2, freedom)
-    smallest = (critical + t.ppf(POWER, freedom)) * error
     if error <= ROUNDING * np.abs(drawn).max():
-        return *certain(float(drawn[0]), groups, level), None
-    left, right = Tail(drawn), Tail(-drawn)
-    low, high = left.value(-critical * widening), -right.value(-critical * widening)
-    beyond = -min(left.reach(), right.reach()) / widening
-    return low, high, float(min(1.0, 2 * t.sf(beyond, freedom))), float(smallest)
+        return _bound_constant(float(drawn[0]), groups, level)
+    left, right = _Tail(drawn), _Tail(-drawn)
+    low, high = left.find_value(-critical * widening), -right.find_value(-critical * widening)
+    beyond = -min(left.find_reach(), right.find_reach()) / widening
+    smallest = (critical + t.ppf(POWER, freedom)) * error
+    return _Bounds(low, high, float(min(1.0, 2 * t.sf(beyond, freedom))), float(smallest))
 
 
-def certain(value: float, groups: int, level: float) -> tuple[float, float, float]:
-    """low, high and p where each group has the same difference: the signs alone can tell, p = 2 / 2^n."""
+def _bound_constant(value: float, groups: int, level: float) -> _Bounds:
+    """The bounds where each group has the same difference: the signs alone can tell, p = 2 / 2^n."""
     p = 2.0 ** (1 - groups) if value else 1.0
-    return (value, value, p) if p < 1 - level else (min(0.0, value), max(0.0, value), p)
+    low, high = (value, value) if p < 1 - level else (min(0.0, value), max(0.0, value))
+    return _Bounds(low, high, p, None)
 
 
-class Tail:
+class _Tail:
     """The quantiles of a sample by the normal deviate z of their probability; linear in z beyond the sample."""
 
     def __init__(self, sample: np.ndarray):
         self.values, self.slope = np.sort(sample), sample.std()
         self.z = norm.ppf(np.arange(1, len(sample) + 1) / (len(sample) + 1))
 
-    def value(self, z: float) -> float:
+    def find_value(self, z: float) -> float:
         """The quantile at z."""
         outside = min(0.0, z - self.z[0]) + max(0.0, z - self.z[-1])
         return float(np.interp(z, self.z, self.values) + self.slope * outside)
 
-    def reach(self) -> float:
+    def find_reach(self) -> float:
         """The highest z whose quantile is not above 0."""
         after = int(np.searchsorted(self.values, 0.0, side="right"))
         if after == 0:

@@ -65,12 +65,12 @@ def _read_table() -> str:
 
 def _read_figures() -> dict:
     """What the table shows, unrounded: the claim, and each row's figures by column."""
-    from tunelock.report.result_table import TABLE
+    from tunelock.metrics.registry import list_table_metrics
     from tunelock.run.files import read_json
 
     figures, claims = read_json("metrics/evaluate.json"), read_json("metrics/claims.json")
     rows: dict[str, dict[str, float]] = {}
-    for name in TABLE:
+    for name in (metric.name for metric in list_table_metrics()):
         for split in ("test", "golden"):
             for model in ("base", "tuned"):
                 if f"{split}_{name}_{model}" in figures:

@@ -25,7 +25,7 @@ def seeds(
     """
     from tunelock.pull_request.lock import list_stale
     from tunelock.pull_request.markdown import escape_unprintable
-    from tunelock.pull_request.seed_report import METRICS, report_seeds, tabulate_seeds
+    from tunelock.pull_request.seed_report import list_default_metrics, report_seeds, tabulate_seeds
     from tunelock.pull_request.seed_spread import list_runs
     from tunelock.run.revisions import run_dvc_json
 
@@ -36,7 +36,7 @@ def seeds(
             f"The workspace is not counted: {escape_unprintable(stale[0])}, so its metrics are of another run."
         )
     shown = run_dvc_json("exp", "show", *(["--all-commits"] if all_commits else []))
-    runs, metrics = list_runs(shown, workspace=not stale), metric or list(METRICS)
+    runs, metrics = list_runs(shown, workspace=not stale), metric or list_default_metrics()
     if as_json:
         print_json(tabulate_seeds(runs, metrics, remarks))
     else:

@@ -6,7 +6,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tunelock.harness import lm_eval_runner, task_rows
-from tunelock.harness.harness_scores import CHOICE, PERPLEXITY, TASKS, compare, counted, table
+from tunelock.harness.harness_scores import (
+    CHOICE,
+    PERPLEXITY,
+    TASKS,
+    compare_with_harness,
+    name_left_out,
+    tabulate_agreement,
+)
 from tunelock.rendering.rendering import Rendering, load_tokenizer
 from tunelock.run.errors import Stop
 from tunelock.run.files import read_jsonl
@@ -46,7 +53,7 @@ def score_side_by_side(which: str, split: str, tasks: list[str], batch_size: int
     model = lm_eval_runner.load(folder, params["dtype"], batch_size)
     if ours:
         found = lm_eval_runner.score(model, documents.by_task)
-        yield table(f"{split}, {which}", *compare(found, rows), documents.left_out)
+        yield tabulate_agreement(f"{split}, {which}", compare_with_harness(found, rows), documents.left_out)
     if theirs:
         yield lm_eval_runner.score_theirs(model, tasks_of_theirs)
 
@@ -64,11 +71,11 @@ def _make_documents(split: str, rows: list[dict], folder: str, params: dict, tas
         Stop: none of the tasks has a row.
     """
     records = _read_made(f"data/split/{split}.jsonl", "dvc repro split")
-    made = task_rows.documents(records, rows, load_tokenizer(folder), Rendering.from_params(params))
+    made = task_rows.make_documents(records, rows, load_tokenizer(folder), Rendering.from_params(params))
     all_tasks = {CHOICE: made.choice, PERPLEXITY: made.perplexity}
     by_task = {task: all_tasks[task] for task in tasks if all_tasks[task]}
     if not by_task:
-        left_out = counted(made.left_out)
+        left_out = name_left_out(made.left_out)
         raise Stop(f"data/split/{split}.jsonl has no row for {' and '.join(tasks)}; left out: {left_out}.")
     return _Documents(by_task, made.left_out)
 

@@ -4,6 +4,7 @@ from collections import Counter
 from typing import NamedTuple
 
 from tunelock.records.record import is_text
+from tunelock.records.scored_row import ScoredRow
 from tunelock.rendering.encoding import apply_template, hide_controls
 from tunelock.rendering.rendering import Rendering, find_answer_spans, find_end_token, select_messages
 from tunelock.run.errors import Stop
@@ -17,7 +18,7 @@ class Documents(NamedTuple):
     left_out: Counter
 
 
-def documents(records: list[dict], rows: list[dict], tokenizer, rendering: Rendering) -> Documents:
+def make_documents(records: list[dict], rows: list[ScoredRow], tokenizer, rendering: Rendering) -> Documents:
     """What the harness gets of a split.
 
     Args:
@@ -30,26 +31,25 @@ def documents(records: list[dict], rows: list[dict], tokenizer, rendering: Rende
     ours = {row["id"]: row for row in rows}
     missing = [record["id"] for record in records if record["id"] not in ours]
     if missing:
-        raise Stop(f"{missing[0]} has no row in models/evaluation; run `dvc repro evaluate` to score the split anew.")
+        raise Stop(f"{missing[0]} has no row in models/evaluation; run `dvc repro evaluate` to score the split again.")
     choice, perplexity, left_out = [], [], Counter()
     for record in records:
         messages, row = select_messages(record, rendering), ours[record["id"]]
-        reason = why_not(tokenizer, record, messages)
+        reason = _find_obstacle(tokenizer, record, messages)
         if reason:
             left_out[reason] += 1
             continue
         system = messages[0]["content"] if messages[0]["role"] == "system" else ""
         asked = {"id": record["id"], "system": system, "question": messages[-2]["content"]}
-        answer, end = rendered_answer(tokenizer, messages)
-        perplexity.append({**asked, "answer": answer + end, "tokens": row["tokens"]})
+        answer = _render_answer(tokenizer, messages)
+        perplexity.append({**asked, "answer": answer.text + answer.end, "tokens": row["tokens"]})
         if "choices" in row:
-            options = [[*messages[:-1], {"role": "assistant", "content": text}] for text in row["choices"]]
-            texts = [rendered_answer(tokenizer, option)[0] for option in options]
+            texts = [_render_answer(tokenizer, _replace_last(messages, text)).text for text in row["choices"]]
             choice.append({**asked, "choices": texts, "right": row["right"]})
     return Documents(choice, perplexity, left_out)
 
 
-def why_not(tokenizer, record: dict, messages: list[dict]) -> str | None:
+def _find_obstacle(tokenizer, record: dict, messages: list[dict]) -> str | None:
     """Why a record cannot be a row of a task, or None."""
     if is_text(record):
         return "raw text"
@@ -58,9 +58,21 @@ def why_not(tokenizer, record: dict, messages: list[dict]) -> str | None:
     return "control strings in a text" if hide_controls(tokenizer, messages, "")[1] else None
 
 
-def rendered_answer(tokenizer, messages: list[dict]) -> tuple[str, str]:
-    """The last answer as the chat template puts it (some trim it, some put a space before it), and its end token."""
+class _Answer(NamedTuple):
+    """An answer as the chat template puts it, and the end token behind it."""
+
+    text: str
+    end: str
+
+
+def _replace_last(messages: list[dict], text: str) -> list[dict]:
+    """The conversation with `text` as its last answer."""
+    return [*messages[:-1], {"role": "assistant", "content": text}]
+
+
+def _render_answer(tokenizer, messages: list[dict]) -> _Answer:
+    """The last answer of a conversation; some templates trim it, some put a space before it."""
     text = apply_template(tokenizer, messages)
     begin, stop = find_answer_spans(tokenizer, messages, text, text)[-1]
     end = tokenizer.decode([find_end_token(tokenizer)])
-    return text[begin:stop].removesuffix(end), end
+    return _Answer(text[begin:stop].removesuffix(end), end)

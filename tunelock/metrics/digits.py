@@ -3,10 +3,10 @@
 DIGITS = 6
 
 
-def short(value):
+def round_digits(value):
     """The value with every float in it, however deep, rounded to DIGITS significant digits."""
     if isinstance(value, float):
         return float(f"{value:.{DIGITS}g}")
     if isinstance(value, dict):
-        return {key: short(item) for key, item in value.items()}
-    return [short(item) for item in value] if isinstance(value, list) else value
+        return {key: round_digits(item) for key, item in value.items()}
+    return [round_digits(item) for item in value] if isinstance(value, list) else value

@@ -18,13 +18,13 @@ def normalise(text: str) -> str:
     return " ".join(ARTICLES.sub(" ", text.lower().translate(PUNCTUATION)).split())
 
 
-def label(text: str, pattern: str) -> str | None:
+def find_label(text: str, pattern: str) -> str | None:
     """The first match of `pattern` in a text (its first group, if it has one), or None."""
     found = re.search(pattern, text)
     return None if found is None else found[1] if found.re.groups else found[0]
 
 
-def valid(text: str, check: str) -> bool:
+def has_format(text: str, check: str) -> bool:
     """Whether a text is JSON (check `json`), or has a match of the regular expression `check`."""
     if check != "json":
         return re.search(check, text) is not None

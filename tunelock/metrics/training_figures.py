@@ -1,7 +1,7 @@
 """metrics/train.json and the loss curves, from what pilot, train and merge wrote."""
 
 
-def train_figures(log: list[dict], too_long: dict, pilot: dict, merged: dict) -> dict[str, float]:
+def measure_training(log: list[dict], too_long: dict, pilot: dict, merged: dict) -> dict[str, float]:
     """The numbers of a run.
 
     Args:
@@ -9,7 +9,7 @@ def train_figures(log: list[dict], too_long: dict, pilot: dict, merged: dict) ->
         pilot: models/pilot/report.json.
         merged: models/merge_proof.json.
     """
-    losses, best = curve(log, "loss"), min(curve(log, "eval_loss"), key=lambda point: point["loss"])
+    losses, best = list_losses(log, "loss"), min(list_losses(log, "eval_loss"), key=lambda point: point["loss"])
     return {
         "train_steps": log[-1]["step"],
         "train_loss_last": losses[-1]["loss"],
@@ -23,6 +23,6 @@ def train_figures(log: list[dict], too_long: dict, pilot: dict, merged: dict) ->
     }
 
 
-def curve(log: list[dict], key: str) -> list[dict]:
+def list_losses(log: list[dict], key: str) -> list[dict]:
     """Rows of step and loss for a plot; `key` is loss or eval_loss."""
     return [{"step": entry["step"], "loss": entry[key]} for entry in log if key in entry]

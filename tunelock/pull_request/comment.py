@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 
+from tunelock.metrics.registry import METRICS, name_judged
 from tunelock.pull_request.facts import Facts
 from tunelock.pull_request.lock import LOCK
 from tunelock.pull_request.markdown import (
@@ -155,8 +156,7 @@ def _tabulate_other_metrics(facts: Facts) -> str:
     """All metrics that have no place of their own."""
     shown = {"retention", "retention_low", "retention_high"}
     for one in facts.comparisons:
-        name = f"{one.split}_{one.metric}_tuned"
-        shown |= {name, name.replace("_loss_", "_perplexity_")}
+        shown |= {f"{one.split}_{name}_tuned" for name in METRICS if name_judged(name) == one.metric}
     rows = _list_changes(facts.metrics, lambda file: file not in OWN_PLACE, frozenset(shown))
     return _fold_changes("Other metrics", facts, rows)
 

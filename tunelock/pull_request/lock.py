@@ -25,7 +25,7 @@ class _Entry(NamedTuple):
 
 
 def list_stale() -> list[str]:
-    """What differs from dvc.lock, a line each such as `judge: metrics/evaluate.json modified`; sorted.
+    """What differs from dvc.lock, a line each such as `metrics: metrics/evaluate.json modified`; sorted.
 
     A file that is not here counts only if git is to hold it: data and models of another clone are not missed.
     """

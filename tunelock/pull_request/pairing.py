@@ -7,22 +7,14 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
+from tunelock.metrics.metric import Metric
+from tunelock.metrics.registry import METRICS, list_column_metrics
 from tunelock.run.errors import Stop
 
 if TYPE_CHECKING:
     from tunelock.claims.uncertainty import Interval  # brings SciPy, which a missing revision need not wait for
 
-LOWER_IS_BETTER = {"loss"}
-# metric: the column of the tuned model, and whether its sum is divided by the tokens rather than the rows
-SCORES = {
-    "loss": ("loss_tuned", True),
-    "contrast": ("contrast_tuned", False),
-    "rouge_l": ("rouge_l_tuned", False),
-    "token_f1": ("token_f1_tuned", False),
-    "accuracy": ("right_tuned", False),
-}
-ON_TOKENS = ("loss", "contrast")  # mean something only where both commits cut a row into the same tokens
-COLUMNS = {"id", "split", "group", "tokens", *(column for column, _ in SCORES.values())}
+OWN_COLUMNS = ("id", "split", "group", "tokens")
 
 
 class _RowKey(NamedTuple):
@@ -70,15 +62,15 @@ class _RelativeChange(NamedTuple):
 def read_scores(text: str, where: str) -> dict[_RowKey, dict[str, str]]:
     """The rows of a scores.csv; `Stop` if a column is missing or a row stands twice."""
     reader = csv.DictReader(io.StringIO(text))
-    missing = sorted(COLUMNS - set(reader.fieldnames or []))
+    missing = sorted({*OWN_COLUMNS, *map(_name_column, list_column_metrics())} - set(reader.fieldnames or []))
     if missing:
-        raise Stop(f"{where}: has no column '{missing[0]}'; run `dvc repro judge` there to make the file again.")
+        raise Stop(f"{where}: has no column '{missing[0]}'; run `dvc repro metrics` there to make the file again.")
     rows = {}
     for row in reader:
         key = _RowKey(row["split"], row["id"])
         if None in row.values() or key in rows or not key.split.isidentifier():
             what = f"row '{key.id[:40]}' is cut short, stands twice or has no split"
-            raise Stop(f"{where}:{reader.line_num}: {what}; run `dvc repro judge` there to make the file again.")
+            raise Stop(f"{where}:{reader.line_num}: {what}; run `dvc repro metrics` there to make the file again.")
         rows[key] = row
     return rows
 
@@ -92,35 +84,39 @@ def pair_rows(base: dict[_RowKey, dict[str, str]], here: dict[_RowKey, dict[str,
 
 def compare_commits(pairs: PairedRows, level: float, samples: int) -> list[Comparison]:
     """Every metric of every split that both commits measured, with a verdict that allows for their number."""
-    from tunelock.claims.significance import holm
+    from tunelock.claims.significance import adjust_by_holm
 
     found = []
     for split in sorted({pair.here["split"] for pair in pairs.rows}, key=lambda name: (name != "test", name)):
         members = [pair for pair in pairs.rows if pair.here["split"] == split]
-        for metric in SCORES:
+        for metric in list_column_metrics():
             measured = [pair for pair in members if _has_metric(pair, metric)]
             if measured:
                 interval = _measure_interval(measured, metric, level, samples)
-                found.append(Comparison(split, metric, interval, len(measured), interval.p, ""))
-    adjusted = holm({f"{one.split} {one.metric}": one.p for one in found})
+                found.append(Comparison(split, metric.name, interval, len(measured), interval.p, ""))
+    adjusted = adjust_by_holm({f"{one.split} {one.metric}": one.p for one in found})
     return [_add_verdict(one, adjusted[f"{one.split} {one.metric}"], level) for one in found]
 
 
-def _has_metric(pair: _ScorePair, metric: str) -> bool:
+def _name_column(metric: Metric) -> str:
+    """The column of the tuned model in metrics/scores.csv."""
+    return f"{metric.column.name}_tuned"
+
+
+def _has_metric(pair: _ScorePair, metric: Metric) -> bool:
     """Whether both rows have what the metric is made of."""
-    column = SCORES[metric][0]
-    same_tokens = metric not in ON_TOKENS or pair.base["tokens"] == pair.here["tokens"]
-    return same_tokens and pair.base[column] != "" and pair.here[column] != ""
+    column = _name_column(metric)
+    comparable = not metric.column.same_tokens or pair.base["tokens"] == pair.here["tokens"]
+    return comparable and pair.base[column] != "" and pair.here[column] != ""
 
 
-def _measure_interval(rows: list[_ScorePair], metric: str, level: float, samples: int) -> "Interval":
+def _measure_interval(rows: list[_ScorePair], metric: Metric, level: float, samples: int) -> "Interval":
     """This commit less BASE, with the interval of a bootstrap over the groups."""
-    from tunelock.claims.uncertainty import paired
+    from tunelock.claims.uncertainty import compare_ratios
 
-    column, by_token = SCORES[metric]
-    numerators = _read_column(rows, column)
-    denominators = _read_column(rows, "tokens") if by_token else np.ones_like(numerators)
-    return paired(numerators, denominators, [pair.here["group"] for pair in rows], level, samples)
+    numerators = _read_column(rows, _name_column(metric))
+    denominators = _read_column(rows, "tokens") if metric.column.summed else np.ones_like(numerators)
+    return compare_ratios(numerators, denominators, [pair.here["group"] for pair in rows], level, samples)
 
 
 def _read_column(rows: list[_ScorePair], column: str) -> np.ndarray:
@@ -131,7 +127,7 @@ def _read_column(rows: list[_ScorePair], column: str) -> np.ndarray:
         values = np.array([np.nan])
     if not np.isfinite(values).all():
         raise Stop(
-            f"metrics/scores.csv: column {column} holds what is no number; run `dvc repro judge` to make it again."
+            f"metrics/scores.csv: column {column} holds what is no number; run `dvc repro metrics` to make it again."
         )
     return values
 
@@ -150,7 +146,7 @@ def _judge_difference(metric: str, difference: float, p: float | None, level: fl
         return "too few groups"
     if p >= 1 - level:
         return "undecided"
-    return "better" if (difference < 0) == (metric in LOWER_IS_BETTER) else "worse"
+    return "better" if (difference < 0) == (METRICS[metric].direction < 0) else "worse"
 
 
 def measure_relative_change(comparison: Comparison) -> _RelativeChange:

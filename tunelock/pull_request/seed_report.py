@@ -1,5 +1,6 @@
 """How much of a result is the seed, in words and tables: mean, spread and range of each metric over repeats."""
 
+from tunelock.metrics.registry import list_table_metrics
 from tunelock.pull_request.seed_spread import (
     SEED,
     SeedRun,
@@ -9,17 +10,14 @@ from tunelock.pull_request.seed_spread import (
     measure_spread,
     name_differences,
 )
+from tunelock.records.scored_row import HELD_OUT
 from tunelock.run.errors import Stop
 
-METRICS = (
-    "test_perplexity_tuned",
-    "golden_perplexity_tuned",
-    "test_contrast_tuned",
-    "test_accuracy_tuned",
-    "golden_accuracy_tuned",
-    "test_rouge_l_tuned",
-    "retention",
-)
+
+def list_default_metrics() -> list[str]:
+    """What is compared if nothing is asked for: the rows of the result table, and what was forgotten."""
+    table = [metric.name for metric in list_table_metrics()]
+    return [*(f"{split}_{name}_tuned" for split in HELD_OUT for name in table), "retention"]
 
 
 def _select_groups(runs: list[SeedRun], remarks: list[str]) -> list[list[SeedRun]]:

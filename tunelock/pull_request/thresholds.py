@@ -9,7 +9,7 @@ import operator
 import re
 from typing import Any, NamedTuple, TypedDict
 
-from tunelock.metrics.digits import short
+from tunelock.metrics.digits import round_digits
 from tunelock.run.errors import Stop
 
 COMPARE = {"<=": operator.le, ">=": operator.ge, "<": operator.lt, ">": operator.gt, "==": operator.eq}
@@ -97,7 +97,7 @@ def keep_finite(value: object) -> float | None:
 
 def round_metric(value: float) -> float:
     """The value with six significant digits."""
-    return short(float(value))
+    return round_digits(float(value))
 
 
 def judge_gate(lines: list[GateLine]) -> str:

@@ -18,6 +18,7 @@ class ScoredRow(TypedDict):
     choice has its options in `choices`, the loss of each in `choice_losses` (without the end token), and in `right` the
     index of the reference among them. A row that the model answered has `answer`, `stopped` (it ended by itself) and
     `new_tokens`. A general row of the tuned model has `kl`, the sum over its tokens of KL(base || tuned).
+    `reference_label`, `answer_label` and `format_valid` are in no file: `tunelock.metrics.labels` adds them.
     """
 
     id: str
@@ -39,6 +40,9 @@ class ScoredRow(TypedDict):
     stopped: NotRequired[bool]
     new_tokens: NotRequired[int]
     kl: NotRequired[float]
+    reference_label: NotRequired[str]
+    answer_label: NotRequired[str]
+    format_valid: NotRequired[bool]
 
 
 class RowPair(NamedTuple):

@@ -5,24 +5,24 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tunelock.records.scored_row import RowPair
+from tunelock.records.scored_row import RowPair, is_held_out
 from tunelock.report.plot_rows import CalibrationRow, LengthRow, LossRow, TaskRow
 from tunelock.run.errors import Stop
 from tunelock.run.files import read_json, read_jsonl
 from tunelock.run.params import load_yaml
 
 NEEDED = {  # file: the stage that makes it
-    "metrics/evaluate.json": "judge",
-    "metrics/claims.json": "judge",
-    "metrics/fresh_eyes.json": "judge",
-    "metrics/train.json": "judge",
-    "metrics/diagnosis.json": "judge",
-    "metrics/plots/train_loss.json": "judge",
-    "metrics/plots/eval_loss.json": "judge",
-    "metrics/plots/tasks_test.json": "judge",
-    "metrics/plots/tasks_golden.json": "judge",
-    "metrics/plots/calibration.json": "judge",
-    "metrics/retention.json": "retention",
+    "metrics/evaluate.json": "metrics",
+    "metrics/claims.json": "metrics",
+    "metrics/fresh_eyes.json": "metrics",
+    "metrics/train.json": "metrics",
+    "metrics/diagnosis.json": "metrics",
+    "metrics/plots/train_loss.json": "metrics",
+    "metrics/plots/eval_loss.json": "metrics",
+    "metrics/plots/tasks_test.json": "metrics",
+    "metrics/plots/tasks_golden.json": "metrics",
+    "metrics/plots/calibration.json": "metrics",
+    "metrics/retention.json": "metrics",
     "metrics/data.json": "clean",
     "metrics/split.json": "split",
     "metrics/lengths.json": "card",
@@ -30,7 +30,6 @@ NEEDED = {  # file: the stage that makes it
     "metrics/timings.json": "validate",
     "models/evaluation/base.jsonl": "evaluate_base",
     "models/evaluation/tuned.jsonl": "evaluate",
-    "models/evaluation/general.jsonl": "retention",
     "dvc.lock": "",
 }
 ANSWER_FILES = tuple(f"models/evaluation/{model}.jsonl" for model in ("base", "tuned"))
@@ -82,7 +81,17 @@ def _refuse_gaps() -> None:
 
 
 def read_pairs() -> Iterator[RowPair]:
-    """Each evaluated row as base and tuned left it, one pair at a time.
+    """Each row of test and golden as base and tuned left it, one pair at a time."""
+    return (pair for pair in _read_all_pairs() if is_held_out(pair.base))
+
+
+def read_general_pairs() -> Iterator[RowPair]:
+    """Each general row as base and tuned left it, one pair at a time."""
+    return (pair for pair in _read_all_pairs() if not is_held_out(pair.base))
+
+
+def _read_all_pairs() -> Iterator[RowPair]:
+    """Each evaluated row as base and tuned left it.
 
     Raises:
         Stop: the two files are not of the same rows.

@@ -2,10 +2,10 @@
 
 import heapq
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator
-from math import exp
+from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
+from tunelock.metrics.registry import METRICS
 from tunelock.records.scored_row import RowPair
 
 
@@ -65,30 +65,27 @@ def _show_row(pair: RowPair) -> _ShownRow:
     )
 
 
-def find_forgotten(rows: Iterator[dict], size: int = 5) -> list[dict]:
-    """The general rows whose loss a token rose most (see `stages.retention`)."""
-    return heapq.nlargest(size, rows, key=lambda row: (row["loss_tuned"] - row["loss_base"]) / row["tokens"])
+def find_forgotten(pairs: Iterable[RowPair], size: int = 5) -> list[_ShownRow]:
+    """The general rows whose loss a token rose most."""
+    return [_show_row(pair) for pair in heapq.nlargest(size, pairs, key=_measure_change)]
 
 
-def sum_general_tasks(rows: Iterable[dict]) -> list[dict]:
+def score_general_tasks(pairs: Iterable[RowPair]) -> list[dict]:
     """A line a task of the general rows: rows, perplexities, KL a token, accuracies of multiple choice (or None)."""
-    sums = defaultdict(lambda: defaultdict(float))
-    for row in rows:
-        task = sums[row["task"]]
-        task["rows"] += 1
-        for key in ("tokens", "loss_base", "loss_tuned", "kl"):
-            task[key] += row[key]
-        if "choices" in row:
-            task["asked"] += 1
-            for model in ("base", "tuned"):
-                losses = row[f"choice_losses_{model}"]
-                task[f"right_{model}"] += losses.index(min(losses)) == row["right"]
-    return [{"task": task, **_average_sums(found)} for task, found in sorted(sums.items())]
+    tasks = defaultdict(list)
+    for pair in pairs:
+        tasks[pair.base["task"]].append(pair)
+    return [{"task": task, **_score_general_task(members)} for task, members in sorted(tasks.items())]
 
 
-def _average_sums(sums: dict[str, float]) -> dict[str, float | None]:
-    """Sums over the rows of a task as what a reader looks for."""
-    means = {f"perplexity_{model}": exp(sums[f"loss_{model}"] / sums["tokens"]) for model in ("base", "tuned")}
-    asked = sums["asked"]
-    shares = {f"accuracy_{model}": sums[f"right_{model}"] / asked if asked else None for model in ("base", "tuned")}
-    return {"rows": int(sums["rows"]), "kl": sums["kl"] / sums["tokens"], **means, **shares}
+def _score_general_task(pairs: list[RowPair]) -> dict[str, float | None]:
+    """What a reader looks for in the general rows of a task."""
+    models = {"base": [pair.base for pair in pairs], "tuned": [pair.tuned for pair in pairs]}
+    tokens = sum(row["tokens"] for row in models["tuned"])
+    found: dict[str, float | None] = {"rows": len(pairs), "kl": sum(row["kl"] for row in models["tuned"]) / tokens}
+    perplexity, accuracy = METRICS["perplexity"], METRICS["choice_accuracy"]
+    for model, rows in models.items():
+        asked = list(filter(accuracy.has, rows))
+        found[f"perplexity_{model}"] = perplexity.measure(rows)
+        found[f"accuracy_{model}"] = accuracy.measure(asked) if asked else None
+    return found

@@ -10,8 +10,8 @@ from markupsafe import Markup
 from matplotlib.figure import Figure
 
 from tunelock.report import charts, input_views, views
-from tunelock.report.evidence import Evidence, read_pairs
-from tunelock.report.extremes import find_extremes, find_forgotten, sum_general_tasks
+from tunelock.report.evidence import Evidence, read_general_pairs, read_pairs
+from tunelock.report.extremes import find_extremes, find_forgotten, score_general_tasks
 from tunelock.report.images import encode_svg
 from tunelock.report.page import name_key, render_page, show_number
 from tunelock.report.parts import (
@@ -28,10 +28,8 @@ from tunelock.report.parts import (
     TrainingPart,
 )
 from tunelock.report.surroundings import Surroundings
-from tunelock.run.files import read_jsonl
 
 REPORT = Path("report.html")
-GENERAL = "models/evaluation/general.jsonl"
 SECTIONS = {
     "claim": "Claim", "results": "Results", "tasks": "Tasks", "training": "Training", "calibration": "Calibration",
     "rows": "Rows", "forgetting": "Forgetting", "fresh-eyes": "Fresh eyes", "review": "Human review", "data": "Data",
@@ -109,7 +107,7 @@ def _view_tokens(found: Evidence) -> TokensPart:
 
 
 def _view_forgetting(found: Evidence) -> ForgettingPart:
-    tasks, rows = sum_general_tasks(read_jsonl(GENERAL)), find_forgotten(read_jsonl(GENERAL))
+    tasks, rows = score_general_tasks(read_general_pairs()), find_forgotten(read_general_pairs())
     return ForgettingPart(found.retention, tasks, rows)
 
 

@@ -3,19 +3,9 @@
 import textwrap
 from itertools import product
 
+from tunelock.metrics.registry import list_table_metrics
 from tunelock.run.errors import Stop
 
-TABLE = {  # row of the table: key in metrics/evaluate.json, digits
-    "perplexity": 2,
-    "loss": 3,
-    "chrf": 1,
-    "rouge_l": 3,
-    "token_f1": 3,
-    "accuracy": 3,
-    "choice_accuracy": 3,
-    "match_accuracy": 3,
-    "stop_rate": 3,
-}
 COLUMNS = tuple(product(("test", "golden"), ("base", "tuned")))
 MARKS = ("<!-- results: made by `tunelock report --readme` -->\n", "<!-- end of results -->\n")
 
@@ -26,10 +16,10 @@ def format_results(metrics: dict[str, float], claims: dict) -> str:
     A figure that was not measured is a dash; a row of dashes alone is left out.
     """
     lines = ["| | test base | test tuned | golden base | golden tuned |", "|---|---|---|---|---|"]
-    for key, digits in TABLE.items():
-        columns = [f"{split}_{key}_{model}" for split, model in COLUMNS]
-        cells = [f"{metrics[column]:.{digits}f}" if column in metrics else "-" for column in columns]
-        lines += [f"| {key} | " + " | ".join(cells) + " |"] if set(cells) != {"-"} else []
+    for metric in list_table_metrics():
+        columns = [f"{split}_{metric.name}_{model}" for split, model in COLUMNS]
+        cells = [f"{metrics[column]:.{metric.digits}f}" if column in metrics else "-" for column in columns]
+        lines += [f"| {metric.name} | " + " | ".join(cells) + " |"] if set(cells) != {"-"} else []
     return "\n".join(lines) + "\n\n" + textwrap.fill(claims["claim_sentence"], 120, break_on_hyphens=False) + "\n"
 
 

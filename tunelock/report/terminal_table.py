@@ -6,11 +6,11 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from tunelock.report.result_table import TABLE
+from tunelock.metrics.metric import Metric
+from tunelock.metrics.registry import list_table_metrics, name_judged
 
 SPLITS, MODELS = ("test", "golden"), ("base", "tuned")
 STYLES = {"better": "green", "worse": "red", "undecided": "dim"}  # by the verdict of metrics/claims.json
-JUDGED_BY = {"perplexity": "loss"}  # a metric without a claim of its own: that of which it is a function
 NEXT = "Look next: `tunelock chat` to talk to the tuned model, `tunelock report` for charts and every row."
 
 
@@ -30,21 +30,21 @@ def _make_terminal_table(metrics: dict[str, float], claims: dict) -> Table:
         table.add_column(f"{split}: base", justify="right")
         table.add_column("tuned", justify="right")
         table.add_column("verdict")
-    for name, digits in TABLE.items():
-        keys = {f"{split}_{name}_{model}" for split, model in itertools.product(SPLITS, MODELS)}
+    for metric in list_table_metrics():
+        keys = {f"{split}_{metric.name}_{model}" for split, model in itertools.product(SPLITS, MODELS)}
         if keys & metrics.keys():
-            table.add_row(name.replace("_", " "), *_make_cells(name, digits, metrics, claims))
+            table.add_row(metric.name.replace("_", " "), *_make_cells(metric, metrics, claims))
     return table
 
 
-def _make_cells(name: str, digits: int, metrics: dict[str, float], claims: dict) -> list[Text]:
+def _make_cells(metric: Metric, metrics: dict[str, float], claims: dict) -> list[Text]:
     """For each split the figures of base and of tuned, and the verdict, in its colour."""
     cells = []
     for split in SPLITS:
-        entry = claims.get(f"{split}_{JUDGED_BY.get(name, name)}", {})
+        entry = claims.get(f"{split}_{name_judged(metric.name)}", {})
         verdict = entry.get("verdict", "")
         style = STYLES.get(verdict, "")
-        base, tuned = (_format_figure(metrics.get(f"{split}_{name}_{model}"), digits) for model in MODELS)
+        base, tuned = (_format_figure(metrics.get(f"{split}_{metric.name}_{model}"), metric.digits) for model in MODELS)
         cells += [Text(base), Text(tuned, style=style), Text(verdict, style=style)]
     return cells
 

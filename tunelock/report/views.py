@@ -3,30 +3,11 @@
 import re
 from typing import Any, NamedTuple
 
+from tunelock.metrics.registry import METRICS, name_judged
 from tunelock.report.plot_rows import TaskRow
 from tunelock.report.result_table import COLUMNS
 
-METRICS = {  # key in metrics/evaluate.json: digits, and what it is
-    "perplexity": (2, "exponential of the loss; lower is better"),
-    "loss": (3, "nats a token of the reference answers; lower is better"),
-    "contrast": (3, "nats a token by which a question's own answer is likelier than another question's"),
-    "match_accuracy": (3, "share of rows where its own answer is the likelier one"),
-    "accuracy": (3, "share of answers with the right label"),
-    "macro_f1": (3, "F1 of the labels, each label counting the same"),
-    "choice_accuracy": (3, "share of multiple-choice rows whose right option is the likeliest"),
-    "choice_accuracy_norm": (3, "the same by likelihood a character of the option"),
-    "exact_match": (3, "share of answers equal to the reference, but for case, articles and punctuation"),
-    "token_f1": (3, "F1 of the words shared with the reference"),
-    "rouge_l": (3, "longest common subsequence with the reference, F1"),
-    "bleu": (1, "0 to 100, over all answers"),
-    "chrf": (1, "0 to 100, by runs of characters"),
-    "format_valid": (3, "share of answers in the form that params.yaml asks for"),
-    "calibration_error": (3, "mean gap of how sure and how often right, over the tokens; lower is better"),
-    "stop_rate": (3, "share of answers that ended by themselves"),
-    "mean_length": (1, "tokens of an answer"),
-    "repetition": (3, "share of an answer's word runs that stood in it before"),
-}
-UNITS = {"loss": "nats a token", "contrast": "nats a token", "bleu": "of 100", "chrf": "of 100"}
+DIGITS = 3  # behind the point, of a metric that is not in the registry
 FRESH_EYES = {
     "memorised": "training text by heart",
     "copied": "taken out of the question",
@@ -121,11 +102,11 @@ def list_results(evaluate: dict[str, float], claims: dict[str, Any]) -> list[Res
     """A row for each metric that was measured; a perplexity has the verdict on its loss."""
     rows = []
     for key in [*METRICS, *_list_other_metrics(evaluate)]:
-        digits, about = METRICS.get(key, (3, ""))
         cells = []
         for split, model in COLUMNS:
             cells.append(_Cell(evaluate.get(f"{split}_{key}_{model}"), _find_verdict(claims, split, key, model)))
         if any(cell.value is not None for cell in cells):
+            digits, about = (METRICS[key].digits, METRICS[key].meaning) if key in METRICS else (DIGITS, "")
             rows.append(ResultRow(key, digits, about, cells))
     return rows
 
@@ -138,7 +119,7 @@ def _list_other_metrics(evaluate: dict[str, float]) -> list[str]:
 
 def _find_verdict(claims: dict[str, Any], split: str, metric: str, model: str) -> str:
     """The verdict on a value of the tuned model; `undecided` where there is none."""
-    entry = claims.get(f"{split}_{'loss' if metric == 'perplexity' else metric}", {})
+    entry = claims.get(f"{split}_{name_judged(metric)}", {})
     return entry.get("verdict", "undecided") if model == "tuned" else "undecided"
 
 
@@ -156,8 +137,8 @@ def _compare_models(metric: str, entry: dict[str, Any]) -> ComparisonRow:
     low, high = entry.get("low"), entry.get("high")
     return ComparisonRow(
         metric=metric,
-        digits=METRICS.get(metric, (3,))[0],
-        unit=UNITS.get(metric, ""),
+        digits=METRICS[metric].digits if metric in METRICS else DIGITS,
+        unit=METRICS[metric].unit if metric in METRICS else "",
         base=entry["base"],
         tuned=entry["tuned"],
         difference=entry["difference"],
@@ -193,5 +174,5 @@ def list_fresh_eyes(fresh_eyes: dict[str, Any]) -> list[FreshEyesRow]:
 def tabulate_tasks(rows: list[TaskRow]) -> TaskTable:
     """The metrics of each task and model."""
     known = set().union(*rows)
-    columns = [_TaskColumn(key, *METRICS[key]) for key in METRICS if key in known]
+    columns = [_TaskColumn(key, one.digits, one.meaning) for key, one in METRICS.items() if key in known]
     return TaskTable(columns, sorted(rows, key=lambda row: (row["task"], row["model"])))

@@ -2,28 +2,30 @@
 
 import csv
 import hashlib
-import itertools
 import json
-import math
 import re
 from collections import Counter
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
 from peft import PromptTuningConfig, get_peft_model
 
-from stages.retention import OPTION, general_records, main, questions, with_values
-from tunelock.answering.choices import listed
-from tunelock.answering.forgetting import Compared, compare, predictions, singles, targets_of
-from tunelock.claims.retained import likeliest, retained
+from stages import evaluate
+from stages.evaluate import BASE_STATES, OPTION, read_general_families, read_general_records
+from tunelock.answering.choices import find_choice
+from tunelock.answering.divergence import join_states, measure_divergence, read_states, take_head
+from tunelock.answering.families import Family, make_families, score_questions
+from tunelock.answering.scoring import score_rows
+from tunelock.claims.retention import measure_retention
+from tunelock.metrics.digits import round_digits
 from tunelock.model.losses import compute_response_loss
 from tunelock.model.modeling import load_model
 from tunelock.model.tuned import compute_hidden_states, save_soft_prompt
 from tunelock.reading.reading import Source
 from tunelock.rendering.rendering import IGNORE, Rendering, load_tokenizer, render_records
 from tunelock.run.errors import Stop
+from tunelock.run.files import read_jsonl, write_jsonl
 from tunelock.run.params import Params, load_yaml
 from tunelock.training.penalties.replay import pad_rows
 
@@ -42,7 +44,7 @@ def damaged(model, share: float):
 
 def taught(folder: Path, source: dict):
     """The model in `folder` after a few steps on the answers of a source: it knows something that can be lost."""
-    model, (records, _) = load_model(folder, "float32"), general_records(Source(**source))
+    model, (records, _) = load_model(folder, "float32"), read_general_records(Source(**source))
     ids, labels = pad_rows(render_records(load_tokenizer(folder), records, Rendering(384)).rows, model.device)
     optimiser = torch.optim.AdamW(model.parameters(), lr=1e-2)
     for _ in range(20):
@@ -65,12 +67,18 @@ def bundled() -> list[dict]:
 
 
 @pytest.fixture
-def sampled(tokenizer, monkeypatch):
-    """Every fourth bundled question, with its options: rows and families."""
-    monkeypatch.chdir(ROOT)
-    records, left_out = general_records(Source("data/general/questions.jsonl", task="{task}"))
-    assert not left_out
-    return questions(tokenizer, records[::4], Rendering(384))
+def sampled(tokenizer, tmp_path, monkeypatch) -> list[Family]:
+    """Every fourth bundled question, with its options."""
+    monkeypatch.chdir(tmp_path)
+    lines = GENERAL.read_text(encoding="utf-8").splitlines(keepends=True)
+    Path("data/general").mkdir(parents=True)
+    Path("data/general/some.jsonl").write_text("".join(lines[::4]), encoding="utf-8")
+    return read_general_families(tokenizer, Rendering(384), Source("data/general/some.jsonl", task="{task}"))
+
+
+def targets_of(row: dict) -> list[int]:
+    """The labelled tokens of a row that something comes before."""
+    return [label for label in row["labels"][1:] if label != IGNORE]
 
 
 def naive(models, row: dict) -> tuple[float, float, float]:
@@ -85,111 +93,51 @@ def naive(models, row: dict) -> tuple[float, float, float]:
 
 def test_losses_and_divergence_are_those_of_the_definition(tiny_model, sampled):
     models = load_model(tiny_model, "float32"), damaged(load_model(tiny_model, "float32"), 0.3)
-    families = sampled[1]
-    rows = list(itertools.chain(*families))
-    for row, found in zip(rows, compare(*(predictions(model, families, 7) for model in models), rows), strict=True):
-        assert found[1:] == pytest.approx(naive(models, row), rel=1e-3)
-        assert found.tokens == sum(label != IGNORE for label in row["labels"])
+    base, tuned = (score_questions(model, sampled, "general", 7, keep_states=True) for model in models)
+    found = join_states(tuned)
+    divergences = measure_divergence(join_states(base).states, take_head(models[0]), found, take_head(models[1]))
+    for family, before, after, divergence in zip(sampled, base, tuned, divergences, strict=True):
+        measured = before.row["loss"], after.row["loss"], divergence
+        assert measured == pytest.approx(naive(models, family.own), rel=1e-3)
+        assert before.row["tokens"] == found.tokens[before.row["id"]] == len(targets_of(family.own))
 
 
 def test_a_text_is_measured_from_the_first_token_that_has_one_before_it(tiny_model, tokenizer):
     model, record = load_model(tiny_model, "float32"), {"id": "a", "messages": [{"role": "text", "content": "A text."}]}
-    rows = render_records(tokenizer, [record], Rendering(384)).rows
-    same = predictions(model, [rows], 1)
-    [found] = compare(same, same, rows)
-    assert found.tokens == len(rows[0]["input_ids"]) - 1
-    assert found[1:] == pytest.approx(naive((model, model), rows[0]), rel=1e-4)
-
-
-def test_options_change_no_answer(tiny_model, sampled):
-    """Their sequence is shared, what each sees is not."""
-    model, families = load_model(tiny_model, "float32"), sampled[1]
-    together = predictions(model, families, 7).states
-    alone = predictions(model, singles(families), 7).states
-    assert len(together) == len(alone) > len(families)
-    assert all(torch.allclose(*pair, atol=1e-4) for pair in zip(together, alone))
-
-
-def test_the_likeliest_option_is_the_first_of_equals():
-    assert likeliest([2.0, 1.0, 1.0]) == 1
+    [row] = render_records(tokenizer, [record], Rendering(384)).rows
+    [found] = score_rows(model, [row], 1)
+    assert found.tokens == len(row["input_ids"]) - 1
+    assert found.loss == pytest.approx(naive((model, model), row)[0], rel=1e-4)
 
 
 def test_an_options_loss_is_over_its_own_tokens_without_the_end(tokenizer, sampled):
-    rows, families = sampled
-    assert sum("choices" in row for row in rows) > 6
-    for row, family in zip(rows, families):
-        if "choices" in row:
-            assert [tokenizer.decode(targets_of(option)) for option in family[1:]] == row["choices"]
+    chosen = [family for family in sampled if family.choice]
+    assert len(chosen) > 6
+    for family in chosen:
+        assert [tokenizer.decode(targets_of(option)) for option in family.options] == family.choice.options
 
 
 def test_the_other_answer_is_that_of_another_question_of_the_task(sampled):
-    rows, families = sampled
-    own = {row["id"]: (row, family[0]) for row, family in zip(rows, families)}
-    chosen = [(row, family) for row, family in zip(rows, families) if "other_id" in row]
+    by_id = {family.record["id"]: family for family in sampled}
+    chosen = [family for family in sampled if family.other]
     assert len(chosen) > 6
-    for row, (mine, other) in chosen:
-        named, its_own = own[row["other_id"]]
-        assert row["task"] == named["task"]
-        assert row["id"] != named["id"]
-        assert targets_of(other) == targets_of(its_own)
-        assert other["input_ids"][: mine["prompt_length"]] == mine["input_ids"][: mine["prompt_length"]]
+    for family in chosen:
+        named, start = by_id[family.other_id], family.own["prompt_length"]
+        assert family.record["task"] == named.record["task"] and not family.choice and not named.choice
+        assert family.other_id != family.record["id"]
+        assert targets_of(family.other) == targets_of(named.own)
+        assert family.other["input_ids"][:start] == family.own["input_ids"][:start]
 
 
-def test_options_that_do_not_fit_are_none(tokenizer):
-    record = {"id": "a", "group": "a", "task": "t"} | turns(f"Which?\n- a\n- {'b ' * 50}", "a")
-    size = len(render_records(tokenizer, [record], Rendering(384)).rows[0]["input_ids"])
-    assert "choices" not in questions(tokenizer, [record], Rendering(size))[0][0]
-    assert len(questions(tokenizer, [record], Rendering(size + 60))[0][0]["choices"]) == 2
-
-
-def row_of(number: int, base: float, tuned: float, **more) -> dict:
-    return {
-        "id": str(number),
-        "group": str(number),
-        "tokens": 2,
-        "loss_base": base,
-        "loss_tuned": tuned,
-        "kl": 0.5,
-        **more,
-    }
-
-
-def test_retention_is_the_share_of_the_probability_a_token():
-    found = retained([row_of(n, 2 * -math.log(0.5), 2 * -math.log(0.4)) for n in range(9)], 0.95, 200)
-    assert found["retention"] == pytest.approx(0.8)
-    assert found["general_perplexity_base"] == pytest.approx(2)
-    assert found["general_kl"] == pytest.approx(0.25)
-    assert found["general_rows"] == 9
-    assert "general_accuracy_base" not in found
-
-
-def test_the_interval_is_around_retention_and_in_its_order():
-    draw = np.random.default_rng(0)
-    found = retained([row_of(n, 3.0, 3.0 + draw.normal(0.4, 0.3)) for n in range(40)], 0.95, 500)
-    assert 0.6 < found["retention_low"] < found["retention"] < found["retention_high"] < 1
-
-
-def test_too_few_questions_have_no_interval():
-    assert retained([row_of(0, 3.0, 3.5), row_of(1, 3.0, 3.5)], 0.95, 200).keys().isdisjoint({"retention_low"})
-
-
-def test_contrast_is_what_the_own_question_is_worth_to_the_same_tokens():
-    rows = [{"id": "a", "other_id": "b"}, {"id": "b", "other_id": "a"}, {"id": "c"}]
-    answers = [Compared(4, 8.0, 4.0, 0.0), Compared(2, 2.0, 2.0, 0.0), Compared(3, 1.0, 1.0, 0.0)]
-    others = [Compared(2, 6.0, 3.0, 0.0), Compared(4, 12.0, 12.0, 0.0)]
-    compared = [answers[0], others[0], answers[1], others[1], answers[2]]
-    found = retained([{"group": "g", **row} for row in with_values(rows, compared)], 0.95, 200)
-    assert found["general_contrast_base"] == pytest.approx(((6 - 2) / 2 + (12 - 8) / 4) / 2)
-    assert found["general_contrast_tuned"] == pytest.approx(((3 - 2) / 2 + (12 - 4) / 4) / 2)
-    assert found["general_contrast_change"] == pytest.approx(1.25 - 1.5)
-
-
-def test_accuracy_is_by_likelihood_of_those_with_options():
-    rows = [{**row_of(n, 1.0, 1.0), **({"choices": ["a", "b"], "right": 1} if n < 2 else {})} for n in range(3)]
-    options = [Compared(1, base, tuned, 0.0) for base, tuned in ((2.0, 1.0), (1.0, 2.0), (1.0, 1.0), (2.0, 2.0))]
-    answer = Compared(2, 1.0, 1.0, 0.5)
-    found = retained(with_values(rows, [answer, *options[:2], answer, *options[2:], answer]), 0.95, 200)
-    assert (found["general_accuracy_base"], found["general_accuracy_tuned"]) == (0.5, 0.0)
+def test_options_and_wrong_answers_that_do_not_fit_are_none(tokenizer):
+    records = [{"id": "a", "group": "a", "task": "t"} | turns(f"Which?\n- a\n- {'b ' * 50}", "a")]
+    records += [{"id": "b", "group": "b", "task": "t"} | turns("Why?", "b " * 60)]
+    rows = render_records(tokenizer, records, Rendering(384)).rows
+    size = max(len(row["input_ids"]) for row in rows)
+    tight, roomy = (make_families(tokenizer, records, rows, Rendering(limit), {"t": OPTION}) for limit in (size, 384))
+    assert (tight[0].choice, tight[0].options, tight[0].other_id, tight[0].other) == (None, (), None, None)
+    assert tight[1].other_id == "a"
+    assert len(roomy[0].options) == len(roomy[0].choice.options) == 2 and roomy[0].other_id == "b"
 
 
 @pytest.fixture
@@ -200,14 +148,18 @@ def project(tmp_path, monkeypatch, tiny_model):
         Path(folder).mkdir(parents=True)
     for name in ("base", "merged"):
         Path("models", name).symlink_to(tiny_model)
+    for split in ("test", "golden"):
+        write_jsonl(f"data/split/{split}.jsonl", [{"id": split, "group": "g", "task": "t", **turns("Why?", "So.")}])
     values = {key: load_yaml(ROOT / "params.yaml")[key] for key in
-              ("system_prompt", "max_length", "max_turns", "num_threads", "confidence_level")}  # fmt: skip
-    values |= {"dtype": "float32", "eval_batch_size": 5, "bootstrap_samples": 200}
+              ("system_prompt", "max_length", "max_turns", "num_threads", "choice_patterns")}  # fmt: skip
+    values |= {"dtype": "float32", "eval_batch_size": 5, "max_predict_samples": 0, "max_new_tokens": 1,
+               "generation_backend": "transformers"}  # fmt: skip
 
     def run(**params) -> tuple[dict, list[dict]]:
-        main.__wrapped__(Params("retention", {**values, **params}), "")
-        lines = Path("models/evaluation/general.jsonl").read_text(encoding="utf-8").splitlines()
-        return json.loads(Path("metrics/retention.json").read_text()), [json.loads(line) for line in lines]
+        for which in ("base", "tuned"):
+            evaluate.main(which, Params("evaluate", {**values, **params}), "")
+        base, tuned = (list(read_jsonl(f"models/evaluation/{which}.jsonl"))[2:] for which in ("base", "tuned"))
+        return round_digits(measure_retention(base, tuned, 0.95, 200)), tuned
 
     return run
 
@@ -230,7 +182,7 @@ def test_the_same_model_has_forgotten_nothing(project, bundled):
     assert [(row["task"], row["reference"]) for row in rows] == [
         (row["task"], row["messages"][-1]["content"]) for row in bundled[::20] + bundled[-2:]
     ]
-    assert all(len(row["choice_losses_tuned"]) == 4 for row in rows if "choices" in row)
+    assert all(len(row["choice_losses"]) == 4 for row in rows if "choices" in row)
 
 
 def test_a_damaged_model_has_forgotten(project, bundled, tiny_model):
@@ -244,6 +196,16 @@ def test_a_damaged_model_has_forgotten(project, bundled, tiny_model):
     assert metrics["retention"] < metrics["retention_high"] < 0.95
     assert metrics["general_kl"] > 0.05
     assert all(row["kl"] > 0 for row in rows)
+
+
+def test_the_base_is_asked_once_and_its_file_is_of_these_questions(project, bundled):
+    source = some(bundled)
+    project(general_source=source)
+    first = Path(BASE_STATES).read_bytes()
+    project(general_source=source)
+    assert Path(BASE_STATES).read_bytes() == first
+    with pytest.raises(Stop, match="other general questions than these; run `dvc repro evaluate_base`"):
+        read_states(BASE_STATES, {"another": 3})
 
 
 def test_a_soft_prompt_is_measured_with_its_base(project, bundled, tiny_model):
@@ -303,7 +265,7 @@ def test_a_file_that_dvc_does_not_watch_is_to_be_pinned(project, bundled):
 
 def test_the_readme_of_the_folder_is_no_question(monkeypatch):
     monkeypatch.chdir(ROOT)
-    records, _ = general_records(Source("data/general"))
+    records, _ = read_general_records(Source("data/general"))
     assert {record["file"] for record in records} == {"data/general/questions.jsonl"}
 
 
@@ -320,7 +282,7 @@ def test_the_bundled_choices_are_sound(bundled):
     chosen = [row for row in bundled if re.search(OPTION, row["messages"][0]["content"], re.MULTILINE)]
     places = Counter()
     for row in chosen:
-        choices, right = listed(row["messages"], OPTION)
+        choices, right = find_choice(row["messages"], OPTION)
         assert len(choices) == 4
         assert max(map(len, choices)) <= 2.5 * min(map(len, choices)) + 3, choices
         places[right] += 1

@@ -1,0 +1,125 @@
+"""A record with the answers that are put to its question: its own, a wrong one, and the options that it lists."""
+
+from dataclasses import dataclass, replace
+from typing import NamedTuple
+
+import torch
+from transformers import PreTrainedTokenizerBase
+
+from tunelock.answering.choices import Choice, find_choice, render_option, replace_answer
+from tunelock.answering.contrast import pick_wrong_answers
+from tunelock.answering.scoring import Score, score_families
+from tunelock.records.record import Record, question_in, reference_of
+from tunelock.records.scored_row import ScoredRow
+from tunelock.rendering.rendering import IGNORE, Rendering, render_messages, select_messages
+
+
+@dataclass(frozen=True, slots=True)
+class Family:
+    """A record, rendered with its own answer (`own`), and with a wrong answer and options where it has some.
+
+    `question` is what people read. `other_id` is the record whose answer is the wrong one, rendered in `other`.
+    Rendered rows have input_ids and labels; those of one family begin alike, so a model computes their question once.
+    """
+
+    record: Record
+    question: str
+    own: dict
+    other_id: str | None = None
+    other: dict | None = None
+    choice: Choice | None = None
+    options: tuple[dict, ...] = ()
+
+    def list_rows(self) -> list[dict]:
+        """Everything to be scored: the own answer, the wrong one, the options."""
+        return [self.own, *([self.other] if self.other else []), *self.options]
+
+    def take_prompt(self) -> list[int]:
+        """The tokens of the question, which an answer starts from; none of a raw text."""
+        return self.own["input_ids"][: self.own["prompt_length"]]
+
+
+class ScoredFamily(NamedTuple):
+    """A scored row, and the last hidden states at the tokens of its reference (tokens, features) if they were kept."""
+
+    row: ScoredRow
+    states: torch.Tensor | None
+
+
+def make_families(
+    tokenizer: PreTrainedTokenizerBase,
+    records: list[Record],
+    rows: list[dict],
+    rendering: Rendering,
+    patterns: dict[str, str],
+    contrast_choices: bool = True,
+) -> list[Family]:
+    """The family of each record of a split.
+
+    Args:
+        records, rows: of the split, as records and rendered.
+        rendering: a wrong answer or options that make a row longer than its `max_length` are left out.
+        patterns: by task, what finds the options of a question among its lines.
+        contrast_choices: whether questions with options are held against a wrong answer as well.
+    """
+    said = [select_messages(record, rendering) for record in records]
+    choices = [find_choice(messages, patterns.get(record["task"])) for record, messages in zip(records, said)]
+    contrasted = [number for number, choice in enumerate(choices) if contrast_choices or not choice]
+    others = _pick_others(records, rows, contrasted)
+    families = []
+    for number, (record, row, messages, choice) in enumerate(zip(records, rows, said, choices)):
+        family = Family(record, question_in(messages), row)
+        if number in others:
+            wrong = render_messages(tokenizer, replace_answer(messages, reference_of(others[number])))
+            family = replace(family, other_id=others[number]["id"], other=wrong._asdict())
+        if choice:
+            options = tuple(render_option(tokenizer, messages, option) for option in choice.options)
+            family = replace(family, choice=choice, options=options)
+        families.append(_keep_what_fits(family, rendering.max_length))
+    return families
+
+
+def _pick_others(records: list[Record], rows: list[dict], contrasted: list[int]) -> dict[int, Record]:
+    """The records whose answers are put to the questions `contrasted`, by the number of the question."""
+    lengths = [sum(label != IGNORE for label in rows[number]["labels"]) for number in contrasted]
+    wrong = pick_wrong_answers([records[number] for number in contrasted], lengths)
+    return {number: records[contrasted[other]] for number, other in zip(contrasted, wrong) if other is not None}
+
+
+def _keep_what_fits(family: Family, max_length: int) -> Family:
+    """The family without a wrong answer, or without options, that makes a row too long."""
+    if family.other and len(family.other["input_ids"]) > max_length:
+        family = replace(family, other_id=None, other=None)
+    if any(len(option["input_ids"]) > max_length for option in family.options):
+        family = replace(family, choice=None, options=())
+    return family
+
+
+def score_questions(
+    model: torch.nn.Module, families: list[Family], split: str, batch_size: int, keep_states: bool = False
+) -> list[ScoredFamily]:
+    """A row for each family of a split; `keep_states` keeps the states behind its reference as well."""
+    found = score_families(model, [family.list_rows() for family in families], batch_size, keep_states)
+    return [ScoredFamily(_make_row(*both, split), both[1][0].states) for both in zip(families, found)]
+
+
+def _make_row(family: Family, scores: list[Score], split: str) -> ScoredRow:
+    """The scores of a family under their names."""
+    record, own = family.record, scores[0]
+    row: ScoredRow = {
+        "id": record["id"],
+        "group": record["group"],
+        "task": record["task"],
+        "split": split,
+        "question": family.question,
+        "reference": reference_of(record),
+        "loss": own.loss,
+        "tokens": own.tokens,
+        "confidence": own.confidence,
+    }
+    if family.other_id is not None:
+        row |= {"other_id": family.other_id, "other_loss": scores[1].loss, "other_tokens": scores[1].tokens}
+    if family.choice:
+        losses = [option.loss for option in scores[-len(family.options) :]]
+        row |= {"choices": family.choice.options, "choice_losses": losses, "right": family.choice.right}
+    return row

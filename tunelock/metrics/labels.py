@@ -1,0 +1,114 @@
+"""Metrics that params ask for by task: the label in an answer, and the form of an answer."""
+
+import numpy as np
+
+from tunelock.metrics.metric import Column, Metric, divide_safely, pair_with_ones
+from tunelock.metrics.normalise import find_label, has_format
+from tunelock.records.scored_row import ScoredRow
+
+HERE = "tunelock/metrics/labels.py"
+SKLEARN = "https://scikit-learn.org/stable/modules/generated/sklearn.metrics"
+MAX_LABELS = 200  # with more, a label has a row or two and macro-F1 says little; its table would not fit either
+
+
+def label_rows(
+    rows: list[ScoredRow], label_patterns: dict[str, str] | None, format_checks: dict[str, str] | None
+) -> list[ScoredRow]:
+    """The rows with what params (task: pattern, task: check) find in their answers.
+
+    A row whose reference has a label gets `reference_label` and `answer_label`; labels of two tasks are two labels. A
+    row of a task with a format check gets `format_valid`.
+    """
+    return [_label_row(row, label_patterns or {}, format_checks or {}) for row in rows]
+
+
+def _label_row(row: ScoredRow, patterns: dict[str, str], checks: dict[str, str]) -> ScoredRow:
+    found, task = row.copy(), row["task"]
+    if "answer" not in row:
+        return found
+    reference = find_label(row["reference"], patterns[task]) if task in patterns else None
+    if reference is not None:
+        found["reference_label"] = f"{task} {reference}"
+        found["answer_label"] = f"{task} {find_label(row['answer'], patterns[task])}"
+    if task in checks:
+        found["format_valid"] = has_format(row["answer"], checks[task])
+    return found
+
+
+def _has_reference_label(row: ScoredRow) -> bool:
+    """Whether the row was answered and its reference has a label."""
+    return "reference_label" in row
+
+
+def _count_right_labels(rows: list[ScoredRow]) -> np.ndarray:
+    """Whether each answer has the reference's label, and one, shape (rows, 2)."""
+    return pair_with_ones(row["answer_label"] == row["reference_label"] for row in rows)
+
+
+def _count_labels(rows: list[ScoredRow]) -> np.ndarray | None:
+    """Three blocks, a column a label of the references: found rightly, found wrongly, missed; (rows, 3 x labels).
+
+    None above MAX_LABELS labels.
+    """
+    names = sorted({row["reference_label"] for row in rows})
+    if len(names) > MAX_LABELS:
+        return None
+    places = {name: place for place, name in enumerate(names)}
+    counts = np.zeros((len(rows), 3, len(names)))
+    for number, row in enumerate(rows):
+        said, right = row["answer_label"], row["reference_label"]
+        counts[number, 0 if said == right else 2, places[right]] = 1
+        if said != right and said in places:
+            counts[number, 1, places[said]] = 1
+    return counts.reshape(len(rows), -1)
+
+
+def _score_macro_f1(sums: np.ndarray) -> np.ndarray:
+    """The mean F1 of the labels that any reference has."""
+    right, wrong, missed = np.moveaxis(sums.reshape(*sums.shape[:-1], 3, -1), -2, 0)
+    scores = divide_safely(2 * right, 2 * right + wrong + missed)
+    wanted = right + missed > 0
+    return divide_safely((scores * wanted).sum(axis=-1), wanted.sum(axis=-1))
+
+
+def _has_format_check(row: ScoredRow) -> bool:
+    """Whether the row was answered and its task has a format check."""
+    return "format_valid" in row
+
+
+def _count_valid_formats(rows: list[ScoredRow]) -> np.ndarray:
+    """Whether each answer passes its check, and one, shape (rows, 2)."""
+    return pair_with_ones(row["format_valid"] for row in rows)
+
+
+METRICS = (
+    Metric(
+        "accuracy",
+        "Share of answers with the right label.",
+        "1.0.0",
+        f"{SKLEARN}.accuracy_score.html",
+        _has_reference_label,
+        _count_right_labels,
+        binary=True,
+        in_table=True,
+        column=Column("right"),
+    ),
+    Metric(
+        "macro_f1",
+        "F1 of the labels, each label counting the same.",
+        "1.0.0",
+        f"{SKLEARN}.f1_score.html",
+        _has_reference_label,
+        _count_labels,
+        _score_macro_f1,
+    ),
+    Metric(
+        "format_valid",
+        "Share of answers in the form that params.yaml asks for.",
+        "1.0.0",
+        HERE,
+        _has_format_check,
+        _count_valid_formats,
+        binary=True,
+    ),
+)

@@ -1,0 +1,84 @@
+"""What a metric is. From these entries follows every list of metrics: what is measured, claimed, shown and versioned.
+
+A score is a function of sums: `statistics` are counted row by row, and `score` is taken of what they add up to. So it
+can be had for a split, a task or a resample of groups without looking at the texts again.
+"""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+
+from tunelock.records.scored_row import ScoredRow
+
+
+class Column(NamedTuple):
+    """The column of a metric in metrics/scores.csv, in which pull requests compare two commits row by row.
+
+    summed: it holds the sum over the row's tokens, and its mean is by token. same_tokens: two commits can be compared
+    only on rows that both cut into the same tokens.
+    """
+
+    name: str
+    summed: bool = False
+    same_tokens: bool = False
+
+
+def average_sums(sums: np.ndarray) -> np.ndarray:
+    """The first statistic over the second, from sums (..., 2); 0 where there is nothing."""
+    return divide_safely(sums[..., 0], sums[..., 1])
+
+
+def divide_safely(above: np.ndarray, below: np.ndarray) -> np.ndarray:
+    """Element-wise, 0 where `below` is 0."""
+    return np.divide(above, below, out=np.zeros(np.broadcast(above, below).shape), where=np.asarray(below) != 0)
+
+
+def pair_with_ones(values: Iterable[float]) -> np.ndarray:
+    """Statistics (rows, 2) of one value a row: the value, and that it is one row; `average_sums` gives their mean."""
+    column = np.array([float(value) for value in values])
+    return np.stack([column, np.ones_like(column)], axis=1)
+
+
+@dataclass(frozen=True, slots=True)
+class Metric:
+    """One metric of evaluated rows.
+
+    name: in metrics/*.json, behind the split and before the model: `test_loss_tuned`.
+    meaning: one plain sentence for the report.
+    version: rises whenever the metric's figures can change. source: where the method comes from, or the file that
+        defines it. signature: how a library that counts differently by its settings does it here.
+    has: whether a row can be measured; the metric is absent where no row can.
+    statistics: of rows that `has` it, shape (rows, k), or None where there is nothing to say.
+    score: from sums (..., k) to scores (...).
+    direction: 1 if more is better, -1 if less is, 0 if neither, so that nothing is claimed. binary: a row is right or
+        wrong. follows: the metric that it is another form of, whose verdict it shares.
+    digits, unit: as people see it. in_table: a row of the result table. column: its place in metrics/scores.csv.
+    """
+
+    name: str
+    meaning: str
+    version: str
+    source: str
+    has: Callable[[ScoredRow], bool]
+    statistics: Callable[[list[ScoredRow]], np.ndarray | None]
+    score: Callable[[np.ndarray], np.ndarray] = average_sums
+    direction: int = 1
+    binary: bool = False
+    follows: str = ""
+    digits: int = 3
+    unit: str = ""
+    in_table: bool = False
+    column: Column | None = None
+    signature: Callable[[], str] | None = None
+
+    def measure(self, rows: list[ScoredRow]) -> float:
+        """The score of rows that all have the metric; 0 where there is nothing to say."""
+        statistics = self.statistics(rows)
+        return 0.0 if statistics is None else float(self.score(statistics.sum(axis=0)))
+
+    def describe(self) -> dict[str, str]:
+        """The definition as metrics/versions.json has it."""
+        fixed = {"version": self.version, "source": self.source}
+        return fixed | ({"signature": self.signature()} if self.signature else {})

@@ -1,0 +1,180 @@
+"""Metrics of two texts: the answer beside the reference.
+
+The libraries are imported where they count: naming the metrics must not wait for them.
+"""
+
+from collections import Counter
+from importlib.metadata import version
+
+import numpy as np
+
+from tunelock.metrics.metric import Column, Metric, divide_safely, pair_with_ones
+from tunelock.metrics.normalise import normalise
+from tunelock.records.scored_row import ScoredRow
+
+
+def is_answered(row: ScoredRow) -> bool:
+    """Whether the model wrote an answer to the row's question."""
+    return "answer" in row
+
+
+def _split_texts(rows: list[ScoredRow]) -> tuple[list[str], list[str]]:
+    """The answers and the references."""
+    return [row["answer"] for row in rows], [row["reference"] for row in rows]
+
+
+def _count_bleu(rows: list[ScoredRow]) -> np.ndarray:
+    """sacrebleu's statistics of BLEU: lengths of answer and reference, right 1- to 4-grams, all 1- to 4-grams.
+
+    Shape (rows, 10).
+    """
+    from sacrebleu.metrics import BLEU
+
+    answers, references = _split_texts(rows)
+    return np.array(BLEU()._extract_corpus_statistics(answers, [references]), dtype=float).reshape(-1, 10)
+
+
+def _score_bleu(sums: np.ndarray) -> np.ndarray:
+    """Corpus BLEU, 0 to 100, as sacrebleu's default: an n-gram order without a match counts half of the one before.
+
+    Papineni et al. 2002, https://aclanthology.org/P02-1040; Post 2018, https://aclanthology.org/W18-6319; smoothing
+    3 of Chen and Cherry 2014, https://aclanthology.org/W14-3346.
+    """
+    said, wanted, right, total = sums[..., 0], sums[..., 1], sums[..., 2:6], sums[..., 6:10]
+    smoothed = np.where(right > 0, right, 0.5 ** np.cumsum(right == 0, axis=-1))
+    with np.errstate(divide="ignore", invalid="ignore"):
+        logs = np.log(smoothed / total).mean(axis=-1)
+        brevity = np.minimum(0.0, 1 - wanted / said)
+        scores = 100 * np.exp(logs + brevity)
+    return np.where((right.sum(axis=-1) > 0) & (total > 0).all(axis=-1), scores, 0.0)
+
+
+def _sign_bleu() -> str:
+    """sacrebleu's own signature of its default BLEU with one reference a row."""
+    from sacrebleu.metrics import BLEU
+
+    scorer = BLEU()
+    scorer.corpus_score(["a"], [["a"]])  # or it does not know how many references there are
+    return str(scorer.get_signature())
+
+
+def _count_chrf(rows: list[ScoredRow]) -> np.ndarray:
+    """sacrebleu's statistics of chrF: character n-grams of the answer, the reference and both, for n of 1 to 6.
+
+    Shape (rows, 18).
+    """
+    from sacrebleu.metrics import CHRF
+
+    answers, references = _split_texts(rows)
+    return np.array(CHRF()._extract_corpus_statistics(answers, [references]), dtype=float).reshape(-1, 18)
+
+
+def _score_chrf(sums: np.ndarray) -> np.ndarray:
+    """Corpus chrF2, 0 to 100, as sacrebleu's default (Popović 2015, https://aclanthology.org/W15-3049)."""
+    said, wanted, right = (sums[..., place::3] for place in range(3))
+    orders = ((said > 0) & (wanted > 0)).astype(float)
+    count = orders.sum(axis=-1)
+    precision, recall = (
+        divide_safely((divide_safely(right, among) * orders).sum(axis=-1), count) for among in (said, wanted)
+    )
+    return 100 * divide_safely(5 * precision * recall, 4 * precision + recall)
+
+
+def _sign_chrf() -> str:
+    """sacrebleu's own signature of its default chrF with one reference a row."""
+    from sacrebleu.metrics import CHRF
+
+    scorer = CHRF()
+    scorer.corpus_score(["a"], [["a"]])
+    return str(scorer.get_signature())
+
+
+def _count_rouge_l(rows: list[ScoredRow]) -> np.ndarray:
+    """F1 of the longest common subsequence of stemmed words, and one, shape (rows, 2).
+
+    rouge-score's words are of a-z and 0-9 alone: texts in other scripts score 0; chrF is for those.
+    """
+    from rouge_score.rouge_scorer import RougeScorer
+
+    scorer = RougeScorer(["rougeL"], use_stemmer=True)
+    return pair_with_ones(scorer.score(row["reference"], row["answer"])["rougeL"].fmeasure for row in rows)
+
+
+def _sign_rouge_l() -> str:
+    """The library, its version and the one setting that is not its default."""
+    return f"rouge-score {version('rouge-score')}, stemmer"
+
+
+def _count_exact_matches(rows: list[ScoredRow]) -> np.ndarray:
+    """Whether answer and reference have the same normal form, and one, shape (rows, 2)."""
+    return pair_with_ones(normalise(row["answer"]) == normalise(row["reference"]) for row in rows)
+
+
+def _count_token_f1(rows: list[ScoredRow]) -> np.ndarray:
+    """F1 of the words of the normal forms as bags, and one, shape (rows, 2)."""
+    return pair_with_ones(_find_token_f1(normalise(row["answer"]), normalise(row["reference"])) for row in rows)
+
+
+def _find_token_f1(left: str, right: str) -> float:
+    """F1 of the words of two texts, 1 if neither has any."""
+    a, b = Counter(left.split()), Counter(right.split())
+    return 2 * (a & b).total() / (a.total() + b.total()) if a or b else 1.0
+
+
+METRICS = (
+    Metric(
+        "bleu",
+        "BLEU over all answers, 0 to 100.",
+        "1.0.0",
+        "https://aclanthology.org/W18-6319",
+        is_answered,
+        _count_bleu,
+        _score_bleu,
+        digits=1,
+        unit="of 100",
+        signature=_sign_bleu,
+    ),
+    Metric(
+        "chrf",
+        "chrF over all answers, 0 to 100, by runs of characters.",
+        "1.0.0",
+        "https://aclanthology.org/W15-3049",
+        is_answered,
+        _count_chrf,
+        _score_chrf,
+        digits=1,
+        unit="of 100",
+        in_table=True,
+        signature=_sign_chrf,
+    ),
+    Metric(
+        "rouge_l",
+        "F1 of the longest common subsequence of words with the reference.",
+        "1.0.0",
+        "https://aclanthology.org/W04-1013",
+        is_answered,
+        _count_rouge_l,
+        in_table=True,
+        column=Column("rouge_l"),
+        signature=_sign_rouge_l,
+    ),
+    Metric(
+        "exact_match",
+        "Share of answers equal to the reference, whatever their case, articles and punctuation.",
+        "1.0.0",
+        "https://arxiv.org/abs/1606.05250",
+        is_answered,
+        _count_exact_matches,
+        binary=True,
+    ),
+    Metric(
+        "token_f1",
+        "F1 of the words shared with the reference.",
+        "1.0.0",
+        "https://arxiv.org/abs/1606.05250",
+        is_answered,
+        _count_token_f1,
+        in_table=True,
+        column=Column("token_f1"),
+    ),
+)
