@@ -11,7 +11,7 @@ INSTALL := $(BIN)/python -m pip install -qq --disable-pip-version-check
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
 .PHONY: help repro forecast test lint bench bench-data bench-scale bench-memory bench-diagnosis bench-interrupt \
-	bench-generation bench-agreement bench-controls chromium schema pictures lock clean
+	bench-generation bench-agreement bench-controls chromium docs schema pictures lock clean
 
 help: ## this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 18
@@ -65,6 +65,9 @@ chromium: ## Debian's Chromium, where there is none and you may install it
 	export DEBIAN_FRONTEND=noninteractive; \
 	$$may apt-get update -q && $$may apt-get install -yq --no-install-recommends chromium || \
 	echo "chromium is missing and could not be installed; put it on the PATH (Debian: sudo apt-get install chromium)" >&2
+
+docs: $(VENV)/done ## write docs/errors.md, the sentences that a stage can stop with, from the code
+	python -m docs.make_errors
 
 schema: $(VENV)/done ## write params.schema.json, by which editors complete and check params.yaml
 	python -m tunelock.schema.json_schema

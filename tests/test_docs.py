@@ -1,18 +1,21 @@
-"""What README.md, the data card and the pins say is true of the repository."""
+"""What the pages, the data card and the pins say is true of the repository."""
 
 import re
+import shlex
 import subprocess
 import tomllib
 from pathlib import Path
 
+import click
 import pytest
+import typer
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 from ruamel.yaml import YAML
-from typer.main import get_command
 
+from docs import make_errors
 from tunelock.commands.application import application
-from tunelock.report.result_table import format_results, replace_results
+from tunelock.report.readme_results import format_readme_results, replace_results
 from tunelock.run.files import read_json
 from tunelock.run.params import load_yaml
 from tunelock.schema.params_problems import find_problems
@@ -22,9 +25,24 @@ STAGES = load_yaml(ROOT / "dvc.yaml")["stages"]
 SUFFIXES = (".py", ".yaml", ".md", ".json", ".toml")
 
 
+PAGES = sorted(path for path in (*ROOT.glob("*.md"), *ROOT.glob("docs/*.md")) if path.name != "errors.md")
+WORDS_OF_README = 1300
+PLACEHOLDERS = ("faq.csv", "alpaca.json", "sharegpt.jsonl", "manual", "x.jsonl")  # a reader's own files in data/raw
+
+
 @pytest.fixture(scope="module")
 def readme() -> str:
     return (ROOT / "README.md").read_text(encoding="utf-8")
+
+
+@pytest.fixture(scope="module", params=PAGES, ids=[page.name for page in PAGES])
+def page(request) -> Path:
+    """Each page that people read."""
+    return request.param
+
+
+def text_of(page: Path) -> str:
+    return page.read_text(encoding="utf-8")
 
 
 def code(markdown: str) -> str:
@@ -62,7 +80,7 @@ def is_path(span: str) -> bool:
         return False
     if len(parts) == 2 and not span.endswith(("/", *SUFFIXES)) and not (ROOT / parts[0]).exists():  # org/name
         return False
-    return not any(span.rstrip("/") == out or span.startswith(f"{out}/") for out in outs())
+    return not any(span.rstrip("/") == out or span.startswith(f"{out}/") for out in outs() | {"comment"})
 
 
 def exists(path: str) -> bool:
@@ -73,11 +91,73 @@ def exists(path: str) -> bool:
     return "/" not in path and (path in {file.name for file in repository_files()} or f'"{path}"' in written)
 
 
-def test_every_path_in_the_readme_exists(readme):
-    links = [link for link in re.findall(r"\]\(([^)#\s]+)", readme) if "://" not in link]
-    named = {span for span in spans(readme) if is_path(span)} | set(links)
-    assert named
-    assert sorted(path for path in named if not exists(path)) == []
+def links_in(markdown: str) -> list[str]:
+    """What is linked or shown as a picture, other sites apart."""
+    return [link for link in re.findall(r"\]\(([^)\s]+)\)", markdown) if "://" not in link]
+
+
+def anchors_of(page: Path) -> set[str]:
+    """The anchors that GitHub gives the headings of a page."""
+    headings = re.findall(r"^#+ (.*)$", text_of(page), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+def test_every_path_in_a_page_exists(page):
+    named = {span for span in spans(text_of(page)) if is_path(span)}
+    assert sorted(path for path in named if not exists(path) and Path(path).name not in PLACEHOLDERS) == []
+
+
+def test_every_link_of_a_page_leads_somewhere(page):
+    for link in links_in(text_of(page)):
+        path, _, anchor = link.partition("#")
+        target = (page.parent / path).resolve() if path else page
+        assert target.exists(), f"{page.name} links {link}"
+        assert not anchor or anchor in anchors_of(target), f"{page.name} links {link}"
+
+
+def test_every_page_is_linked_from_the_readme(readme):
+    linked = {(ROOT / link.partition("#")[0]).resolve() for link in links_in(readme)}
+    assert set(ROOT.glob("docs/*.md")) <= linked
+
+
+def test_the_readme_is_short(readme):
+    assert len(readme.split()) <= WORDS_OF_README
+
+
+def commands_in(markdown: str) -> list[list[str]]:
+    """Each call of `tunelock` in the code of a page, as words; comments apart."""
+    found = []
+    for line in code(markdown).splitlines():
+        for part in re.split(r"&&|\||;", line.split("  #")[0]):
+            if re.match(r"\s*tunelock [a-z]", part) and "…" not in part:
+                found.append(shlex.split(part, comments=True))
+    return found
+
+
+def find_command(words: list[str]) -> click.Command:
+    """The command that the words after `tunelock` name; fails where there is none."""
+    command = typer.main.get_command(application)
+    for word in words:
+        if not hasattr(command, "commands") or word not in command.commands:
+            break
+        command = command.commands[word]
+    assert not hasattr(command, "commands") or command.invoke_without_command, f"no command: {' '.join(words)}"
+    return command
+
+
+def test_every_command_of_a_page_exists_with_its_options(page):
+    for _, *words in commands_in(text_of(page)):
+        known = {"--help"}.union(*(option.opts + option.secondary_opts for option in find_command(words).params))
+        given = {word.partition("=")[0] for word in words if re.match(r"--?[A-Za-z]", word)}
+        assert given <= known, f"{page.name}: tunelock {' '.join(words)}"
+
+
+def test_pages_name_commands(readme):
+    assert {words[1] for words in commands_in(readme)} >= {"chat", "preview", "report", "pr"}
+
+
+def test_the_page_of_errors_is_made_from_this_code():
+    assert make_errors.PAGE.read_text(encoding="utf-8") == make_errors.make_page(), "run `make docs`"
 
 
 @pytest.mark.parametrize("span", ["stages/train.py", "tests/", "tunelock/run", ".ci/run", "dvc.yaml", "rendering.py"])
@@ -98,35 +178,34 @@ def test_what_is_no_path_is_passed_over(span):
     assert not is_path(span)
 
 
-def test_every_param_that_the_readme_sets_is_one(readme):
-    keys = set(re.findall(r"(?:-S|--set-param)[ =]['\"]?\+*([\w.]+)=", readme))
-    assert keys
+def test_every_param_that_a_page_sets_is_one(page):
+    keys = set(re.findall(r"(?:-S|--set-param)[ =]['\"]?\+*([\w.]+)=", text_of(page)))
     assert sorted(keys - set(load_yaml(ROOT / "params.yaml"))) == []
 
 
-def test_the_params_for_own_data_in_the_readme_are_fine(readme):
-    (shown,) = re.findall(r"^```yaml\n(.*?)^```", readme, re.MULTILINE | re.DOTALL)
-    changes = YAML(typ="safe").load(shown)
-    assert {"sources", "golden_ratio"} <= changes.keys()
-    assert find_problems(load_yaml(ROOT / "params.yaml") | changes) == []
+def yaml_blocks(markdown: str) -> list[dict]:
+    """The params that a page shows, block by block."""
+    return [YAML(typ="safe").load(block) for block in re.findall(r"^```yaml\n(.*?)^```", markdown, re.M | re.DOTALL)]
 
 
-def test_every_module_that_the_readme_runs_exists(readme):
-    modules = set(re.findall(r"python3? -m ((?:stages|tunelock|benchmarks|tests)(?:\.\w+)*)", readme))
-    assert modules
+def test_the_params_that_a_page_shows_pass_the_schema(page):
+    for changes in yaml_blocks(text_of(page)):
+        assert find_problems(load_yaml(ROOT / "params.yaml") | changes) == []
+
+
+def test_two_pages_show_params_for_own_data():
+    shown = [block for name in ("data.md", "first-model.md") for block in yaml_blocks(text_of(ROOT / "docs" / name))]
+    assert len(shown) == 2 and all({"sources", "golden_ratio"} <= block.keys() for block in shown)
+
+
+def test_every_module_that_a_page_runs_exists(page):
+    modules = set(re.findall(r"python3? -m ((?:stages|tunelock|benchmarks|tests)(?:\.\w+)*)", text_of(page)))
     assert [name for name in sorted(modules) if not Path(ROOT, *name.split(".")).with_suffix(".py").exists()] == []
 
 
-def test_every_command_that_the_readme_names_exists(readme):
-    named = re.findall(r"^ *(?:.*&& )?tunelock ([a-z]+)", code(readme), re.MULTILINE)
-    assert len(set(named)) > 8
-    assert set(named) <= set(get_command(application).commands)
-
-
-def test_every_make_target_that_the_readme_names_exists(readme):
+def test_every_make_target_that_a_page_names_exists(page):
     targets = re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE)
-    named = set(re.findall(r"(?:^ *|&& |; |\$ )make ([a-z-]+)", code(readme), re.MULTILINE))
-    assert named
+    named = set(re.findall(r"(?:^ *|&& |; |\$ )make ([a-z-]+)", code(text_of(page)), re.MULTILINE))
     assert sorted(named - set(targets)) == []
 
 
@@ -137,7 +216,8 @@ def test_every_stage_is_named_in_the_readme(readme):
 
 def test_the_result_table_of_the_readme_is_that_of_the_metrics(readme):
     metrics, claims = (read_json(ROOT / f"metrics/{name}.json") for name in ("evaluate", "claims"))
-    assert replace_results(readme, format_results(metrics, claims)) == readme
+    samples = (ROOT / "metrics/samples.md").read_text(encoding="utf-8")
+    assert replace_results(readme, format_readme_results(metrics, claims, samples)) == readme
 
 
 def test_the_data_card_gives_the_counts_of_the_metrics():

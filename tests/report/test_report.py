@@ -19,8 +19,8 @@ from tunelock.report import input_views, views
 from tunelock.report.evidence import NEEDED, read_evidence, read_pairs
 from tunelock.report.extremes import find_extremes, find_forgotten, score_general_tasks
 from tunelock.report.page import build_policy, replace_minus, show_chance, show_difference, show_number, show_share
+from tunelock.report.readme_results import MARKS
 from tunelock.report.report_page import SECTIONS
-from tunelock.report.result_table import MARKS
 from tunelock.report.surroundings import list_gpu_names, read_commit, read_field, read_versions
 from tunelock.report.text import clip_text, reveal_unseen
 from tunelock.run.errors import Stop

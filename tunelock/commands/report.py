@@ -13,7 +13,9 @@ def report(
         bool,
         typer.Option("--table", help="Print the result table; piped, it is Markdown."),
     ] = False,
-    readme: Annotated[bool, typer.Option("--readme", help="Write that table into README.md.")] = False,
+    readme: Annotated[
+        bool, typer.Option("--readme", help="Write four rows of it, the claim and two answers into README.md.")
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """Write report.html: claim, charts, rows, params, hashes.
@@ -81,7 +83,9 @@ def _read_figures() -> dict:
 def _write_readme() -> None:
     from pathlib import Path
 
-    from tunelock.report.result_table import replace_results
-    from tunelock.run.files import write_text
+    from tunelock.report.readme_results import format_readme_results, replace_results
+    from tunelock.run.files import read_json, write_text
 
-    write_text("README.md", replace_results(Path("README.md").read_text(encoding="utf-8"), _read_table()))
+    readme, samples = (Path(name).read_text(encoding="utf-8") for name in ("README.md", "metrics/samples.md"))
+    results = format_readme_results(read_json("metrics/evaluate.json"), read_json("metrics/claims.json"), samples)
+    write_text("README.md", replace_results(readme, results))

@@ -41,6 +41,7 @@ METRICS = (
         _count_stops,
         binary=True,
         in_table=True,
+        headline=True,
     ),
     Metric(
         "mean_length",

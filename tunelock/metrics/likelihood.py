@@ -75,7 +75,7 @@ def _score_calibration(sums: np.ndarray) -> np.ndarray:
 METRICS = (
     Metric(
         "perplexity",
-        "Exponential of the loss; lower is better.",
+        "How surprised the model is by a right answer: e to the loss; lower is better.",
         "1.0.0",
         "https://doi.org/10.1121/1.2016299",
         _has_loss,
@@ -85,6 +85,7 @@ METRICS = (
         follows="loss",
         digits=2,
         in_table=True,
+        headline=True,
     ),
     Metric(
         "loss",
@@ -110,13 +111,14 @@ METRICS = (
     ),
     Metric(
         "match_accuracy",
-        "Share of rows whose own answer is likelier than another question's.",
+        "How often a question makes its own answer likelier than another question's.",
         "1.0.0",
         HERE,
         _has_contrast,
         _count_matches,
         binary=True,
         in_table=True,
+        headline=True,
     ),
     Metric(
         "calibration_error",

@@ -54,7 +54,9 @@ class Metric:
     score: from sums (..., k) to scores (...).
     direction: 1 if more is better, -1 if less is, 0 if neither, so that nothing is claimed. binary: a row is right or
         wrong. follows: the metric that it is another form of, whose verdict it shares.
-    digits, unit: as people see it. in_table: a row of the result table. column: its place in metrics/scores.csv.
+    digits, unit: as people see it. in_table: a row of the result table. headline: a row of README.md.
+    shrinks_with_length: it falls when answers become shorter, whatever they say. column: its place in
+        metrics/scores.csv.
     """
 
     name: str
@@ -70,6 +72,8 @@ class Metric:
     digits: int = 3
     unit: str = ""
     in_table: bool = False
+    headline: bool = False
+    shrinks_with_length: bool = False
     column: Column | None = None
     signature: Callable[[], str] | None = None
 

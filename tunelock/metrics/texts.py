@@ -136,7 +136,7 @@ METRICS = (
     ),
     Metric(
         "chrf",
-        "chrF over all answers, 0 to 100, by runs of characters.",
+        "How much of the references stands in the answers, 0 to 100, by runs of characters (chrF).",
         "1.0.0",
         "https://aclanthology.org/W15-3049",
         is_answered,
@@ -145,6 +145,8 @@ METRICS = (
         digits=1,
         unit="of 100",
         in_table=True,
+        headline=True,
+        shrinks_with_length=True,
         signature=_sign_chrf,
     ),
     Metric(

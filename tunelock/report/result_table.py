@@ -1,13 +1,11 @@
-"""The result table of README.md, base against tuned, out of metrics/evaluate.json, and the claim below it."""
+"""The result table, base against tuned, out of metrics/evaluate.json, and the claim below it."""
 
 import textwrap
 from itertools import product
 
 from tunelock.metrics.registry import list_table_metrics
-from tunelock.run.errors import Stop
 
 COLUMNS = tuple(product(("test", "golden"), ("base", "tuned")))
-MARKS = ("<!-- results: made by `tunelock report --readme` -->\n", "<!-- end of results -->\n")
 
 
 def format_results(metrics: dict[str, float], claims: dict) -> str:
@@ -21,11 +19,3 @@ def format_results(metrics: dict[str, float], claims: dict) -> str:
         cells = [f"{metrics[column]:.{metric.digits}f}" if column in metrics else "-" for column in columns]
         lines += [f"| {metric.name} | " + " | ".join(cells) + " |"] if set(cells) != {"-"} else []
     return "\n".join(lines) + "\n\n" + textwrap.fill(claims["claim_sentence"], 120, break_on_hyphens=False) + "\n"
-
-
-def replace_results(readme: str, results: str) -> str:
-    """README text with the part between MARKS replaced."""
-    start, end = (readme.find(mark) for mark in MARKS)
-    if not 0 <= start < end:
-        raise Stop(f"README.md lacks the lines {MARKS[0].strip()} and {MARKS[1].strip()}; put them back.")
-    return readme[: start + len(MARKS[0])] + results + readme[end:]
