@@ -130,6 +130,7 @@ def made_results(folder: Path) -> Path:
     for name in ("data", "split", "lengths", "train", "timings"):
         (folder / "metrics").mkdir(exist_ok=True)
         shutil.copy(ROOT / f"metrics/{name}.json", folder / f"metrics/{name}.json")
+    shutil.copy(ROOT / "metrics/samples.md", folder / "metrics/samples.md")
     out = {"path": "models/merged", "md5": "0123456789abcdef0123456789abcdef.dir"}
     (folder / "dvc.lock").write_text(json.dumps({"schema": "2.0", "stages": {"merge": {"outs": [out]}}}))
     evaluate = {

@@ -109,10 +109,7 @@ LENGTHS = {"test_mean_length_base": 100.0, "test_mean_length_tuned": 20.0}
 def test_the_readme_shows_four_metrics_and_says_what_each_is():
     lines = format_readme_results(METRICS, CLAIMS, SAMPLES).splitlines()
     assert [line.split(" | ")[0] for line in lines[2:6]] == [f"| {name}" for name in HEADLINES]
-    assert (
-        lines[2]
-        == "| perplexity | 1.00 | 1.10 | 1.20 | 1.30 | How surprised the model is by a right answer: e to the loss; lower is better. |"
-    )
+    assert lines[2] == f"| perplexity | 1.00 | 1.10 | 1.20 | 1.30 | {METRICS_BY_NAME['perplexity'].meaning} |"
 
 
 @pytest.mark.parametrize(("tuned", "fell"), [(10.0, True), (30.0, False)])

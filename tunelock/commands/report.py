@@ -84,8 +84,8 @@ def _write_readme() -> None:
     from pathlib import Path
 
     from tunelock.report.readme_results import format_readme_results, replace_results
-    from tunelock.run.files import read_json, write_text
+    from tunelock.run.files import read_json, read_text, write_text
 
-    readme, samples = (Path(name).read_text(encoding="utf-8") for name in ("README.md", "metrics/samples.md"))
-    results = format_readme_results(read_json("metrics/evaluate.json"), read_json("metrics/claims.json"), samples)
-    write_text("README.md", replace_results(readme, results))
+    figures, claims = read_json("metrics/evaluate.json"), read_json("metrics/claims.json")
+    results = format_readme_results(figures, claims, read_text("metrics/samples.md"))
+    write_text("README.md", replace_results(Path("README.md").read_text(encoding="utf-8"), results))

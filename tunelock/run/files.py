@@ -23,6 +23,14 @@ def read_json(path: Path | str) -> Any:
         raise Stop(f"{path}:{error.lineno}: not JSON ({error.msg}); restore it with `dvc checkout`.") from None
 
 
+def read_text(path: Path | str) -> str:
+    """The UTF-8 text of a file that a stage wrote; `Stop` if it is missing."""
+    try:
+        return Path(path).read_text(encoding="utf-8")
+    except FileNotFoundError:
+        raise Stop(f"{path} is missing; run `dvc repro` to make it.") from None
+
+
 def write_json(path: Path | str, value: object) -> None:
     """Write `format_json(value)`."""
     write_text(path, format_json(value))
