@@ -339,13 +339,13 @@ def test_versions_and_hardware(tmp_path, monkeypatch):
 
 def test_the_table_is_printed_given_to_a_script_and_put_into_the_readme(results):
     readme = results / "README.md"
-    readme.write_text(f"# Title\n\n{MARKS[0]}old\n{MARKS[1]}after\n")
+    readme.write_text(f"# Title\n\n{MARKS[0]}was here\n{MARKS[1]}after\n")
     printed = run_tunelock("report", "--table").stdout
-    assert printed.startswith("| | test base | test tuned |") and "old" in readme.read_text()
+    assert printed.startswith("| | test base | test tuned |") and "was here" in readme.read_text()
     assert run_tunelock("report", "--readme").exit_code == 0
     written = readme.read_text()
     assert written.startswith(f"# Title\n\n{MARKS[0]}| | test base |") and written.endswith(f"{MARKS[1]}after\n")
-    assert "old" not in written and "| base | tuned |" in written
+    assert "was here" not in written and "| base | tuned |" in written
     found = json.loads(run_tunelock("report", "--table", "--json").stdout)
     figures = read_json("metrics/evaluate.json")
     assert found["rows"]["perplexity"]["golden_tuned"] == figures["golden_perplexity_tuned"]
