@@ -14,6 +14,7 @@ from packaging.utils import canonicalize_name
 from ruamel.yaml import YAML
 
 from docs import make_errors
+from tests.command_line import run_tunelock
 from tunelock.commands.application import application
 from tunelock.report.readme_results import format_readme_results, replace_results
 from tunelock.run.files import read_json
@@ -154,6 +155,17 @@ def test_every_command_of_a_page_exists_with_its_options(page):
 
 def test_pages_name_commands(readme):
     assert {words[1] for words in commands_in(readme)} >= {"chat", "preview", "report", "pr"}
+
+
+def test_the_preview_on_the_page_is_what_the_command_prints(tmp_path, monkeypatch, tiny_model):
+    (rows,) = re.findall(r"^```csv\n(.*?)^```", text_of(ROOT / "docs/first-model.md"), re.MULTILINE | re.DOTALL)
+    command, printed = re.findall(r"^```(?:sh)?\n(.*?)^```", text_of(ROOT / "docs/data.md"), re.M | re.DOTALL)[:2]
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "data/raw").mkdir(parents=True)
+    (tmp_path / "data/raw/faq.csv").write_text(rows)
+    (tmp_path / "params.yaml").write_text((ROOT / "params.yaml").read_text())
+    found = run_tunelock(*shlex.split(command)[1:], "--model", str(tiny_model)).stdout
+    assert found.startswith(printed)
 
 
 def test_the_page_of_errors_is_made_from_this_code():
