@@ -89,6 +89,52 @@ def test_a_cleaning_rule(copy, records):
     assert read_json(copy.folder / "metrics/data.json")["total"]["dropped"]["shouting"] == 1
 
 
+USE_OF_METRICS = """
+import json
+from tunelock.claims.claims import judge_differences
+from tunelock.claims.comparison import compare_models, flatten_scores
+from tunelock.metrics.registry import METRICS, describe_versions
+from tunelock.report.result_table import format_results
+
+rows = {"base": [], "tuned": []}
+for number in range(8):
+    for model, answer in (("base", "one two three"), ("tuned", "one two" if number else "one")):
+        rows[model].append({
+            "id": f"row-{number}", "group": f"g{number}", "task": "explain", "split": "test", "question": "Why?",
+            "reference": "one", "loss": 2.0, "tokens": 4, "answer": answer, "stopped": True, "new_tokens": 3,
+        })
+measured = compare_models(rows["base"], rows["tuned"], METRICS.values())
+figures = flatten_scores(measured, rows["base"])
+claims = judge_differences(measured, rows["base"], 0.95, 200)
+table = format_results(figures, {"claim_sentence": "None."})
+print(json.dumps({"figures": figures, "claims": sorted(claims), "table": table, "versions": describe_versions()}))
+"""
+
+
+def test_a_metric(copy):
+    metric = """    Metric(
+        "answer_words",
+        "Words of an answer.",
+        "1.0.0",
+        "tunelock/metrics/texts.py",
+        is_answered,
+        lambda rows: pair_with_ones(len(row["answer"].split()) for row in rows),
+        direction=-1,
+        digits=2,
+        in_table=True,
+    ),
+"""
+    copy.put("tunelock/metrics/texts.py", metric, before='    Metric(\n        "exact_match",\n')
+    assert len(copy.touched) == files_of("A metric")
+
+    found = json.loads(copy.run("-c", USE_OF_METRICS))
+    assert found["figures"]["test_answer_words_base"] == 3
+    assert found["figures"]["test_answer_words_tuned"] == pytest.approx(15 / 8)
+    assert any("answer_words" in claim for claim in found["claims"])
+    assert "| answer_words | 3.00 | 1.88 |" in found["table"]
+    assert found["versions"]["answer_words"] == {"version": "1.0.0", "source": "tunelock/metrics/texts.py"}
+
+
 def test_a_method(copy, records, tiny_model):
     methods = "tunelock/model/methods"
     copy.write(

@@ -20,7 +20,7 @@ def _count_losses(rows: list[ScoredRow]) -> np.ndarray:
 
 def _score_perplexity(sums: np.ndarray) -> np.ndarray:
     """e to the loss."""
-    return np.exp(average_sums(sums))
+    return np.asarray(np.exp(average_sums(sums)))
 
 
 def _has_contrast(row: ScoredRow) -> bool:

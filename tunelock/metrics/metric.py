@@ -32,7 +32,8 @@ def average_sums(sums: np.ndarray) -> np.ndarray:
 
 def divide_safely(above: np.ndarray, below: np.ndarray) -> np.ndarray:
     """Element-wise, 0 where `below` is 0."""
-    return np.divide(above, below, out=np.zeros(np.broadcast(above, below).shape), where=np.asarray(below) != 0)
+    zeros = np.zeros(np.broadcast(above, below).shape)
+    return np.asarray(np.divide(above, below, out=zeros, where=np.asarray(below) != 0))
 
 
 def pair_with_ones(values: Iterable[float]) -> np.ndarray:

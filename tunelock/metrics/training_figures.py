@@ -1,7 +1,11 @@
 """metrics/train.json and the loss curves, from what pilot, train and merge wrote."""
 
+from typing import Any
 
-def measure_training(log: list[dict], too_long: dict, pilot: dict, merged: dict) -> dict[str, float]:
+
+def measure_training(
+    log: list[dict[str, Any]], too_long: dict[str, list[str]], pilot: dict[str, Any], merged: dict[str, float]
+) -> dict[str, float]:
     """The numbers of a run.
 
     Args:
@@ -23,6 +27,6 @@ def measure_training(log: list[dict], too_long: dict, pilot: dict, merged: dict)
     }
 
 
-def list_losses(log: list[dict], key: str) -> list[dict]:
+def list_losses(log: list[dict[str, Any]], key: str) -> list[dict[str, Any]]:
     """Rows of step and loss for a plot; `key` is loss or eval_loss."""
     return [{"step": entry["step"], "loss": entry[key]} for entry in log if key in entry]

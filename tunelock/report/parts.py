@@ -1,5 +1,6 @@
 """The parts of the report, of which `report.html.jinja` makes the page."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -73,7 +74,7 @@ class ForgettingPart:
 
     retention: dict[str, float]
     tasks: list[dict[str, Any]]
-    rows: list[dict[str, Any]]
+    rows: Sequence[Any]
 
 
 @dataclass(frozen=True, slots=True)
