@@ -55,7 +55,9 @@ BASE_STATES = "models/evaluation/base_general.safetensors"
 OPTION = r"^- (.+)$"  # a line of a general question that is one of the answers to choose from
 
 
-def read_held_out_families(tokenizer, rendering: Rendering, patterns: dict[str, str] | None) -> dict[str, list[Family]]:
+def _read_held_out_families(
+    tokenizer, rendering: Rendering, patterns: dict[str, str] | None
+) -> dict[str, list[Family]]:
     """The questions of test and golden, by split.
 
     Raises:
@@ -112,7 +114,7 @@ def read_general_records(source: Source) -> tuple[list[Record], Counter]:
     return list(found.values()), left_out
 
 
-def score_splits(
+def _score_splits(
     which: str, dtype: str, families: dict[str, list[Family]], batch_size: int
 ) -> dict[str, list[ScoredRow]]:
     """The rows of each split by one model, which is gone from memory afterwards.
@@ -130,11 +132,11 @@ def score_splits(
     if which == "base":
         write_predictions(BASE_STATES, predictions)
     else:
-        add_divergence(rows[GENERAL], predictions, head, dtype)
+        _add_divergence(rows[GENERAL], predictions, head, dtype)
     return rows
 
 
-def add_divergence(rows: list[ScoredRow], found: Predictions, head: Head, dtype: str) -> None:
+def _add_divergence(rows: list[ScoredRow], found: Predictions, head: Head, dtype: str) -> None:
     """Add kl to general rows, the sum over their tokens of KL(base || tuned), from what the base predicted there."""
     states = read_states(BASE_STATES, found.tokens)
     base_head = take_head(load_tuned(MODELS["base"].folder, dtype))
@@ -150,12 +152,12 @@ def add_answers(rows: list[ScoredRow], answers: list[list[int]], tokenizer, end_
         row |= {"answer": text, "stopped": tokens[-1:] == [end_id], "new_tokens": len(tokens)}
 
 
-def pick_questions(families: list[Family], most: int | None) -> list[int]:
+def _pick_questions(families: list[Family], most: int | None) -> list[int]:
     """The numbers of the first `most` families that ask something; a raw text does not."""
     return [number for number, family in enumerate(families) if family.take_prompt()][:most]
 
 
-def answer_questions(
+def _answer_questions(
     folder: str, dtype: str, prompts: list[list[int]], end_id: int, backend: str, max_new_tokens: int, batch_size: int
 ) -> list[list[int]]:
     """The tokens that the model in a folder answers to prompts; answers kept from a run before are not computed."""
@@ -170,17 +172,17 @@ def main(which: str, params, _fingerprint) -> str:
     make_deterministic(0, params.num_threads)
     folder, batch_size = MODELS[which].folder, params.eval_batch_size
     tokenizer, rendering = load_tokenizer(folder), Rendering(**params.select(RENDERING_PARAMS))
-    families = read_held_out_families(tokenizer, rendering, params.choice_patterns)
+    families = _read_held_out_families(tokenizer, rendering, params.choice_patterns)
     families[GENERAL] = read_general_families(tokenizer, rendering, Source(**params.general_source))
-    scored = score_splits(which, params.dtype, families, batch_size)
+    scored = _score_splits(which, params.dtype, families, batch_size)
     rows, prompts = [], []
     for split in HELD_OUT:
-        for number in pick_questions(families[split], params.max_predict_samples):
+        for number in _pick_questions(families[split], params.max_predict_samples):
             rows.append(scored[split][number])
             prompts.append(families[split][number].take_prompt())
     if prompts:
         end, limit = find_end_token(tokenizer), params.max_new_tokens
-        answers = answer_questions(folder, params.dtype, prompts, end, params.generation_backend, limit, batch_size)
+        answers = _answer_questions(folder, params.dtype, prompts, end, params.generation_backend, limit, batch_size)
         add_answers(rows, answers, tokenizer, end)
     every = list(itertools.chain(*scored.values()))
     write_jsonl(f"models/evaluation/{which}.jsonl", every)

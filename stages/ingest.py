@@ -14,7 +14,7 @@ from tunelock.run.files import format_json_line, whole_folder, write_json
 from tunelock.run.stage import stage
 
 
-def check_share(counts: dict[str, Counter], limit: float) -> None:
+def _check_share(counts: dict[str, Counter], limit: float) -> None:
     """Stop if too many rows were set aside: more likely the source is described wrongly than so many rows bad."""
     for source, seen in counts.items():
         reasons = {key: n for key, n in seen.items() if key.startswith("set_aside_")}
@@ -38,7 +38,7 @@ def main(params, _fingerprint) -> str:
                     seen[f"{row['status']}_{row['reason']}" if "status" in row else "records"] += 1
                     (set_aside if "status" in row else records).write(format_json_line(row))
         write_json(folder / "counts.json", counts)
-    check_share(counts, params.max_set_aside_share)
+    _check_share(counts, params.max_set_aside_share)
     return "; ".join(f"{name}: {seen['records']} records of {seen['rows']} rows" for name, seen in counts.items())
 
 

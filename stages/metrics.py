@@ -8,6 +8,7 @@ metrics/scores.csv, metrics/plots/ and metrics/samples.md. What each file holds:
 `tunelock.diagnosis` and `tunelock.claims.samples`.
 """
 
+import itertools
 import sys
 from typing import NamedTuple
 
@@ -35,21 +36,26 @@ class Evaluated(NamedTuple):
     general_tuned: list[ScoredRow]
 
 
-def read_evaluated() -> Evaluated:
+def _read_evaluated() -> Evaluated:
     """Read what the two evaluating stages wrote."""
-    base, tuned = (list(read_jsonl(f"models/evaluation/{model}.jsonl")) for model in ("base", "tuned"))
-    general = [[row for row in rows if not is_held_out(row)] for rows in (base, tuned)]
-    return Evaluated(list(filter(is_held_out, base)), list(filter(is_held_out, tuned)), *general)
+    parts = []
+    for model in ("base", "tuned"):
+        rows = list(read_jsonl(f"models/evaluation/{model}.jsonl"))
+        parts.append((list(filter(is_held_out, rows)), list(itertools.filterfalse(is_held_out, rows))))
+    (base, general_base), (tuned, general_tuned) = parts
+    return Evaluated(base, tuned, general_base, general_tuned)
 
 
-def plot_metrics(measured: dict[str, Compared], rows: list[ScoredRow], level: float, samples: int) -> dict:
+def _plot_metrics(measured: dict[str, Compared], rows: list[ScoredRow], level: float, samples: int) -> dict:
     """The plots of the scored rows by file name."""
     by_task = score_tasks(measured, rows, level, samples)
-    tasks = {f"plots/tasks_{split}": [row for row in by_task if row["split"] == split] for split in HELD_OUT}
-    return tasks | {"plots/calibration": bin_reliability(measured, rows)}
+    plots = {"plots/calibration": bin_reliability(measured, rows)}
+    for split in HELD_OUT:
+        plots[f"plots/tasks_{split}"] = [row for row in by_task if row["split"] == split]
+    return plots
 
 
-def plot_training(log: list[dict]) -> dict:
+def _plot_training(log: list[dict]) -> dict:
     """The loss curves by file name."""
     return {"plots/train_loss": list_losses(log, "loss"), "plots/eval_loss": list_losses(log, "eval_loss")}
 
@@ -57,7 +63,7 @@ def plot_training(log: list[dict]) -> dict:
 @stage("metrics")
 def main(params, _fingerprint) -> str:
     level, samples = params.confidence_level, params.bootstrap_samples
-    rows, log = read_evaluated(), read_json("models/train/log.json")
+    rows, log = _read_evaluated(), read_json("models/train/log.json")
     others = [read_json(f"models/{name}.json") for name in ("train/too_long", "pilot/report", "merge_proof")]
     labelled = [label_rows(some, params.label_patterns, params.format_checks) for some in (rows.base, rows.tuned)]
     measured = compare_models(*labelled, METRICS.values())
@@ -73,7 +79,7 @@ def main(params, _fingerprint) -> str:
         "train": measure_training(log, *others),
         "diagnosis": count_verdicts(verdicts),
     }
-    for name, value in (found | plot_training(log) | plot_metrics(measured, rows.base, level, samples)).items():
+    for name, value in (found | _plot_training(log) | _plot_metrics(measured, rows.base, level, samples)).items():
         write_json(f"metrics/{name}.json", round_digits(value))
     write_text("metrics/scores.csv", format_scores(rows.base, measured))
     write_text("metrics/samples.md", format_samples(rows.base, rows.tuned))

@@ -26,7 +26,7 @@ class Answers(NamedTuple):
     alone: int
 
 
-class RoomyLayer(DynamicLayer):
+class _RoomyLayer(DynamicLayer):
     """Keys and values of a layer with room at the end: transformers' own copies all of them for every token."""
 
     def update(self, key_states, value_states, *args, **kwargs):
@@ -42,7 +42,7 @@ class RoomyLayer(DynamicLayer):
         self.keys, self.values = (room[:, :, :after] for room in self.rooms)
         return self.keys, self.values
 
-    def join(self, others: list["RoomyLayer"], places: int) -> None:
+    def join(self, others: list["_RoomyLayer"], places: int) -> None:
         """Add the rows of other layers behind its own, each with room before it up to so many places."""
         columns = zip(*((layer.keys, layer.values) for layer in (self, *others)))
         self.rooms = [torch.cat([pad(part, (0, 0, places - part.shape[2], 0)) for part in parts]) for parts in columns]
@@ -86,7 +86,7 @@ def decode(
     Rows are padded on the left; those that are done leave the batch.
     """
     answers, unsure, done = [[] for _ in prompts], [], set()
-    logits, mask, cache = read_prompts(model, prompts, end_id)
+    logits, mask, cache = _read_prompts(model, prompts, end_id)
     active = list(range(len(prompts)))  # the prompt of each row of the batch
     while True:
         chosen, near = pick(logits, bound)
@@ -116,7 +116,7 @@ def decode(
     return answers, unsure
 
 
-def read_prompts(
+def _read_prompts(
     model: torch.nn.Module, prompts: list[list[int]], pad_id: int
 ) -> tuple[torch.Tensor, torch.Tensor, DynamicCache]:
     """The logits behind each prompt, (rows, vocabulary), which places are seen, (rows, places), and keys and values.
@@ -158,7 +158,7 @@ def roomy(layer: CacheLayerMixin) -> CacheLayerMixin:
     """The same layer with room; sliding windows and the states of linear attention do not grow and stay as they are."""
     if type(layer) is not DynamicLayer:
         return layer
-    new = RoomyLayer()
+    new = _RoomyLayer()
     if layer.get_seq_length():
         new.update(layer.keys, layer.values)
     return new

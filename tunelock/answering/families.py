@@ -81,7 +81,7 @@ def make_families(
 
 def _pick_others(records: list[Record], rows: list[dict], contrasted: list[int]) -> dict[int, Record]:
     """The records whose answers are put to the questions `contrasted`, by the number of the question."""
-    lengths = [sum(label != IGNORE for label in rows[number]["labels"]) for number in contrasted]
+    lengths = [len(rows[number]["labels"]) - rows[number]["labels"].count(IGNORE) for number in contrasted]
     wrong = pick_wrong_answers([records[number] for number in contrasted], lengths)
     return {number: records[contrasted[other]] for number, other in zip(contrasted, wrong) if other is not None}
 

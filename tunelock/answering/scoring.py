@@ -28,7 +28,7 @@ class Score(NamedTuple):
     states: torch.Tensor | None = None
 
 
-class TokenScores(NamedTuple):
+class _TokenScores(NamedTuple):
     """Of each labelled token: its loss, the likeliest token's probability, whether that is the label; all (tokens,)."""
 
     losses: torch.Tensor
@@ -36,7 +36,7 @@ class TokenScores(NamedTuple):
     right: torch.Tensor
 
 
-class Targets(NamedTuple):
+class _Targets(NamedTuple):
     """Where in a batch tokens are predicted, and which ones they are: row, place in the row, label; all (tokens,)."""
 
     lines: torch.Tensor
@@ -85,16 +85,18 @@ def _score_batch(model: torch.nn.Module, rows: list[Joint], keep_states: bool) -
     """
     weight, device, targets = find_head_weight(unwrap_model(model)), model.device, _find_targets(rows, model.device)
     given = {key: value.to(device) for key, value in as_batch(rows).items()}
-    states = last_states(model, given)[targets.lines, targets.places] if weight is not None or keep_states else None
+    states = _last_states(model, given)[targets.lines, targets.places] if weight is not None or keep_states else None
     found = _score_states(states, weight, targets) if weight is not None else _score_logits(model, given, targets)
-    counts = [len(labels) for row in rows for labels in row.targets]
+    counts: list[int] = []
+    for row in rows:
+        counts += map(len, row.targets)
     scored = _sum_by_row(found, counts)
     if not keep_states:
         return scored
     return [one._replace(states=part) for one, part in zip(scored, states.cpu().split(counts))]
 
 
-def _find_targets(rows: list[Joint], device: torch.device) -> Targets:
+def _find_targets(rows: list[Joint], device: torch.device) -> _Targets:
     """The targets of a batch, row by row."""
     lines, places, labels = [], [], []
     for line, row in enumerate(rows):
@@ -102,10 +104,10 @@ def _find_targets(rows: list[Joint], device: torch.device) -> Targets:
             lines += [line] * len(some)
             places += some
             labels += others
-    return Targets(*(torch.tensor(values, device=device) for values in (lines, places, labels)))
+    return _Targets(*(torch.tensor(values, device=device) for values in (lines, places, labels)))
 
 
-def _score_states(states: torch.Tensor, weight: torch.Tensor, targets: Targets) -> TokenScores:
+def _score_states(states: torch.Tensor, weight: torch.Tensor, targets: _Targets) -> _TokenScores:
     """Scores of tokens from the states (tokens, features) that they are predicted from, by a head that is a matrix."""
     parts = []
     for some, labels in zip(states.to(weight.dtype).split(CHUNK), targets.labels.split(CHUNK)):
@@ -113,7 +115,7 @@ def _score_states(states: torch.Tensor, weight: torch.Tensor, targets: Targets) 
     return _join_parts(parts)
 
 
-def _score_logits(model: torch.nn.Module, given: dict[str, torch.Tensor], targets: Targets) -> TokenScores:
+def _score_logits(model: torch.nn.Module, given: dict[str, torch.Tensor], targets: _Targets) -> _TokenScores:
     """Scores of tokens by the logits that the model itself makes, `SLICE` rows at a time."""
     parts, length = [], given["input_ids"].shape[1]
     for first in range(0, len(given["input_ids"]), SLICE):
@@ -125,26 +127,26 @@ def _score_logits(model: torch.nn.Module, given: dict[str, torch.Tensor], target
     return _join_parts(parts)
 
 
-def _join_parts(parts: list[TokenScores]) -> TokenScores:
+def _join_parts(parts: list[_TokenScores]) -> _TokenScores:
     """The parts of a batch one behind the other, on the CPU."""
-    return TokenScores(*(torch.cat(columns).cpu() for columns in zip(*parts)))
+    return _TokenScores(*(torch.cat(columns).cpu() for columns in zip(*parts)))
 
 
-def last_states(model: torch.nn.Module, given: dict[str, torch.Tensor]) -> torch.Tensor:
+def _last_states(model: torch.nn.Module, given: dict[str, torch.Tensor]) -> torch.Tensor:
     """The last hidden states, shape (rows, length, features)."""
     if len(given) == 1:
         return compute_hidden_states(model, **given)
     return unwrap_model(model).get_decoder()(**given, use_cache=False).last_hidden_state
 
 
-def _score_tokens(logits: torch.Tensor, targets: torch.Tensor) -> TokenScores:
+def _score_tokens(logits: torch.Tensor, targets: torch.Tensor) -> _TokenScores:
     """The scores of targets (tokens,) under logits (tokens, vocabulary)."""
     log_sum, (best, likeliest) = logits.logsumexp(-1), logits.max(-1)
     losses = log_sum - logits.gather(1, targets[:, None])[:, 0]
-    return TokenScores(losses, (best - log_sum).exp(), likeliest == targets)
+    return _TokenScores(losses, (best - log_sum).exp(), likeliest == targets)
 
 
-def _sum_by_row(found: TokenScores, counts: list[int]) -> list[Score]:
+def _sum_by_row(found: _TokenScores, counts: list[int]) -> list[Score]:
     """Sum the scores of a batch's tokens by row; `counts` says how many tokens each row has."""
     scored = []
     for losses, probabilities, right in zip(*(column.double().split(counts) for column in found)):

@@ -1,7 +1,7 @@
 """From scores to claims: each difference with its interval, a family-wise p, a verdict, and one sentence for all.
 
 A difference is `better` or `worse` when its interval leaves out 0 and Holm's p over all differences of both splits is
-below 1 - level. The claim is a gain when the loss on test is better and the contrast was kept (`is_gain` says why).
+below 1 - level. The claim is a gain when the loss on test is better and the contrast was kept (`_is_gain` says why).
 """
 
 import numpy as np
@@ -76,11 +76,11 @@ def _decide_verdict(entry: dict, direction: int, level: float) -> str:
 
 def make_claim(entries: dict[str, dict], level: float) -> dict:
     """The claim and its sentence, from the entries of `judge_differences`."""
-    gain = is_gain(entries)
+    gain = _is_gain(entries)
     return {"claim": "gain" if gain else "no gain", "claim_sentence": write_claim_sentence(entries, gain, level)}
 
 
-def is_gain(entries: dict[str, dict]) -> bool:
+def _is_gain(entries: dict[str, dict]) -> bool:
     """Whether the entries of `judge_differences` bear the claim of a gain.
 
     A lower loss alone does not: training on answers that were shuffled among the questions lowers it as far, for it

@@ -47,9 +47,13 @@ def compare_models(base: list[ScoredRow], tuned: list[ScoredRow], metrics: Itera
     found = {}
     for metric in metrics:
         places = [place for place, both in enumerate(zip(base, tuned)) if all(map(metric.has, both))]
-        both = [metric.statistics([rows[place] for place in places]) for rows in (base, tuned)] if places else [None]
-        if both[0] is not None:
-            found[metric.name] = Compared(np.stack(both, axis=1).astype(float), np.array(places), metric)
+        if not places:
+            continue
+        of_base = metric.statistics([base[place] for place in places])
+        of_tuned = metric.statistics([tuned[place] for place in places])
+        if of_base is not None:
+            both = np.stack([of_base, of_tuned], axis=1).astype(float)
+            found[metric.name] = Compared(both, np.array(places), metric)
     return found
 
 

@@ -26,7 +26,7 @@ SENTENCES = {
 }  # fmt: skip
 
 
-class Checked(NamedTuple):
+class _Checked(NamedTuple):
     """What one check found in the answers to a row's question: what matched, "" for nothing, None: does not apply."""
 
     row: ScoredRow
@@ -113,7 +113,7 @@ def examine_answers(
     for split in sorted({row["split"] for _, row in pairs}):
         found[split] = {}
         for name, sentence in SENTENCES.items():
-            checked = [Checked(row, *both) for (_, row), *both in zip(pairs, before[name], after[name])]
+            checked = [_Checked(row, *both) for (_, row), *both in zip(pairs, before[name], after[name])]
             entry = _count_matches([one for one in checked if one.row["split"] == split])
             found[split][name] = entry
             if entry["tuned"] > entry["base"] and entry["p"] < 1 - level:
@@ -121,7 +121,7 @@ def examine_answers(
     return found
 
 
-def _count_matches(checked: list[Checked]) -> dict:
+def _count_matches(checked: list[_Checked]) -> dict:
     """One entry of metrics/fresh_eyes.json, from what a check found in both models' answers."""
     applies = [one for one in checked if one.base is not None or one.tuned is not None]
     base, tuned = [bool(one.base) for one in applies], [bool(one.tuned) for one in applies]

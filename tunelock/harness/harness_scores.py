@@ -16,7 +16,7 @@ NAMES = {  # our metric: the title of its row, and the harness's name for it
 }
 
 
-class TwoScores(NamedTuple):
+class _TwoScores(NamedTuple):
     """A number over `rows` rows, as tunelock has it and as the harness has it."""
 
     title: str
@@ -25,14 +25,14 @@ class TwoScores(NamedTuple):
     theirs: float
 
 
-class Agreement(NamedTuple):
+class _Agreement(NamedTuple):
     """The scores, and the largest difference of a log-likelihood (nats) by what it is of: an option, a reference."""
 
-    scores: list[TwoScores]
+    scores: list[_TwoScores]
     gaps: dict[str, float]
 
 
-def compare_with_harness(found: dict, rows: list[ScoredRow]) -> Agreement:
+def compare_with_harness(found: dict, rows: list[ScoredRow]) -> _Agreement:
     """Our scores beside the harness's.
 
     Args:
@@ -43,12 +43,12 @@ def compare_with_harness(found: dict, rows: list[ScoredRow]) -> Agreement:
     for task, samples in found["samples"].items():
         had = [ours[sample["doc"]["id"]] for sample in samples]
         for name, (title, theirs) in NAMES[task].items():
-            scores.append(TwoScores(title, len(had), METRICS[name].measure(had), found["results"][task][theirs]))
+            scores.append(_TwoScores(title, len(had), METRICS[name].measure(had), found["results"][task][theirs]))
         if task == CHOICE:
             gaps["an option"] = _find_largest_gap([row["choice_losses"] for row in had], samples)
         else:
             gaps["a reference"] = _find_largest_gap([[row["loss"]] for row in had], samples)
-    return Agreement(scores, gaps)
+    return _Agreement(scores, gaps)
 
 
 def _find_largest_gap(losses: list[list[float]], samples: list[dict]) -> float:
@@ -60,7 +60,7 @@ def _find_largest_gap(losses: list[list[float]], samples: list[dict]) -> float:
     return max(gaps)
 
 
-def tabulate_agreement(title: str, found: Agreement, left_out: Counter) -> str:
+def tabulate_agreement(title: str, found: _Agreement, left_out: Counter) -> str:
     """What `compare_with_harness` found and which rows the harness did not get, in Markdown."""
     lines = [f"| {title} | rows | tunelock | lm-eval |", "|---|---|---|---|"]
     lines += [f"| {score.title} | {score.rows} | {score.ours:.4f} | {score.theirs:.4f} |" for score in found.scores]

@@ -10,7 +10,7 @@ from tunelock.rendering.rendering import Rendering, find_answer_spans, find_end_
 from tunelock.run.errors import Stop
 
 
-class Documents(NamedTuple):
+class _Documents(NamedTuple):
     """The rows of our two tasks, and how many records are in neither, by reason."""
 
     choice: list[dict]
@@ -18,7 +18,7 @@ class Documents(NamedTuple):
     left_out: Counter
 
 
-def make_documents(records: list[dict], rows: list[ScoredRow], tokenizer, rendering: Rendering) -> Documents:
+def make_documents(records: list[dict], rows: list[ScoredRow], tokenizer, rendering: Rendering) -> _Documents:
     """What the harness gets of a split.
 
     Args:
@@ -46,7 +46,7 @@ def make_documents(records: list[dict], rows: list[ScoredRow], tokenizer, render
         if "choices" in row:
             texts = [_render_answer(tokenizer, _replace_last(messages, text)).text for text in row["choices"]]
             choice.append({**asked, "choices": texts, "right": row["right"]})
-    return Documents(choice, perplexity, left_out)
+    return _Documents(choice, perplexity, left_out)
 
 
 def _find_obstacle(tokenizer, record: dict, messages: list[dict]) -> str | None:

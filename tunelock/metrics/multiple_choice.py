@@ -13,14 +13,14 @@ def _has_choices(row: ScoredRow) -> bool:
     return "choices" in row
 
 
-def pick_likeliest(losses: list[float]) -> int:
+def _pick_likeliest(losses: list[float]) -> int:
     """The place of the option with the lowest loss, the first of equals."""
     return losses.index(min(losses))
 
 
 def _count_right_choices(rows: list[ScoredRow]) -> np.ndarray:
     """Whether the right option has the lowest loss, and one, shape (rows, 2)."""
-    return pair_with_ones(pick_likeliest(row["choice_losses"]) == row["right"] for row in rows)
+    return pair_with_ones(_pick_likeliest(row["choice_losses"]) == row["right"] for row in rows)
 
 
 def _count_right_by_characters(rows: list[ScoredRow]) -> np.ndarray:
@@ -28,7 +28,7 @@ def _count_right_by_characters(rows: list[ScoredRow]) -> np.ndarray:
     found = []
     for row in rows:
         losses = [loss / max(1, len(text)) for loss, text in zip(row["choice_losses"], row["choices"])]
-        found.append(pick_likeliest(losses) == row["right"])
+        found.append(_pick_likeliest(losses) == row["right"])
     return pair_with_ones(found)
 
 

@@ -16,8 +16,10 @@ from tunelock.run.errors import Stop
 
 def list_default_metrics() -> list[str]:
     """What is compared if nothing is asked for: the rows of the result table, and what was forgotten."""
-    table = [metric.name for metric in list_table_metrics()]
-    return [*(f"{split}_{name}_tuned" for split in HELD_OUT for name in table), "retention"]
+    names = []
+    for split in HELD_OUT:
+        names += [f"{split}_{metric.name}_tuned" for metric in list_table_metrics()]
+    return [*names, "retention"]
 
 
 def _select_groups(runs: list[SeedRun], remarks: list[str]) -> list[list[SeedRun]]:

@@ -60,14 +60,14 @@ def _expect_bytes(file: RawFile) -> int:
     return file.size * (UNPACKED if "!" in file.name or file.name.endswith((".gz", ".zst")) else 1)
 
 
-class FirstRows(NamedTuple):
+class _FirstRows(NamedTuple):
     """The format of each file of a source, and what becomes of its first rows."""
 
     formats: dict[str, str]
     rows: list[Record | LeftOutRow]
 
 
-def look_at_source(source: Source, limit: int) -> FirstRows:
+def look_at_source(source: Source, limit: int) -> _FirstRows:
     """Read the first rows of a source, at most `limit` in all."""
     kinds, rows = {}, []
     for file in find_files(source.path, source.revision):
@@ -75,7 +75,7 @@ def look_at_source(source: Source, limit: int) -> FirstRows:
         kind = None if source.columns else _decide_format(source, file, list(islice(probe, PROBED)))
         kinds[file.name] = kind or ("mapped by columns" if source.columns else "no row can be read")
         rows += islice(read_file_records("preview", source, file, _ignore_progress), limit - len(rows))
-    return FirstRows(kinds, rows)
+    return _FirstRows(kinds, rows)
 
 
 def _ignore_progress(_read: int) -> None:
