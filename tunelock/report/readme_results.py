@@ -14,7 +14,7 @@ CUT = 320  # characters of an answer
 SHORTER = 0.8  # of the base's length: from here on, shorter answers explain that less of the reference stands in them
 
 
-class Sample(NamedTuple):
+class _Sample(NamedTuple):
     """A question of metrics/samples.md with the reference and both answers."""
 
     question: str
@@ -32,10 +32,10 @@ def format_readme_results(metrics: dict[str, float], claims: dict, samples: str)
             cells = [f"{figure:.{metric.digits}f}" for figure in figures]
             lines.append(f"| {metric.name} | {' | '.join(cells)} | {explain_row(metric, metrics)} |")
     claim = textwrap.fill(claims["claim_sentence"], 120, break_on_hyphens=False)
-    return "\n".join(lines) + f"\n\n{claim}\n" + format_sample(pick_sample(samples))
+    return "\n".join(lines) + f"\n\n{claim}\n" + _format_sample(pick_sample(samples))
 
 
-def explain_row(metric: Metric, metrics: dict[str, float]) -> str:
+def _explain_row(metric: Metric, metrics: dict[str, float]) -> str:
     """What the metric is; and if it fell on test while answers became shorter, that they did."""
     change = metric.direction * (metrics[f"test_{metric.name}_tuned"] - metrics[f"test_{metric.name}_base"])
     before, after = (metrics.get(f"test_mean_length_{model}", 0.0) for model in ("base", "tuned"))
@@ -44,24 +44,24 @@ def explain_row(metric: Metric, metrics: dict[str, float]) -> str:
     return metric.meaning
 
 
-def pick_sample(samples: str) -> Sample | None:
+def pick_sample(samples: str) -> _Sample | None:
     """The first question of one line whose reference is a sentence, or the first of all; None where there is none."""
-    found = [read_sample(section) for section in re.split(r"^## ", samples, flags=re.MULTILINE)[1:]]
+    found = [_read_sample(section) for section in re.split(r"^## ", samples, flags=re.MULTILINE)[1:]]
     for sample in found:
         if "\n" not in sample.question and len(sample.reference) > len(sample.question):
             return sample
     return found[0] if found else None
 
 
-def read_sample(section: str) -> Sample:
+def _read_sample(section: str) -> _Sample:
     """One section of metrics/samples.md."""
-    texts = dict.fromkeys(Sample._fields, "")
+    texts = dict.fromkeys(_Sample._fields, "")
     for title, block in re.findall(r"^\*\*(\w+)\*\*\n\n((?:    .*\n|\s*\n)*)", section, re.MULTILINE):
         texts[title] = textwrap.dedent(block).strip()
-    return Sample(**texts)
+    return _Sample(**texts)
 
 
-def format_sample(sample: Sample | None) -> str:
+def _format_sample(sample: _Sample | None) -> str:
     """Both answers side by side, in Markdown."""
     if sample is None:
         return ""
