@@ -30,7 +30,7 @@ def format_readme_results(metrics: dict[str, float], claims: dict, samples: str)
         figures = [metrics.get(f"{split}_{metric.name}_{model}") for split, model in COLUMNS]
         if metric.headline and None not in figures:
             cells = [f"{figure:.{metric.digits}f}" for figure in figures]
-            lines.append(f"| {metric.name} | {' | '.join(cells)} | {explain_row(metric, metrics)} |")
+            lines.append(f"| {metric.name} | {' | '.join(cells)} | {_explain_row(metric, metrics)} |")
     claim = textwrap.fill(claims["claim_sentence"], 120, break_on_hyphens=False)
     return "\n".join(lines) + f"\n\n{claim}\n" + _format_sample(pick_sample(samples))
 
