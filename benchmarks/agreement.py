@@ -13,7 +13,7 @@ import sys
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from tunelock.answering.generation import generate
+from tunelock.answering.generation import generate_answers
 from tunelock.answering.scoring import score_rows
 from tunelock.model.modeling import load_model, make_deterministic
 from tunelock.rendering.rendering import Rendering, find_end_token, render_records
@@ -60,7 +60,7 @@ def ours(
     model, rows = load_model(folder, dtype), render_records(tokenizer, records, Rendering(10**6)).rows
     scores = score_rows(model, rows, batch_size)
     prompts = [row["input_ids"][: row["prompt_length"]] for row in rows[:answered]]
-    answers = generate(model, prompts, new_tokens, batch_size, find_end_token(tokenizer))
+    answers = generate_answers(model, prompts, new_tokens, batch_size, find_end_token(tokenizer))
     return math.exp(sum(one.loss for one in scores) / sum(one.tokens for one in scores)), answers
 
 

@@ -21,7 +21,7 @@ from transformers import LlamaConfig, LlamaForCausalLM
 
 from stages.evaluate import add_answers, make_held_out_families
 from tunelock.answering.families import score_questions
-from tunelock.answering.generation import generate
+from tunelock.answering.generation import generate_answers
 from tunelock.claims.claims import judge_differences, make_claim
 from tunelock.claims.comparison import compare_models
 from tunelock.claims.fresh_eyes import RUN, examine_answers
@@ -60,7 +60,7 @@ def rows_of(model, tokenizer, records: list[dict], new_tokens: int = 0) -> list[
     if new_tokens:
         prompts = [family.take_prompt() for family in families]
         end = find_end_token(tokenizer)
-        add_answers(rows, generate(model, prompts, new_tokens, BATCH, end), tokenizer, end)
+        add_answers(rows, generate_answers(model, prompts, new_tokens, BATCH, end), tokenizer, end)
     return rows
 
 

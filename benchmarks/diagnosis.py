@@ -18,7 +18,7 @@ from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast,
 
 from benchmarks.faults import FAULTS, Setup, material, schooling, whole
 from stages.evaluate import add_answers, scored
-from tunelock.answering.generation import generate
+from tunelock.answering.generation import generate_answers
 from tunelock.diagnosis.diagnosis import diagnose_run
 from tunelock.diagnosis.remedies import REMEDIES
 from tunelock.model.methods.all_methods import METHODS
@@ -132,7 +132,9 @@ def answers_of(model, setup: Setup, base: Path) -> list[dict]:
     tokenizer = tokenizer_of(base, setup.test_template)
     rows, prompts = scored(model, tokenizer, setup.test, rendering, None, len(setup.test))
     end = find_end_token(tokenizer)
-    add_answers(rows, generate(model, prompts, setup.settings["max_new_tokens"], len(rows), end), tokenizer, end)
+    add_answers(
+        rows, generate_answers(model, prompts, setup.settings["max_new_tokens"], len(rows), end), tokenizer, end
+    )
     return rows
 
 

@@ -14,7 +14,7 @@ import time
 import torch
 from transformers import PreTrainedModel
 
-from tunelock.answering.decoding import greedy
+from tunelock.answering.decoding import decode_greedily
 from tunelock.model.modeling import has_bfloat16, load_model, make_deterministic
 from tunelock.rendering.rendering import Rendering, find_end_token, load_tokenizer, render_records
 from tunelock.run.files import read_jsonl
@@ -59,7 +59,7 @@ def contestants(new_tokens: int, end_id: int) -> dict:
     return (coarse if has_bfloat16() else {}) | {  # emulated, it would only show how slow that is
         LOOPS[1]: loop("float32"),
         "batches, float32": batched("float32"),
-        "tunelock": lambda prompts: tuple(greedy(models["float32"], prompts, new_tokens, end_id)),
+        "tunelock": lambda prompts: tuple(decode_greedily(models["float32"], prompts, new_tokens, end_id)),
     }
 
 

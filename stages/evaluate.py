@@ -28,8 +28,8 @@ from tunelock.answering.divergence import (
     write_predictions,
 )
 from tunelock.answering.families import Family, make_families, score_questions
-from tunelock.answering.generation import answer_dtype, generate
-from tunelock.answering.kept_answers import kept_answers
+from tunelock.answering.generation import choose_answer_dtype, generate_answers
+from tunelock.answering.kept_answers import open_kept_answers
 from tunelock.answering.vllm_backend import generate_by_vllm
 from tunelock.model.modeling import make_deterministic
 from tunelock.model.tuned import load_tuned
@@ -161,11 +161,11 @@ def _answer_questions(
     folder: str, dtype: str, prompts: list[list[int]], end_id: int, backend: str, max_new_tokens: int, batch_size: int
 ) -> list[list[int]]:
     """The tokens that the model in a folder answers to prompts; answers kept from a run before are not computed."""
-    dtype = answer_dtype(dtype)
+    dtype = choose_answer_dtype(dtype)
     if backend == "vllm":
         return generate_by_vllm(folder, dtype, prompts, max_new_tokens, end_id)
-    kept = kept_answers(folder, {"dtype": dtype, "max_new_tokens": max_new_tokens, "end_id": end_id})
-    return generate(load_tuned(folder, dtype), prompts, max_new_tokens, batch_size, end_id, kept)
+    kept = open_kept_answers(folder, {"dtype": dtype, "max_new_tokens": max_new_tokens, "end_id": end_id})
+    return generate_answers(load_tuned(folder, dtype), prompts, max_new_tokens, batch_size, end_id, kept)
 
 
 def main(which: str, params, _fingerprint) -> str:

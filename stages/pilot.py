@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from tunelock.answering.generation import generate
+from tunelock.answering.generation import generate_answers
 from tunelock.answering.scoring import Score, score_rows
 from tunelock.model.methods.method_settings import METHOD_PARAMS, MethodSettings
 from tunelock.model.modeling import make_deterministic, resolve_dtype
@@ -65,7 +65,7 @@ class _Probe(NamedTuple):
         """Score the rows and have the model answer."""
         prompts = [row["input_ids"][: row["prompt_length"]] for row in self.asked]
         end = find_end_token(self.tokenizer) if prompts else None
-        answers = generate(model, prompts, self.max_new_tokens, self.batch_size, end)
+        answers = generate_answers(model, prompts, self.max_new_tokens, self.batch_size, end)
         loss = average_loss(score_rows(model, self.scored, self.batch_size))
         return Look(loss, [self.tokenizer.decode(tokens, skip_special_tokens=True) for tokens in answers])
 

@@ -137,7 +137,7 @@ def test_the_first_rows_of_each_split_are_answered(project, asked):
 
 def test_answers_kept_from_a_run_before_are_the_same(project, monkeypatch):
     first = read(project)
-    monkeypatch.setattr("tunelock.answering.generation.greedy", None)  # nothing is computed again
+    monkeypatch.setattr("tunelock.answering.generation.decode_greedily", None)  # nothing is computed again
     assert read(project) == first
 
 

@@ -10,9 +10,9 @@ import torch
 from transformers import AutoConfig, AutoModelForCausalLM
 
 from tunelock.answering import decoding, kept_answers
-from tunelock.answering.decoding import Answers, greedy
-from tunelock.answering.generation import generate, summary, windows
-from tunelock.answering.kept_answers import KeptAnswers, drop_oldest
+from tunelock.answering.decoding import Answers, decode_greedily
+from tunelock.answering.generation import generate_answers, group_by_window, summarise_answers
+from tunelock.answering.kept_answers import KeptAnswers, drop_oldest_entries
 from tunelock.answering.vllm_backend import generate_by_vllm
 from tunelock.model.modeling import load_model
 from tunelock.rendering.rendering import Rendering, render_records
@@ -71,7 +71,7 @@ def expected(model, prompts):
 @pytest.mark.parametrize("batch_size", [1, 5, 12])
 def test_answers_are_those_of_one_by_one_generation(model, prompts, expected, batch_size):
     answers, end = expected
-    assert generate(model, prompts, NEW, batch_size, end) == answers
+    assert generate_answers(model, prompts, NEW, batch_size, end) == answers
 
 
 ARCHITECTURES = {
@@ -97,28 +97,28 @@ def test_other_architectures(name, monkeypatch):
     free = one_by_one(model, prompts, 0, 8)
     assert len({tuple(answer) for answer in free}) > 4
     end = free[1][2]
-    assert greedy(model, prompts, 8, end).tokens == one_by_one(model, prompts, end, 8)
+    assert decode_greedily(model, prompts, 8, end).tokens == one_by_one(model, prompts, end, 8)
 
 
 def test_prompts_of_similar_length_are_read_together(model, monkeypatch):
     """Half of a batch would be padding otherwise."""
     torch.manual_seed(0)
     prompts = [torch.randint(3, 999, (length,)).tolist() for length in (30, 29, 9, 8, 3)]
-    read, real = [], decoding.last_logits
+    read, real = [], decoding._compute_last_logits
     monkeypatch.setattr(
         decoding, "last_logits", lambda *given: read.append(tuple(given[1]["input_ids"].shape)) or real(*given)
     )
-    found = greedy(model, prompts, NEW, 0).tokens
+    found = decode_greedily(model, prompts, NEW, 0).tokens
     assert read[:4] == [(2, 30), (2, 9), (1, 3), (5, 1)]
     assert found == one_by_one(model, prompts, 0)
 
 
 def test_rows_that_are_done_leave_the_batch(model, prompts, expected, monkeypatch):
     monkeypatch.setattr(decoding, "LEAVE", 0.01)
-    sizes, real = [], decoding.last_logits
-    monkeypatch.setattr(decoding, "last_logits", lambda *given: sizes.append(len(given[2])) or real(*given))
+    sizes, real = [], decoding._compute_last_logits
+    monkeypatch.setattr(decoding, "_compute_last_logits", lambda *given: sizes.append(len(given[2])) or real(*given))
     answers, end = expected
-    assert greedy(model, prompts, NEW, end).tokens == answers
+    assert decode_greedily(model, prompts, NEW, end).tokens == answers
     assert sizes[0] == len(prompts) and sizes[-1] < len(prompts)
 
 
@@ -126,41 +126,41 @@ def test_near_ties_are_answered_alone(model, prompts, expected, monkeypatch):
     """A wrong choice at a gap below the bound does not reach the answer."""
     answers, end = expected
     monkeypatch.setattr(decoding, "NEAR_TIE", 1e9)
-    assert greedy(model, prompts, NEW, end) == Answers(answers, len(prompts))
+    assert decode_greedily(model, prompts, NEW, end) == Answers(answers, len(prompts))
     monkeypatch.setattr(decoding, "NEAR_TIE", 0.0)
-    assert greedy(model, prompts, NEW, end).alone == 0
+    assert decode_greedily(model, prompts, NEW, end).alone == 0
 
 
 def test_a_near_tie_is_told_from_a_clear_choice():
     logits = torch.tensor([[0.0, 2.0, 1.9999], [0.0, 2.0, 1.0], [3.0, 3.0, 0.0]])
-    chosen, near = decoding.pick(logits, 1e-3)
+    chosen, near = decoding._pick_tokens(logits, 1e-3)
     assert (chosen.tolist(), near.tolist()) == ([1, 1, 0], [True, False, True])
-    assert decoding.pick(logits, 0.0)[1].tolist() == [False] * 3
+    assert decoding._pick_tokens(logits, 0.0)[1].tolist() == [False] * 3
 
 
 def test_coarse_dtypes_do_not_look_for_ties(tiny_model, prompts, monkeypatch):
     monkeypatch.setattr(decoding, "NEAR_TIE", 1e9)
-    assert greedy(load_model(tiny_model, "bfloat16"), prompts[:3], 2, 0).alone == 0
+    assert decode_greedily(load_model(tiny_model, "bfloat16"), prompts[:3], 2, 0).alone == 0
 
 
 def test_progress_counts_every_token_that_can_come(model, prompts, expected):
     answers, end = expected
     counts = []
-    greedy(model, prompts, NEW, end, lambda new, spared: counts.append((new, spared)))
+    decode_greedily(model, prompts, NEW, end, lambda new, spared: counts.append((new, spared)))
     assert sum(new for new, _ in counts) == sum(map(len, answers))
     assert sum(map(sum, counts)) == NEW * len(prompts)
 
 
 def test_windows_keep_the_first_rows_together_however_many_follow():
     lengths = [3, 9, 5, 5, 1, 7, 2, 8, 4]
-    assert list(windows(lengths, 2)) == [[1, 2], [3, 0], [7, 5], [6, 4], [8]]
-    assert list(windows(lengths[:4], 2)) == [[1, 2], [3, 0]]
+    assert list(group_by_window(lengths, 2)) == [[1, 2], [3, 0], [7, 5], [6, 4], [8]]
+    assert list(group_by_window(lengths[:4], 2)) == [[1, 2], [3, 0]]
 
 
 def test_the_summary_says_how_fast():
     said = "answers: 2 rows, 4 tokens, {}, 1 answered alone for a near-tie"
-    assert summary([[1, 2, 3], [4]], 8, 2.0, 1) == said.format("4 tokens/s")
-    assert summary([[1, 2, 3], [4]], 0, 2.0, 1) == said.format("all kept from before")
+    assert summarise_answers([[1, 2, 3], [4]], 8, 2.0, 1) == said.format("4 tokens/s")
+    assert summarise_answers([[1, 2, 3], [4]], 0, 2.0, 1) == said.format("all kept from before")
 
 
 class Counted:
@@ -208,7 +208,7 @@ def test_the_entries_used_least_recently_go_first(tmp_path):
     for age, name in enumerate(("new", "old", "older")):
         (tmp_path / f"{name}.json").write_text("x" * 10)
         os.utime(tmp_path / f"{name}.json", (1000 - age, 1000 - age))
-    drop_oldest(tmp_path, 25)
+    drop_oldest_entries(tmp_path, 25)
     assert sorted(path.stem for path in tmp_path.iterdir()) == ["new", "old"]
 
 
@@ -227,21 +227,23 @@ def test_an_interrupted_run_goes_on_and_ends_with_the_same_answers(model, prompt
         if len(done) == 2:
             raise KeyboardInterrupt
         done.append(given)
-        return greedy(*given)
+        return decode_greedily(*given)
 
     kept = KeptAnswers(tmp_path, {})
-    monkeypatch.setattr("tunelock.answering.generation.greedy", breaks)
+    monkeypatch.setattr("tunelock.answering.generation.decode_greedily", breaks)
     with pytest.raises(KeyboardInterrupt):
-        generate(model, prompts, NEW, 3, end, kept)
-    monkeypatch.setattr("tunelock.answering.generation.greedy", lambda *given: done.append(given) or greedy(*given))
-    assert generate(model, prompts, NEW, 3, end, kept) == answers
+        generate_answers(model, prompts, NEW, 3, end, kept)
+    monkeypatch.setattr(
+        "tunelock.answering.generation.decode_greedily", lambda *given: done.append(given) or decode_greedily(*given)
+    )
+    assert generate_answers(model, prompts, NEW, 3, end, kept) == answers
     assert len(done) == 4  # batches of three of twelve prompts, each computed once
-    assert generate(model, prompts, NEW, 3, end, kept) == answers and len(done) == 4
+    assert generate_answers(model, prompts, NEW, 3, end, kept) == answers and len(done) == 4
 
 
 def test_another_model_or_setting_is_another_entry(tiny_model, tmp_path, monkeypatch):
     monkeypatch.setenv("DVC_ROOT", str(tmp_path))
-    kept = kept_answers.kept_answers(tiny_model, {"max_new_tokens": 3})
+    kept = kept_answers.open_kept_answers(tiny_model, {"max_new_tokens": 3})
     assert kept.folder == tmp_path / ".ckpt" / "generations"
     assert kept.setting["model"]["model.safetensors"] and kept.setting["settings"] == {"max_new_tokens": 3}
     kept([[1]], Counted(Answers([[2]], 0)))

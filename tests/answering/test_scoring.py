@@ -7,8 +7,8 @@ from transformers import AutoConfig, AutoModelForCausalLM
 from tests.answering.test_generation import SMALL, talkative
 from tunelock.answering import scoring
 from tunelock.answering.choices import render_option, replace_answer
-from tunelock.answering.grouping import batches, similar
-from tunelock.answering.joint_rows import join
+from tunelock.answering.grouping import group_similar, iterate_batches
+from tunelock.answering.joint_rows import join_rows
 from tunelock.answering.scoring import score_families, score_rows
 from tunelock.model.modeling import load_model
 from tunelock.model.sharing import can_share, keeps_rows_apart
@@ -107,7 +107,7 @@ def families(tokenizer, records):
 
 def test_answers_to_one_question_score_as_they_do_alone(model, families):
     assert can_share(model)
-    lengths = [len(join(family).input_ids) for family in families]
+    lengths = [len(join_rows(family).input_ids) for family in families]
     assert sum(lengths) < 0.7 * sum(len(row["input_ids"]) for family in families for row in family)
     for batch_size in (1, 4):
         for family, found in zip(families, score_families(model, families, batch_size), strict=True):
@@ -164,7 +164,7 @@ def test_bfloat16_is_near_float32(tiny_model, rows):
 
 
 def test_batches_cover_every_row_once_longest_first():
-    assert list(batches([3, 9, 5, 5, 1], 2, "x")) == [[1], [2, 3], [0], [4]]
+    assert list(iterate_batches([3, 9, 5, 5, 1], 2, "x")) == [[1], [2, 3], [0], [4]]
 
 
 @pytest.mark.parametrize(
@@ -178,4 +178,4 @@ def test_batches_cover_every_row_once_longest_first():
     ],
 )
 def test_rows_of_similar_length_go_together(lengths, most, groups):
-    assert [list(group) for group in similar(lengths, most)] == groups
+    assert [list(group) for group in group_similar(lengths, most)] == groups

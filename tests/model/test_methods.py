@@ -9,7 +9,7 @@ from peft import get_peft_model
 from transformers import AutoModelForCausalLM, GPT2Config, MambaConfig
 
 from stages.merge import merge
-from tunelock.answering.generation import generate
+from tunelock.answering.generation import generate_answers
 from tunelock.answering.scoring import score_rows
 from tunelock.chatting.chat_model import ChatModel, ChatSettings
 from tunelock.model import tuned
@@ -105,9 +105,9 @@ def test_a_method_from_training_to_answers(case, tiny_model, tokenizer, records,
         [one.loss for one in score_rows(trainer.model, rows, 4)], rel=2e-2
     )
     prompts, end = [row["input_ids"][: row["prompt_length"]] for row in rows], find_end_token(load_tokenizer(merged))
-    together = generate(found, prompts, 4, 4, end)
+    together = generate_answers(found, prompts, 4, 4, end)
     assert len({len(prompt) for prompt in prompts}) == 2  # the shorter is padded
-    assert together == [generate(found, [prompt], 4, 1, end)[0] for prompt in prompts]
+    assert together == [generate_answers(found, [prompt], 4, 1, end)[0] for prompt in prompts]
     if method in SOFT:
         chat = ChatModel(merged, ChatSettings("float32", 1, Rendering(256), max_new_tokens=4))
         answer = chat.stream_answer(records[1]["messages"][:1], lambda piece: None)

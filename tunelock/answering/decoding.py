@@ -9,7 +9,7 @@ from torch.nn.functional import pad
 from transformers import DynamicCache, PreTrainedModel
 from transformers.cache_utils import CacheLayerMixin, DynamicLayer
 
-from tunelock.answering.grouping import similar
+from tunelock.answering.grouping import group_similar
 from tunelock.model.tuned import prepare_generation, unwrap_model
 
 # In float32 the gap between the two likeliest tokens of SmolLM2-135M moves by up to 4e-5 with the rows and the padding
@@ -54,7 +54,7 @@ class _RoomyLayer(DynamicLayer):
         self.keys, self.values = (room[:, :, :length] for room in self.rooms)
 
 
-def greedy(
+def decode_greedily(
     model: torch.nn.Module, prompts: list[list[int]], max_new_tokens: int, end_id: int,
     seen: Callable[[int, int], None] = lambda new, spared: None,
 ) -> Answers:  # fmt: skip
@@ -68,16 +68,16 @@ def greedy(
     if (
         "past_key_values" not in inspect.signature(unwrap_model(model).forward).parameters
     ):  # keeps a state, as Mamba does
-        return Answers([by_generate(model, prompt, max_new_tokens, end_id, seen) for prompt in prompts], 0)
+        return Answers([_decode_by_generate(model, prompt, max_new_tokens, end_id, seen) for prompt in prompts], 0)
     exact = next(model.parameters()).dtype == torch.float32 and len(prompts) > 1
-    tokens, unsure = decode(model, prompts, max_new_tokens, end_id, NEAR_TIE if exact else 0.0, seen)
+    tokens, unsure = _decode_batch(model, prompts, max_new_tokens, end_id, NEAR_TIE if exact else 0.0, seen)
     for number in unsure:
-        tokens[number] = decode(model, [prompts[number]], max_new_tokens, end_id, 0.0, seen)[0][0]
+        tokens[number] = _decode_batch(model, [prompts[number]], max_new_tokens, end_id, 0.0, seen)[0][0]
     return Answers(tokens, len(unsure))
 
 
 @torch.no_grad()
-def decode(
+def _decode_batch(
     model: torch.nn.Module, prompts: list[list[int]], max_new_tokens: int, end_id: int, bound: float,
     seen: Callable[[int, int], None],
 ) -> tuple[list[list[int]], list[int]]:  # fmt: skip
@@ -89,7 +89,7 @@ def decode(
     logits, mask, cache = _read_prompts(model, prompts, end_id)
     active = list(range(len(prompts)))  # the prompt of each row of the batch
     while True:
-        chosen, near = pick(logits, bound)
+        chosen, near = _pick_tokens(logits, bound)
         new = spared = 0
         for number, token, tied in zip(active, chosen.tolist(), near.tolist()):
             if number in done:
@@ -112,7 +112,7 @@ def decode(
             mask, chosen = mask[kept], chosen[kept]
             cache.reorder_cache(kept)
         mask = torch.cat([mask, mask.new_ones(len(mask), 1)], 1)
-        logits = last_logits(unwrap_model(model), {"input_ids": chosen[:, None]}, mask, cache)
+        logits = _compute_last_logits(unwrap_model(model), {"input_ids": chosen[:, None]}, mask, cache)
     return answers, unsure
 
 
@@ -125,11 +125,11 @@ def _read_prompts(
     Where a layer keeps more than keys and values, such as a state, they go together at once.
     """
     grows = all(type(layer) is DynamicLayer for layer in DynamicCache(config=unwrap_model(model).config).layers)
-    groups = list(similar([len(prompt) for prompt in prompts], len(prompts))) if grows else [range(len(prompts))]
+    groups = list(group_similar([len(prompt) for prompt in prompts], len(prompts))) if grows else [range(len(prompts))]
     done = []
     for group in groups:
-        given, mask, cache = start(model, [prompts[i] for i in group], pad_id)
-        done.append((last_logits(unwrap_model(model), given, mask, cache), mask, cache))
+        given, mask, cache = _start_batch(model, [prompts[i] for i in group], pad_id)
+        done.append((_compute_last_logits(unwrap_model(model), given, mask, cache), mask, cache))
     if len(done) == 1:
         return done[0]
     logits, masks, caches = zip(*done)
@@ -140,7 +140,9 @@ def _read_prompts(
     return torch.cat(logits), torch.cat([pad(mask, (places - mask.shape[1], 0)) for mask in masks]), joint
 
 
-def start(model: torch.nn.Module, prompts: list[list[int]], pad_id: int) -> tuple[dict, torch.Tensor, DynamicCache]:
+def _start_batch(
+    model: torch.nn.Module, prompts: list[list[int]], pad_id: int
+) -> tuple[dict, torch.Tensor, DynamicCache]:
     """What goes into the model first, which of its places are seen (rows, places), and where keys and values go."""
     longest = max(map(len, prompts))
     ids = torch.tensor([[pad_id] * (longest - len(prompt)) + prompt for prompt in prompts])
@@ -150,11 +152,11 @@ def start(model: torch.nn.Module, prompts: list[list[int]], pad_id: int) -> tupl
     if cache is not None:  # a prefix, whose places have no tokens
         given = {"input_ids": given["input_ids"][:, cache.get_seq_length() :]}
     cache = DynamicCache(config=unwrap_model(model).config) if cache is None else cache
-    cache.layers = [roomy(layer) for layer in cache.layers]
+    cache.layers = [_give_room(layer) for layer in cache.layers]
     return given, mask, cache
 
 
-def roomy(layer: CacheLayerMixin) -> CacheLayerMixin:
+def _give_room(layer: CacheLayerMixin) -> CacheLayerMixin:
     """The same layer with room; sliding windows and the states of linear attention do not grow and stay as they are."""
     if type(layer) is not DynamicLayer:
         return layer
@@ -164,7 +166,7 @@ def roomy(layer: CacheLayerMixin) -> CacheLayerMixin:
     return new
 
 
-def last_logits(model: PreTrainedModel, given: dict, mask: torch.Tensor, cache: DynamicCache) -> torch.Tensor:
+def _compute_last_logits(model: PreTrainedModel, given: dict, mask: torch.Tensor, cache: DynamicCache) -> torch.Tensor:
     """Logits of the next token, shape (rows, vocabulary), in float32; the cache grows by what was given."""
     length = next(iter(given.values())).shape[1]
     options = {"position_ids": (mask.cumsum(1) - 1).clamp(min=0)[:, -length:], "logits_to_keep": 1}
@@ -175,7 +177,7 @@ def last_logits(model: PreTrainedModel, given: dict, mask: torch.Tensor, cache: 
 
 
 @torch.no_grad()
-def by_generate(
+def _decode_by_generate(
     model: torch.nn.Module, prompt: list[int], max_new_tokens: int, end_id: int, seen: Callable[[int, int], None]
 ) -> list[int]:
     """One prompt by transformers' own loop."""
@@ -189,7 +191,7 @@ def by_generate(
     return answer
 
 
-def pick(logits: torch.Tensor, bound: float) -> tuple[torch.Tensor, torch.Tensor]:
+def _pick_tokens(logits: torch.Tensor, bound: float) -> tuple[torch.Tensor, torch.Tensor]:
     """The likeliest token of each row, and whether the second is within `bound` of it; shapes (rows,)."""
     best, chosen = logits.max(-1)
     if not bound:

@@ -6,14 +6,14 @@ from collections.abc import Callable, Iterator
 
 import torch
 
-from tunelock.answering.decoding import Answers, greedy
+from tunelock.answering.decoding import Answers, decode_greedily
 from tunelock.model.modeling import find_device, resolve_dtype
 from tunelock.run.bars import Bar
 
 WINDOW = 2  # batches that are sorted by length together
 
 
-def generate(
+def generate_answers(
     model: torch.nn.Module, prompts: list[list[int]], max_new_tokens: int, batch_size: int, end_id: int,
     kept: Callable[[list[list[int]], Callable[[], Answers]], Answers] | None = None,
 ) -> list[list[int]]:  # fmt: skip
@@ -33,12 +33,12 @@ def generate(
             bar.total -= spared
             bar.update(new)
 
-        for batch in windows([len(prompt) for prompt in prompts], batch_size):
+        for batch in group_by_window([len(prompt) for prompt in prompts], batch_size):
             asked = [prompts[i] for i in batch]
             before = computed
 
             def compute(asked: list[list[int]] = asked) -> Answers:
-                return greedy(model, asked, max_new_tokens, end_id, seen)
+                return decode_greedily(model, asked, max_new_tokens, end_id, seen)
 
             found = kept(asked, compute) if kept else compute()
             if computed == before:  # nothing was computed, so the time left counts without it
@@ -47,11 +47,11 @@ def generate(
             for i, tokens in zip(batch, found.tokens):
                 answers[i] = tokens
     if prompts:
-        print(summary(answers, computed, time.monotonic() - started, alone), file=sys.stderr)
+        print(summarise_answers(answers, computed, time.monotonic() - started, alone), file=sys.stderr)
     return answers
 
 
-def answer_dtype(dtype: str) -> str:
+def choose_answer_dtype(dtype: str) -> str:
     """In which dtype answers are generated: on a CPU float32, in which they do not depend on the batch, else `dtype`.
 
     Rounding to bfloat16 makes so many near-ties that a third of the answers change with the rows around them. On a GPU
@@ -60,14 +60,14 @@ def answer_dtype(dtype: str) -> str:
     return "float32" if find_device() == "cpu" else resolve_dtype(dtype)
 
 
-def summary(answers: list[list[int]], computed: int, seconds: float, alone: int) -> str:
+def summarise_answers(answers: list[list[int]], computed: int, seconds: float, alone: int) -> str:
     """One line on what was generated and how fast; tokens that were thrown away at near-ties count as work."""
     tokens = sum(map(len, answers))
     rate = f"{computed / seconds:.0f} tokens/s" if computed else "all kept from before"
     return f"answers: {len(answers)} rows, {tokens} tokens, {rate}, {alone} answered alone for a near-tie"
 
 
-def windows(lengths: list[int], batch_size: int) -> Iterator[list[int]]:
+def group_by_window(lengths: list[int], batch_size: int) -> Iterator[list[int]]:
     """Indices in batches of similar length, the longest first, window by window.
 
     Rows of the first window meet in the same batches however many come after them, so that what was kept is of use

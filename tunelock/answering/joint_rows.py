@@ -24,10 +24,10 @@ class Joint(NamedTuple):
     targets: list[list[int]]
 
 
-def join(rows: list[dict]) -> Joint:
+def join_rows(rows: list[dict]) -> Joint:
     """Join rows with input_ids and labels; a label is predicted from the token before it in its row."""
     first = rows[0]["input_ids"]
-    shared = len(first) if len(rows) == 1 else min(common(first, row["input_ids"]) for row in rows[1:])
+    shared = len(first) if len(rows) == 1 else min(count_shared(first, row["input_ids"]) for row in rows[1:])
     ids, positions, rests = first[:shared], list(range(shared)), [0] * shared
     places, targets = [], []
     for number, row in enumerate(rows, 1):
@@ -41,12 +41,12 @@ def join(rows: list[dict]) -> Joint:
     return Joint(ids, positions, rests, places, targets)
 
 
-def common(one: list[int], other: list[int]) -> int:
+def count_shared(one: list[int], other: list[int]) -> int:
     """How many tokens two rows have in common at their start."""
     return next((place for place, (a, b) in enumerate(zip(one, other)) if a != b), min(len(one), len(other)))
 
 
-def as_batch(rows: list[Joint]) -> dict[str, torch.Tensor]:
+def build_batch(rows: list[Joint]) -> dict[str, torch.Tensor]:
     """What the model is given: input_ids (rows, length), and where rows were joined position_ids and the mask.
 
     The padding is on the right, where causal attention cannot see it.

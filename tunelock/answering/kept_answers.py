@@ -13,7 +13,7 @@ from pathlib import Path
 import transformers
 
 from tunelock.answering.decoding import Answers
-from tunelock.answering.grouping import similar
+from tunelock.answering.grouping import group_similar
 from tunelock.model.modeling import describe_hardware
 from tunelock.run.files import write_json
 from tunelock.run.hashing import hash_files, sha256_file, sha256_value
@@ -35,20 +35,20 @@ class KeptAnswers:
     def __call__(self, prompts: list[list[int]], compute: Callable[[], Answers]) -> Answers:
         key = sha256_value({"setting": self.setting, "prompts": prompts})
         path = self.folder / f"{key}.json"
-        found = read(path, len(prompts))
+        found = _read_entry(path, len(prompts))
         if found:
             os.utime(path)
             return found
         found = compute()
         try:
             write_json(path, {"answers": found._asdict(), "sha256": sha256_value(found._asdict())})
-            drop_oldest(self.folder, self.limit)
+            drop_oldest_entries(self.folder, self.limit)
         except OSError:  # a full disk, or another process that writes the same entry
             pass
         return found
 
 
-def read(path: Path, count: int) -> Answers | None:
+def _read_entry(path: Path, count: int) -> Answers | None:
     """The answers of an entry that is whole and has `count` of them, or None."""
     try:
         entry = json.loads(path.read_text())
@@ -59,7 +59,7 @@ def read(path: Path, count: int) -> Answers | None:
     return answers if whole and len(answers.tokens) == count else None
 
 
-def drop_oldest(folder: Path, limit: int) -> None:
+def drop_oldest_entries(folder: Path, limit: int) -> None:
     """Remove the entries that were used least recently until the others take no more than `limit` bytes."""
     entries = sorted(folder.glob("*.json"), key=lambda path: path.stat().st_mtime, reverse=True)
     total = 0
@@ -69,12 +69,12 @@ def drop_oldest(folder: Path, limit: int) -> None:
             path.unlink(missing_ok=True)
 
 
-def kept_answers(folder: Path | str, settings: dict) -> KeptAnswers:
+def open_kept_answers(folder: Path | str, settings: dict) -> KeptAnswers:
     """Those of the model in `folder` under these settings, by this very code, these versions and this hardware."""
     setting = {
         "model": hash_files(folder),
         "settings": settings,
-        "code": [sha256_file(inspect.getfile(part)) for part in (Answers, similar)],
+        "code": [sha256_file(inspect.getfile(part)) for part in (Answers, group_similar)],
         "transformers": transformers.__version__,
         "hardware": describe_hardware(),
     }

@@ -5,8 +5,8 @@ from typing import NamedTuple
 
 import torch
 
-from tunelock.answering.grouping import batches
-from tunelock.answering.joint_rows import Joint, as_batch, join
+from tunelock.answering.grouping import iterate_batches
+from tunelock.answering.joint_rows import Joint, build_batch, join_rows
 from tunelock.model.losses import CHUNK, find_head_weight
 from tunelock.model.sharing import can_share
 from tunelock.model.tuned import compute_hidden_states, unwrap_model
@@ -61,9 +61,9 @@ def score_families(
     """
     model.eval()
     together = families if can_share(model) else [[row] for row in itertools.chain(*families)]
-    joint = [join(family) for family in together]
+    joint = [join_rows(family) for family in together]
     found: list[list[Score]] = [[]] * len(joint)
-    for batch in batches([len(row.input_ids) for row in joint], batch_size, label):
+    for batch in iterate_batches([len(row.input_ids) for row in joint], batch_size, label):
         scored = iter(_score_batch(model, [joint[i] for i in batch], keep_states))
         for i in batch:
             found[i] = list(itertools.islice(scored, len(together[i])))
@@ -84,7 +84,7 @@ def _score_batch(model: torch.nn.Module, rows: list[Joint], keep_states: bool) -
     matrix. A soft prompt may stand before the tokens.
     """
     weight, device, targets = find_head_weight(unwrap_model(model)), model.device, _find_targets(rows, model.device)
-    given = {key: value.to(device) for key, value in as_batch(rows).items()}
+    given = {key: value.to(device) for key, value in build_batch(rows).items()}
     states = _last_states(model, given)[targets.lines, targets.places] if weight is not None or keep_states else None
     found = _score_states(states, weight, targets) if weight is not None else _score_logits(model, given, targets)
     counts: list[int] = []
