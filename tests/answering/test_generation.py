@@ -106,7 +106,7 @@ def test_prompts_of_similar_length_are_read_together(model, monkeypatch):
     prompts = [torch.randint(3, 999, (length,)).tolist() for length in (30, 29, 9, 8, 3)]
     read, real = [], decoding._compute_last_logits
     monkeypatch.setattr(
-        decoding, "last_logits", lambda *given: read.append(tuple(given[1]["input_ids"].shape)) or real(*given)
+        decoding, "_compute_last_logits", lambda *given: read.append(tuple(given[1]["input_ids"].shape)) or real(*given)
     )
     found = decode_greedily(model, prompts, NEW, 0).tokens
     assert read[:4] == [(2, 30), (2, 9), (1, 3), (5, 1)]

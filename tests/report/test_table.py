@@ -23,7 +23,7 @@ CLAIMS = {"claim": "gain", "claim_sentence": "Tuning lowered the loss " + "on te
 def test_the_table_puts_each_figure_in_its_row_and_column():
     lines = format_results(METRICS, CLAIMS).splitlines()
     assert lines[0] == "| | test base | test tuned | golden base | golden tuned |"
-    assert lines[2] == f"| perplexity | 1.00 | 1.10 | 1.20 | 1.30 | {METRICS_BY_NAME['perplexity'].meaning} |"
+    assert lines[2] == "| perplexity | 1.00 | 1.10 | 1.20 | 1.30 |"
     assert lines[3] == "| loss | 2.000 | 2.100 | 2.200 | 2.300 |"
     assert [line.split(" | ")[0] for line in lines[2:11]] == [f"| {key}" for key in NAMES]
     assert len({line.count("|") for line in lines[:11]}) == 1

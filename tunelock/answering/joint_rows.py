@@ -27,7 +27,7 @@ class Joint(NamedTuple):
 def join_rows(rows: list[dict]) -> Joint:
     """Join rows with input_ids and labels; a label is predicted from the token before it in its row."""
     first = rows[0]["input_ids"]
-    shared = len(first) if len(rows) == 1 else min(count_shared(first, row["input_ids"]) for row in rows[1:])
+    shared = len(first) if len(rows) == 1 else min(_count_shared(first, row["input_ids"]) for row in rows[1:])
     ids, positions, rests = first[:shared], list(range(shared)), [0] * shared
     places, targets = [], []
     for number, row in enumerate(rows, 1):
@@ -41,7 +41,7 @@ def join_rows(rows: list[dict]) -> Joint:
     return Joint(ids, positions, rests, places, targets)
 
 
-def count_shared(one: list[int], other: list[int]) -> int:
+def _count_shared(one: list[int], other: list[int]) -> int:
     """How many tokens two rows have in common at their start."""
     return next((place for place, (a, b) in enumerate(zip(one, other)) if a != b), min(len(one), len(other)))
 

@@ -33,10 +33,10 @@ def generate_by_vllm(
         temperature=0.0, max_tokens=max_new_tokens, stop_token_ids=[end_id], ignore_eos=True, detokenize=False
     )
     asked = [{"prompt_token_ids": prompt} for prompt in prompts]
-    return [cut_at_end(output.outputs[0], end_id) for output in engine.generate(asked, how)]
+    return [_cut_at_end(output.outputs[0], end_id) for output in engine.generate(asked, how)]
 
 
-def cut_at_end(output, end_id: int) -> list[int]:
+def _cut_at_end(output, end_id: int) -> list[int]:
     """The tokens of an answer, with `end_id` as the last one where vLLM stopped for it."""
     tokens = list(output.token_ids)
     tokens = tokens[: tokens.index(end_id)] if end_id in tokens else tokens
