@@ -14,8 +14,8 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from tunelock.cleaning.duplicates import ID, NONE, SOURCE, Exclusion, find_repetitions
-from tunelock.cleaning.judgement import judge_raw_row
 from tunelock.cleaning.ledger import Funnel, Ledger
+from tunelock.cleaning.personal_data import hide_pii_of_row
 from tunelock.cleaning.record_rules import RULE_PARAMS, RuleParams
 from tunelock.cleaning.survivors import Survivors, cluster_survivors, judge_records
 from tunelock.records.record import hash_texts
@@ -72,7 +72,7 @@ def main(params, _fingerprint) -> str:
     with whole_folder("data/clean") as folder, ExitStack() as files:
         ledger = Ledger(folder, files)
         for row in read_jsonl(RECORDS / "set_aside.jsonl"):
-            ledger.note_judgement(judge_raw_row(row, rule_params))
+            ledger.note_raw_row(hide_pii_of_row(row, params.pii))
         survivors = judge_records(RECORDS / "records.jsonl", rule_params, ledger, folder)
         exclusions = _exclude_repetitions(survivors, params.near_duplicate_threshold, params.conflicting_answers)
         _settle_survivors(survivors, exclusions, ledger, list(ingested))

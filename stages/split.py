@@ -62,8 +62,8 @@ def _write_splits(known: Features, choice: Choice, taken: list[np.ndarray], fold
         with open(folder / f"{name}.jsonl", "wb") as out:
             out.writelines(map(known.read_line, rows))
     with open(folder / "left_out.jsonl", "wb") as out:
-        for row in left_out:
-            cause = choice.because[row]
+        for row in left_out.tolist():
+            cause = int(choice.because[row])
             because = {"because": known.read_record(cause)["id"]} if cause >= 0 else {}
             out.write(format_json_line({**known.read_record(row), "reason": str(choice.reason[row]), **because}))
     return Counter(choice.reason[left_out].tolist())
@@ -71,7 +71,8 @@ def _write_splits(known: Features, choice: Choice, taken: list[np.ndarray], fold
 
 def _count_rows(written: WrittenRows, left_out: Counter[str]) -> dict[str, Any]:
     """The figures of metrics/split.json."""
-    known, counts = written.known, {"left_out": dict(sorted(left_out.items()))}
+    known = written.known
+    counts: dict[str, Any] = {"left_out": dict(sorted(left_out.items()))}
     for code, name in enumerate(SPLITS):
         rows = np.flatnonzero(written.split == code)
         tasks, sizes = np.unique(known.tasks.codes[rows], return_counts=True)

@@ -6,7 +6,7 @@ from typing import NamedTuple
 from tunelock.cleaning.personal_data import PiiPlace, hide_pii
 from tunelock.cleaning.record_rules import Fate, RuleParams, decide_fate
 from tunelock.cleaning.repair import repair_text
-from tunelock.records.record import LeftOutRow, Message, Record, replace_texts
+from tunelock.records.record import Message, Record, replace_texts
 
 WITHHELD = "[WITHHELD]"
 
@@ -17,7 +17,7 @@ class Judgement(NamedTuple):
     `before` holds the messages before the repairs, if there were any.
     """
 
-    record: Record | LeftOutRow
+    record: Record
     status: str = "kept"
     reason: str = ""
     repairs: tuple[str, ...] = ()
@@ -36,24 +36,18 @@ def judge_record(record: Record, params: RuleParams) -> Judgement:
     original = record["messages"]
     mended = _mend_messages(original) if params.repair_text else _Mended(original)
     hidden = hide_pii(mended.messages, params.pii)
-    rest = {key: value for key, value in record.items() if key != "repairs"}
+    record = record.copy()
+    record.pop("repairs", None)
     if hidden.forbidden:
         fate = Fate("dropped", f"pii_{hidden.forbidden}")
     else:
-        fate = decide_fate({**rest, "messages": mended.messages}, params)
+        fate = decide_fate({**record, "messages": mended.messages}, params)
     repairs = (*earlier, *mended.repairs)
     before = _hide_before_repairs(original, hidden.found, params.pii) if repairs else None
-    flags = {"flags": list(hidden.flags)} if hidden.flags else {}
-    return Judgement(
-        {**rest, "messages": hidden.messages, **flags}, fate.status, fate.reason, repairs, hidden.found, before
-    )
-
-
-def judge_raw_row(row: LeftOutRow, params: RuleParams) -> Judgement:
-    """A row that never became a record stays out; its text, too, is kept without personal data."""
-    hidden = hide_pii([Message(role="text", content=row["raw"])], params.pii)
-    clean: LeftOutRow = {**row, "raw": hidden.messages[0]["content"]}
-    return Judgement(clean, row["status"], row["reason"], found=hidden.found)
+    record["messages"] = hidden.messages
+    if hidden.flags:
+        record["flags"] = list(hidden.flags)
+    return Judgement(record, fate.status, fate.reason, repairs, hidden.found, before)
 
 
 def _mend_messages(messages: list[Message]) -> _Mended:

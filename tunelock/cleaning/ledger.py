@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, TypedDict
 
 from tunelock.cleaning.judgement import Judgement
+from tunelock.cleaning.personal_data import HiddenRow, PiiPlace
 from tunelock.records.record import LeftOutRow, Record
 from tunelock.run.errors import Stop
 from tunelock.run.files import format_json_line
@@ -44,20 +45,28 @@ class Ledger:
         self.counts: dict[str, Counter[tuple[str, str]]] = defaultdict(Counter)
         self.tasks: Counter[str] = Counter()
 
+    def note_raw_row(self, hidden: HiddenRow) -> None:
+        """Book a row that never became a record."""
+        self._note_pii(hidden.row, hidden.found)
+        self.leave_out(hidden.row, hidden.row["status"], hidden.row["reason"])
+
     def note_judgement(self, judgement: Judgement) -> None:
         """Book what was done to one record, and the record itself if it goes no further."""
         record = judgement.record
-        counts = self.counts[record["source"]]
-        for place in judgement.found:
-            self._write_row("pii", {**_place_of(record), **place._asdict()})
-            counts["pii", place.kind] += 1
+        self._note_pii(record, judgement.found)
         if judgement.repairs:
+            counts = self.counts[record["source"]]
             change = {"repairs": judgement.repairs, "before": judgement.before, "after": record["messages"]}
             self._write_row("repaired", {**_place_of(record), **change})
             counts["repaired", ""] += 1
             counts.update(("repairs", name) for name in judgement.repairs)
         if judgement.status != "kept":
             self.leave_out(record, judgement.status, judgement.reason)
+
+    def _note_pii(self, row: Record | LeftOutRow, found: tuple[PiiPlace, ...]) -> None:
+        for place in found:
+            self._write_row("pii", {**_place_of(row), **place._asdict()})
+            self.counts[row["source"]]["pii", place.kind] += 1
 
     def leave_out(self, row: Record | LeftOutRow, status: str, reason: str, because: str | None = None) -> None:
         """Book a row as dropped or set aside, on account of the record `because` where it has one."""

@@ -3,7 +3,7 @@
 from typing import NamedTuple
 
 from tunelock.privacy.pii import find_pii, mask_pii
-from tunelock.records.record import Message, replace_texts
+from tunelock.records.record import LeftOutRow, Message, replace_texts
 
 
 class PiiPlace(NamedTuple):
@@ -42,3 +42,16 @@ def hide_pii(messages: list[Message], actions: dict[str, str]) -> _HiddenPii:
     flags = {place.kind for place in found if actions[place.kind] == "flag"}
     forbidden = next((place.kind for place in found if actions[place.kind] == "drop"), None)
     return _HiddenPii(replace_texts(messages, texts), tuple(found), tuple(sorted(flags)), forbidden)
+
+
+class HiddenRow(NamedTuple):
+    """A row that became no record, its text without personal data."""
+
+    row: LeftOutRow
+    found: tuple[PiiPlace, ...]
+
+
+def hide_pii_of_row(row: LeftOutRow, actions: dict[str, str]) -> HiddenRow:
+    """Such a row stays out; what is kept of its text has no personal data."""
+    hidden = hide_pii([Message(role="text", content=row["raw"])], actions)
+    return HiddenRow({**row, "raw": hidden.messages[0]["content"]}, hidden.found)

@@ -4,7 +4,7 @@ import hashlib
 import json
 import xml.etree.ElementTree as ET
 from collections.abc import Iterator
-from typing import BinaryIO
+from typing import BinaryIO, NamedTuple
 
 from tunelock.reading.rows import Fault, Row, quote_row
 from tunelock.run.errors import Stop
@@ -34,33 +34,34 @@ def read_cwe_rows(xml: BinaryIO, name: str) -> Iterator[Row | Fault]:
     number = 0
     for weakness in weaknesses:
         group = f"CWE-{weakness.get('ID')}"
-        for task, instruction, context, response in _ask_about(weakness, f"{group} ({weakness.get('Name')})", names):
+        for question in _ask_about(weakness, f"{group} ({weakness.get('Name')})", names):
             number += 1
-            columns = {
-                "group": group,
-                "task": task,
-                "instruction": instruction,
-                "context": context,
-                "response": response,
-            }
+            columns = {"group": group, **question._asdict()}
             if weakness.get("Status") == "Deprecated":
                 yield Fault(number, "deprecated", quote_row(json.dumps(columns)), status="dropped")
             else:
                 yield Row(number, columns)
 
 
-def _ask_about(weakness: ET.Element, title: str, names: dict[str, str]) -> Iterator[tuple[str, str, str, str]]:
-    """Yield (task, instruction, context, response) for each fact that the catalogue states of a weakness."""
+class _Question(NamedTuple):
+    task: str
+    instruction: str
+    context: str
+    response: str
+
+
+def _ask_about(weakness: ET.Element, title: str, names: dict[str, str]) -> Iterator[_Question]:
+    """Yield a question for each fact that the catalogue states of a weakness."""
     details = [
         _text_of(weakness.find("c:Description", NAMESPACE)),
         _text_of(weakness.find("c:Extended_Description", NAMESPACE)),
     ]
-    yield "explain", f"Explain the weakness {title}.", "", " ".join(filter(None, details))
+    yield _Question("explain", f"Explain the weakness {title}.", "", " ".join(filter(None, details)))
     for item in weakness.iterfind("c:Potential_Mitigations/c:Mitigation", NAMESPACE):
         phases, strategy = _texts_of(item, "Phase"), _texts_of(item, "Strategy")
         when = f" in the phase {' and '.join(phases)}" if phases else ""
         how = f" by the strategy {strategy[0]}" if strategy else ""
-        yield (
+        yield _Question(
             "mitigate",
             f"How can {title} be mitigated{when}{how}?",
             "",
@@ -69,26 +70,28 @@ def _ask_about(weakness: ET.Element, title: str, names: dict[str, str]) -> Itera
     for item in weakness.iterfind("c:Common_Consequences/c:Consequence", NAMESPACE):
         impact = f"Impact: {', '.join(_texts_of(item, 'Impact'))}. {' '.join(_texts_of(item, 'Note'))}".strip()
         scopes = " and ".join(_texts_of(item, "Scope")).lower()
-        yield "consequences", f"What are the consequences of {title} for {scopes}?", "", impact
+        yield _Question("consequences", f"What are the consequences of {title} for {scopes}?", "", impact)
     for item in weakness.iterfind("c:Detection_Methods/c:Detection_Method", NAMESPACE):
         method = " ".join(_texts_of(item, "Method"))
-        yield "detect", f"How can {title} be detected by {method}?", "", _text_of(item.find("c:Description", NAMESPACE))
+        yield _Question(
+            "detect", f"How can {title} be detected by {method}?", "", _text_of(item.find("c:Description", NAMESPACE))
+        )
     group = f"CWE-{weakness.get('ID')}"
     for item in weakness.iterfind("c:Observed_Examples/c:Observed_Example", NAMESPACE):
         cve, report = " ".join(_texts_of(item, "Reference")), _text_of(item.find("c:Description", NAMESPACE))
         question = "Which of the listed weaknesses does this vulnerability report describe?"
         choices = "\n".join(f"- {key}: {names[key]}" for key in pick_candidates(group, report, names))
-        yield "classify", question, f"{cve}: {report}\n{choices}", f"{group}: {weakness.get('Name')}"
+        yield _Question("classify", question, f"{cve}: {report}\n{choices}", f"{group}: {weakness.get('Name')}")
 
 
 def pick_candidates(truth: str, salt: str, names: dict[str, str]) -> list[str]:
     """The true key and `CANDIDATES - 1` others, chosen and ordered by a hash of `salt`, so without a position bias."""
 
-    def rank(key: str) -> str:
+    def rank_key(key: str) -> str:
         return hashlib.sha256(f"{salt}\0{key}".encode()).hexdigest()
 
-    others = sorted((key for key in names if key != truth), key=rank)[: CANDIDATES - 1]
-    return sorted([key for key in [truth, *others] if key in names], key=lambda key: rank(f"order\0{key}"))
+    others = sorted((key for key in names if key != truth), key=rank_key)[: CANDIDATES - 1]
+    return sorted([key for key in [truth, *others] if key in names], key=lambda key: rank_key(f"order\0{key}"))
 
 
 def _text_of(element: ET.Element | None) -> str:

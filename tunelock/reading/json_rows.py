@@ -139,10 +139,17 @@ def read_json_rows(stream: BinaryIO, name: str) -> Iterator[Row | Fault]:
         value = _parse_strictly(text[start:end])
     except Unfit as unfit:
         raise Stop(f"{name}: {unfit} somewhere in its one object; write it as an array or as JSON lines.") from None
-    is_row = not isinstance(value, dict) or detect_format(value)  # a lone {"messages": [...]} is a row, not a table
-    arrays = [] if is_row else [member for member in value.values() if _is_table(member)]
-    for number, row in enumerate(arrays[0] if len(arrays) == 1 else [value], 1):
+    for number, row in enumerate(_list_rows(value), 1):
         yield Row(number, row) if isinstance(row, dict) else Fault(number, "not_an_object", quote_row(json.dumps(row)))
+
+
+def _list_rows(value: object) -> list[object]:
+    """The rows of an object's only array of objects; else the value is the one row, as {"messages": [...]} is."""
+    if isinstance(value, dict) and not detect_format(value):
+        tables = list(filter(_is_table, value.values()))
+        if len(tables) == 1:
+            return tables[0]
+    return [value]
 
 
 def _is_table(value: object) -> bool:

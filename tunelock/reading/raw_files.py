@@ -30,12 +30,19 @@ class RawFile(NamedTuple):
     open: Callable[[], BinaryIO]
 
 
-def find_form(path: str) -> tuple[str, str] | None:
-    """Suffix and packing ("" if none) that a path ends with, in lower case; None if we cannot read such a file."""
+class Form(NamedTuple):
+    """One of SUFFIXES and one of PACKINGS, "" for none."""
+
+    suffix: str
+    packing: str
+
+
+def find_form(path: str) -> Form | None:
+    """The form that a path ends with, in whatever case; None if we cannot read such a file."""
     path = path.lower()
     packing = next(filter(path.endswith, PACKINGS), "")
     suffix = PurePosixPath(path.removesuffix(packing)).suffix
-    return (suffix, packing) if suffix in SUFFIXES else None
+    return Form(suffix, packing) if suffix in SUFFIXES else None
 
 
 def is_supported(path: str) -> bool:
@@ -53,7 +60,7 @@ def list_raw_files(file: Path, name: str, place: str) -> list[RawFile]:
     if not size:
         raise Stop(f"{name} is empty; remove it or fetch it again.")
     if not place.lower().endswith(".zip"):
-        return [_wrap_file(name, place, size, partial(open, file, "rb"))]
+        return [_wrap_file(name, place, size, partial(_open_plain, file))]
     archive = open_archive(file, name)
     members = [info for info in archive.infolist() if find_form(info.filename) and not is_hidden(info.filename)]
     if not members:
@@ -70,10 +77,16 @@ def wrap_member(archive: ZipFile, info: ZipInfo, archive_name: str, name: str) -
 
 def _wrap_file(name: str, place: str, size: int, opener: Callable[[], BinaryIO]) -> RawFile:
     """Wrap what `opener` gives so that it is decompressed, and seekable where the format asks for it."""
-    suffix, packing = find_form(place)
-    if packing:
-        opener = partial(_open_packed, opener, packing, name, size)
-    return RawFile(name, suffix, size, partial(_open_seekable, opener) if suffix == ".parquet" else opener)
+    form = find_form(place)
+    if form.packing:
+        opener = partial(_open_packed, opener, form.packing, name, size)
+    if form.suffix == ".parquet":
+        opener = partial(_open_seekable, opener)
+    return RawFile(name, form.suffix, size, opener)
+
+
+def _open_plain(file: Path) -> BinaryIO:
+    return open(file, "rb")
 
 
 def _open_packed(opener: Callable[[], BinaryIO], packing: str, name: str, size: int) -> BinaryIO:

@@ -92,11 +92,11 @@ def read_file_records(name: str, source: Source, file: RawFile, progress: Progre
     probe = list(islice(rows, PROBED))
     kind = None if source.columns else _decide_format(source, file, probe)
     for row in chain(probe, rows):
+        if isinstance(row, Fault):
+            yield _leave_out(name, file, row)
+            continue
         try:
-            if isinstance(row, Fault):
-                yield _leave_out(name, file, row)
-            else:
-                yield from _make_records(name, source, file, kind, row)
+            yield from _make_records(name, source, file, kind, row)
         except Unfit as unfit:
             quoted = quote_row(json.dumps(row.columns, ensure_ascii=False, default=str))
             yield _leave_out(name, file, Fault(row.line, str(unfit), quoted))

@@ -34,17 +34,25 @@ class Unfit(ValueError):
     """What is wrong with one row, in one word."""
 
 
-def read_numbered_lines(stream: BinaryIO) -> Iterator[tuple[int, bytes, bool]]:
-    """Number and bytes of each line, which ends at a newline and nowhere else, and whether it is whole.
+class NumberedLine(NamedTuple):
+    """A line of a file, from 1; `whole` is False where only the beginning of a line above MAX_LINE is here."""
 
-    Of a line above `MAX_LINE` comes the beginning, and the rest is passed over, so that it fills no memory.
+    number: int
+    content: bytes
+    whole: bool
+
+
+def read_numbered_lines(stream: BinaryIO) -> Iterator[NumberedLine]:
+    """Yield each line, which ends at a newline and nowhere else.
+
+    The rest of a line above `MAX_LINE` is passed over, so that it fills no memory.
     """
     for number in itertools.count(1):
         line = stream.readline(MAX_LINE + 1)
         if not line:
             return
         whole = len(line) <= MAX_LINE or line.endswith(b"\n")
-        yield number, line, whole
+        yield NumberedLine(number, line, whole)
         while not whole and (rest := stream.readline(MAX_LINE)):
             whole = rest.endswith(b"\n")
 

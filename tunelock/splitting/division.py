@@ -59,10 +59,9 @@ def divide_rows(
 
 
 def _divide_groups(groups: np.ndarray, tasks: np.ndarray, ratios: RatioParams) -> np.ndarray:
-    how = {"seed": ratios.split_seed, "val_ratio": ratios.val_ratio, "test_ratio": ratios.test_ratio}
     if ratios.split_method == "hash":
-        return split_by_hash(groups, **how)
-    return split_by_task(groups, tasks, **how)
+        return split_by_hash(groups, ratios.split_seed, ratios.val_ratio, ratios.test_ratio)
+    return split_by_task(groups, tasks, ratios.split_seed, ratios.val_ratio, ratios.test_ratio)
 
 
 def _mark_golden(known: Features, groups: np.ndarray, golden: GoldenParams, seed: int) -> np.ndarray:

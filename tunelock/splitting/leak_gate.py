@@ -28,8 +28,8 @@ def check_splits(folder: Path, temporary: Path, kinds: list[str], threshold: flo
     whole = temporary / "all.jsonl"
     with open(whole, "wb") as out:
         for name in SPLITS:
-            with open(folder / f"{name}.jsonl", "rb") as rows:
-                shutil.copyfileobj(rows, out)
+            with open(folder / f"{name}.jsonl", "rb") as file:
+                shutil.copyfileobj(file, out)
     known = read_features(whole, temporary)
     ends = np.cumsum([(folder / f"{name}.jsonl").stat().st_size for name in SPLITS])
     split = np.searchsorted(ends, known.lines[:-1], side="right")
