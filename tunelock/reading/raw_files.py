@@ -30,19 +30,19 @@ class RawFile(NamedTuple):
     open: Callable[[], BinaryIO]
 
 
-class Form(NamedTuple):
+class _Form(NamedTuple):
     """One of SUFFIXES and one of PACKINGS, "" for none."""
 
     suffix: str
     packing: str
 
 
-def find_form(path: str) -> Form | None:
+def find_form(path: str) -> _Form | None:
     """The form that a path ends with, in whatever case; None if we cannot read such a file."""
     path = path.lower()
     packing = next(filter(path.endswith, PACKINGS), "")
     suffix = PurePosixPath(path.removesuffix(packing)).suffix
-    return Form(suffix, packing) if suffix in SUFFIXES else None
+    return _Form(suffix, packing) if suffix in SUFFIXES else None
 
 
 def is_supported(path: str) -> bool:

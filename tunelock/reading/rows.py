@@ -34,7 +34,7 @@ class Unfit(ValueError):
     """What is wrong with one row, in one word."""
 
 
-class NumberedLine(NamedTuple):
+class _NumberedLine(NamedTuple):
     """A line of a file, from 1; `whole` is False where only the beginning of a line above MAX_LINE is here."""
 
     number: int
@@ -42,7 +42,7 @@ class NumberedLine(NamedTuple):
     whole: bool
 
 
-def read_numbered_lines(stream: BinaryIO) -> Iterator[NumberedLine]:
+def read_numbered_lines(stream: BinaryIO) -> Iterator[_NumberedLine]:
     """Yield each line, which ends at a newline and nowhere else.
 
     The rest of a line above `MAX_LINE` is passed over, so that it fills no memory.
@@ -52,7 +52,7 @@ def read_numbered_lines(stream: BinaryIO) -> Iterator[NumberedLine]:
         if not line:
             return
         whole = len(line) <= MAX_LINE or line.endswith(b"\n")
-        yield NumberedLine(number, line, whole)
+        yield _NumberedLine(number, line, whole)
         while not whole and (rest := stream.readline(MAX_LINE)):
             whole = rest.endswith(b"\n")
 
