@@ -213,7 +213,7 @@ def test_general_rows_are_summed_by_task():
     assert (facts["task"], facts["rows"], facts["accuracy_base"]) == ("facts", 6, None)
     assert (sums["accuracy_base"], sums["accuracy_tuned"]) == (1, 0)
     assert facts["kl"] == pytest.approx(sum(0.1 + n / 100 for n in range(0, 12, 2)) / 24)
-    assert [r["id"] for r in find_forgotten(general_pairs(), 2)] == ["general-11", "general-10"]
+    assert [row.id for row in find_forgotten(general_pairs(), 2)] == ["general-11", "general-10"]
 
 
 def test_the_funnel_adds_up():
