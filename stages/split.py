@@ -17,7 +17,7 @@ from tunelock.records.splits import GOLDEN, SPLITS, TEST, TRAIN, VAL
 from tunelock.run.errors import Stop
 from tunelock.run.files import format_json_line, whole_folder, write_json
 from tunelock.run.stage import stage
-from tunelock.splitting.choice import Choice, keep_groups_whole, leave_out_leaks
+from tunelock.splitting.choice import SplitChoice, keep_groups_whole, leave_out_leaks
 from tunelock.splitting.division import (
     GOLDEN_PARAMS,
     RATIO_PARAMS,
@@ -41,7 +41,7 @@ class _Limits(NamedTuple):
 
 
 def _take_rows(
-    known: Features, choice: Choice, mixture: Mixture, limits: _Limits, kinds: list[str], threshold: float
+    known: Features, choice: SplitChoice, mixture: Mixture, limits: _Limits, kinds: list[str], threshold: float
 ) -> list[np.ndarray]:
     """The rows of each split in the order of SPLITS; held-out rows are taken before those of train."""
     held = [take_sample(known, choice, mixture, code, limits.rows[code]) for code in (VAL, TEST, GOLDEN)]
@@ -51,7 +51,7 @@ def _take_rows(
     return [take_sample(known, choice, mixture, TRAIN, limits.rows[TRAIN]), *held]
 
 
-def _write_splits(known: Features, choice: Choice, taken: list[np.ndarray], folder: Path) -> Counter[str]:
+def _write_splits(known: Features, choice: SplitChoice, taken: list[np.ndarray], folder: Path) -> Counter[str]:
     """Write the splits and the rows left out, and count the latter by reason; every row is written once."""
     left_out = np.flatnonzero(choice.reason != "")
     if len(left_out) + sum(map(len, taken)) != len(choice.split):

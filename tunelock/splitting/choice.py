@@ -9,7 +9,7 @@ from tunelock.splitting.features import GROUP, Features
 from tunelock.splitting.leaks import find_overlaps
 
 
-class Choice(NamedTuple):
+class SplitChoice(NamedTuple):
     """For each of n rows its split (a place in SPLITS), why it is left out ("" if not) and because of which row."""
 
     split: np.ndarray
@@ -17,17 +17,17 @@ class Choice(NamedTuple):
     because: np.ndarray
 
 
-def keep_groups_whole(known: Features, split: np.ndarray) -> Choice:
+def keep_groups_whole(known: Features, split: np.ndarray) -> SplitChoice:
     """Leave out the rows of a group that has others in golden (or, of replay rows, in any held-out split)."""
     _, group = np.unique(known.hashes[:, GROUP], return_inverse=True)
     home = np.zeros(len(split), int)
     np.maximum.at(home, group, split)  # of the splits of a group's rows the last one in SPLITS keeps its rows
     reason = np.where(split == home[group], "", "group_overlap").astype("U32")
-    return Choice(split, reason, np.full(len(split), -1))
+    return SplitChoice(split, reason, np.full(len(split), -1))
 
 
 def leave_out_leaks(
-    known: Features, choice: Choice, kinds: list[str], threshold: float, common: np.ndarray | None = None
+    known: Features, choice: SplitChoice, kinds: list[str], threshold: float, common: np.ndarray | None = None
 ) -> np.ndarray:
     """Leave the rows out of train that are known from held-out ones; `common` n-grams count as boilerplate.
 

@@ -8,7 +8,7 @@ import numpy as np
 
 from tunelock.records.splits import SPLITS, TRAIN
 from tunelock.splitting.assignment import hash_to_fractions, order_fairly
-from tunelock.splitting.choice import Choice
+from tunelock.splitting.choice import SplitChoice
 from tunelock.splitting.features import ID, Features
 
 
@@ -48,7 +48,7 @@ def name_replay_sources(sources: Mapping[str, Mapping[str, Any]]) -> set[str]:
     return {name for name, source in sources.items() if source.get("role") == "replay"}
 
 
-def take_sample(known: Features, choice: Choice, mixture: Mixture, code: int, limit: int | None) -> np.ndarray:
+def take_sample(known: Features, choice: SplitChoice, mixture: Mixture, code: int, limit: int | None) -> np.ndarray:
     """The rows of one split in the order in which they are written; those above `limit` get their reason.
 
     Replay rows are spread evenly among the others.
@@ -77,7 +77,7 @@ def _spread_evenly(rows: np.ndarray) -> np.ndarray:
     return (np.arange(len(rows)) + 0.5) / max(len(rows), 1)
 
 
-def cap_tasks(known: Features, choice: Choice, mixture: Mixture, limit: int | None) -> None:
+def cap_tasks(known: Features, choice: SplitChoice, mixture: Mixture, limit: int | None) -> None:
     """Leave out the rows of train beyond `limit` of their task; those of replay sources have their own share."""
     if limit is None:
         return
