@@ -116,10 +116,10 @@ def test_any_text_is_judged(question, answer):
 def test_a_long_hostile_text_takes_no_time(text):
     import time
 
-    start = time.perf_counter()
+    start = time.process_time()
     find_broken_answer_rule("Explain why " + text * 20_000, text * 20_000, ANSWER_RULES)
     find_broken_answer_rule("Explain why " + text * 20_000, "x", ANSWER_RULES)
-    assert time.perf_counter() - start < 1
+    assert time.process_time() - start < 1
 
 
 def test_the_import_is_cheap():

@@ -169,6 +169,6 @@ def test_a_mask_is_never_found(text):
     [*"1@+(A", "a.", "a@", "1-", "1.", "AA00 ", "2000:", "8.8.8.8 ", "eyJ", "sk-", "sk-A0 ", "://a:", "aws key ", PEM],
 )
 def test_a_long_hostile_text_takes_no_time(text):
-    start = time.perf_counter()
+    start = time.process_time()
     find_pii(text * (100_000 // len(text)), KINDS)
-    assert time.perf_counter() - start < 1  # measured: below 0.15 s
+    assert time.process_time() - start < 1  # measured: below 0.15 s
