@@ -69,6 +69,19 @@ def _write_splits(known: Features, choice: SplitChoice, taken: list[np.ndarray],
     return Counter(choice.reason[left_out].tolist())
 
 
+def _refuse_known_train(known: Features, choice: SplitChoice, train: np.ndarray) -> None:
+    """Stop if train is empty because all of its rows are known from held-out ones; name two such rows."""
+    gone = np.flatnonzero((choice.split == TRAIN) & (choice.because >= 0))
+    if len(train) == 0 and len(gone):
+        counts = ", ".join(f"{reason}: {count}" for reason, count in Counter(choice.reason[gone].tolist()).items())
+        row, cause = (known.read_record(int(number)) for number in (gone[0], choice.because[gone[0]]))
+        raise Stop(
+            f"the train split is empty: its {len(gone)} rows are known from held-out ones ({counts}), such as row "
+            f"{row['line']} of {row['file']} from row {cause['line']}. Give rows that are alike one `group`, raise "
+            "leak_threshold, or take a rule out of decontaminate."
+        )
+
+
 def _count_rows(written: WrittenRows, left_out: Counter[str]) -> dict[str, Any]:
     """The figures of metrics/split.json."""
     known = written.known
@@ -96,6 +109,7 @@ def main(params, _fingerprint) -> str:
         boilerplate = leave_out_leaks(known, choice, kinds, threshold)
         mixture = plan_mixture(known, params.sources, params.task_weights, params.replay_share, ratios.split_seed)
         taken = _take_rows(known, choice, mixture, limits, kinds, threshold)
+        _refuse_known_train(known, choice, taken[TRAIN])
         left_out = _write_splits(known, choice, taken, folder)
         del known  # its mapped files count as memory
         written = check_splits(folder, Path(temporary, "written"), kinds, threshold, boilerplate)

@@ -411,11 +411,15 @@ def test_preview_gives_a_script_the_same_as_json(project, tiny_model):
 
 def test_preview_of_what_cannot_be_read_stops_or_says_so(project, tiny_model):
     project()
-    assert "no row can be read" in previewed(tiny_model, put("a.jsonl", ["{"]))
+    done = run_tunelock("preview", put("a.jsonl", ["{"]), "--model", str(tiny_model))
+    assert "no row can be read" in done.stdout and done.exit_code == 1
+    assert "no row of data/raw/a.jsonl becomes a record" in done.stderr
     done = run_tunelock("preview", "data/raw/b.jsonl")
     assert done.exit_code == 1 and done.stderr.startswith("tunelock preview: data/raw/b.jsonl is missing")
     done = run_tunelock("preview", "data/raw/a.jsonl", "--columns", '["{f}"]')
     assert done.exit_code == 2 and "give a mapping of texts" in unwrapped(done.stderr)
+    done = run_tunelock("preview", "data/raw/a.jsonl", "--columns", '{"instuction": "{f}"}')
+    assert done.exit_code == 2 and "'instuction' is not among instruction, context" in unwrapped(done.stderr)
     done = run_tunelock("preview", "data/raw/a.jsonl", "--format", "alpca")
     assert done.exit_code == 2 and "'alpca' is not among alpaca, chatml" in unwrapped(done.stderr)
 

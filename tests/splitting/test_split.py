@@ -2,6 +2,7 @@
 
 import json
 import random
+import re
 from collections import Counter
 from pathlib import Path
 
@@ -406,6 +407,13 @@ def test_an_empty_split_stops_with_the_remedy_and_leaves_nothing(run, method, pa
 
 
 # ---- leaks and mixture ---------------------------------------------------------------------------
+
+
+def test_a_train_split_that_is_wholly_known_from_held_out_rows_says_so_and_names_a_pair(run):
+    answer = words("the same for all", 20)
+    said = stops(run, [row(f"g{number}", answer=answer) for number in range(60)], decontaminate=["exact"])
+    assert "the train split is empty: its" in said and "exact_overlap" in said
+    assert re.search(r"such as row \d+ of \S+ from row \d+", said) and "`group`" in said
 
 
 @pytest.mark.parametrize("name", ["val", "test", "golden"])

@@ -3,6 +3,7 @@
 Exit codes: 0 done, 1 a `Stop` or a check that failed, 2 usage.
 """
 
+import re
 from typing import Any
 
 import typer
@@ -61,6 +62,22 @@ class _PlainErrors(TyperGroup):
         super().format_help(ctx, formatter)
 
 
+def _join_lines(text: str | None) -> str:
+    """A help text with a line a paragraph, so that it is broken where the terminal ends."""
+    return "\n\n".join(" ".join(paragraph.split()) for paragraph in re.split(r"\n\s*\n", text or ""))
+
+
+def _reflow_help(group: typer.Typer) -> None:
+    """Join the lines of the help of a group and of its commands."""
+    callback = group.registered_callback
+    if isinstance(group.info.help, str):
+        group.info.help = _join_lines(group.info.help)
+    if callback and callback.callback and callback.callback.__doc__:
+        callback.help = _join_lines(callback.callback.__doc__)
+    for command in group.registered_commands:
+        command.help = _join_lines(command.callback.__doc__ if command.callback else None)
+
+
 def _make_application() -> typer.Typer:
     """The application with all commands."""
     made = typer.Typer(
@@ -73,6 +90,8 @@ def _make_application() -> typer.Typer:
                 made.add_typer(command, rich_help_panel=panel)
             else:
                 made.command(rich_help_panel=panel)(command)
+    for group in (made, *(command for part in PANELS.values() for command in part if isinstance(command, typer.Typer))):
+        _reflow_help(group)
     return made
 
 

@@ -43,6 +43,9 @@ def choose_among(read_names: Callable[[], Iterable[str]]) -> dict[str, Any]:
     return {"parser": parse, "autocompletion": complete, "metavar": "NAME"}
 
 
+COLUMNS = ("instruction", "context", "response", "system", "text")  # as the schema of params.yaml has them
+
+
 def print_json(value: object) -> None:
     """Print a value as JSON, keys sorted."""
     typer.echo(json.dumps(value, indent=2, sort_keys=True, ensure_ascii=False))
@@ -56,6 +59,9 @@ def _parse_columns(text: str) -> dict[str, str]:
         raise typer.BadParameter(f"no JSON ({error})") from None
     if not isinstance(value, dict) or not all(isinstance(template, str) for template in value.values()):
         raise typer.BadParameter('give a mapping of texts, such as {"instruction": "{question}"}')
+    unknown = sorted(value.keys() - COLUMNS)
+    if unknown:
+        raise typer.BadParameter(f"'{unknown[0]}' is not among {', '.join(COLUMNS)}")
     return value
 
 

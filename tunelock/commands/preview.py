@@ -16,6 +16,7 @@ from tunelock.commands.options import (
     print_json,
     resolve_path,
 )
+from tunelock.run.errors import Stop
 
 
 def preview(
@@ -50,6 +51,8 @@ def preview(
         print_json(asdict(found))
     else:
         typer.echo(format_preview(found))
+    if not found.records:
+        raise Stop(f"no row of {path} becomes a record; `--columns` names its columns, `--format` its format.")
     if tokenizer is None:
         said = f"\n{model} has no tokenizer; `dvc repro base` makes it, and the tokens will be shown too."
         typer.echo(said, err=True)
