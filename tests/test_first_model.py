@@ -70,7 +70,7 @@ def test_each_command_of_the_page_does_what_the_page_says(project):
     assert "perplexity" in follow(project, look) and (project.folder / "report.html").exists()
     follow(project, commit)
     assert project.run("git", "status", "--short").stdout == ""
-    assert "lora_r" in follow(project, experiment)
+    assert "rank-32" in follow(project, experiment)
     assert json.loads((project.folder / "models/adapter/adapter_config.json").read_text())["r"] == 32
     follow(project, keep)
     assert "lock" in follow(project, pull_request)

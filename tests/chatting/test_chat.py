@@ -121,6 +121,7 @@ def user(*texts: str) -> list[dict]:
 
 
 def test_an_answer_comes_in_pieces_and_an_interrupt_keeps_those_that_were_written(tiny_model):
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # who runs in the background may have it ignored
     model, pieces = ChatModel(tiny_model, settings()), []
     whole = model.stream_answer(user("Why?"), pieces.append)
     assert not whole.stopped and "".join(pieces).strip() == whole.text and len(pieces) > 20
@@ -200,7 +201,14 @@ def test_in_a_real_terminal_ctrl_c_stops_the_answer_and_ctrl_d_leaves(folder, ti
     env = os.environ | {"PYTHONPATH": str(ROOT), "TERM": "xterm", "PROMPT_TOOLKIT_NO_CPR": "1"}
     command = [sys.executable, "-m", "tunelock", "chat", "--max-new-tokens", "2000"]
     child = subprocess.Popen(
-        [*SESSION, *command], stdin=theirs, stdout=theirs, stderr=theirs, cwd=folder, env=env, start_new_session=True
+        [*SESSION, *command],
+        stdin=theirs,
+        stdout=theirs,
+        stderr=theirs,
+        cwd=folder,
+        env=env,
+        start_new_session=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # noqa: PLW1509 (no threads here)
     )
     try:
         read_until(ours, "Ctrl-C stops an answer")
