@@ -5,7 +5,7 @@ import os
 from collections.abc import Callable, Iterable
 from glob import glob
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, get_args
 
 import typer
 
@@ -43,9 +43,6 @@ def choose_among(read_names: Callable[[], Iterable[str]]) -> dict[str, Any]:
     return {"parser": parse, "autocompletion": complete, "metavar": "NAME"}
 
 
-COLUMNS = ("instruction", "context", "response", "system", "text")  # as the schema of params.yaml has them
-
-
 def print_json(value: object) -> None:
     """Print a value as JSON, keys sorted."""
     typer.echo(json.dumps(value, indent=2, sort_keys=True, ensure_ascii=False))
@@ -59,9 +56,11 @@ def _parse_columns(text: str) -> dict[str, str]:
         raise typer.BadParameter(f"no JSON ({error})") from None
     if not isinstance(value, dict) or not all(isinstance(template, str) for template in value.values()):
         raise typer.BadParameter('give a mapping of texts, such as {"instruction": "{question}"}')
-    unknown = sorted(value.keys() - COLUMNS)
+    from tunelock.schema.sources_params import Column
+
+    unknown = sorted(value.keys() - get_args(Column))
     if unknown:
-        raise typer.BadParameter(f"'{unknown[0]}' is not among {', '.join(COLUMNS)}")
+        raise typer.BadParameter(f"'{unknown[0]}' is not among {', '.join(get_args(Column))}")
     return value
 
 

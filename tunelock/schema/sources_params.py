@@ -8,6 +8,8 @@ from tunelock.reading.formats import FORMATS
 from tunelock.run.rules import Values, rule
 from tunelock.schema.field_types import Count, Name, Revision, Share, StrictFields, Text, Weight
 
+Column = Literal["instruction", "context", "response", "system", "text"]  # what `columns` makes of a table
+
 
 class SourceSchema(StrictFields):
     """One source; the keys that are left out have the defaults of `tunelock.reading.reading.Source`."""
@@ -15,7 +17,7 @@ class SourceSchema(StrictFields):
     path: Text
     revision: Revision | None = None
     format: Literal[tuple(FORMATS)] | None = None  # type: ignore[valid-type]  # known when this is imported
-    columns: dict[Literal["instruction", "context", "response", "system", "text"], Text] | None = None
+    columns: dict[Column, Text] | None = None
     task: Text | None = None
     group: Text | None = None
     licence: Text | None = None
