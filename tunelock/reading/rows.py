@@ -34,6 +34,14 @@ class Unfit(ValueError):
     """What is wrong with one row, in one word."""
 
 
+def read_cell(columns: Columns, key: str) -> str:
+    """The text in a column; empty if the column is not there or null."""
+    value = columns.get(key)
+    if not isinstance(value, str | None):
+        raise Unfit("not_text")
+    return value or ""
+
+
 class _NumberedLine(NamedTuple):
     """A line of a file, from 1; `whole` is False where only the beginning of a line above MAX_LINE is here."""
 
