@@ -2,15 +2,15 @@
 
     python -m stages.card
 
-Reads data/split, data/raw/README.md (what a person wrote about the data), metrics/{data,split}.json and the base
+Reads data/split, data/raw/README.md (see `tunelock.records.about_data`), metrics/{data,split}.json and the base
 model's tokenizer; writes data/README.md, metrics/lengths.json and metrics/length_histogram.json.
 """
 
 import itertools
 import os
 from dataclasses import dataclass
-from pathlib import Path
 
+from tunelock.records.about_data import AboutData, read_about_data, warn_of_gaps
 from tunelock.records.record import Record
 from tunelock.records.splits import SPLITS
 from tunelock.rendering.rendering import RENDERING_PARAMS, Rendering, load_tokenizer
@@ -27,7 +27,7 @@ class CardFacts:
     """What the data card is written from.
 
     Attributes:
-        about: what a person wrote about the data, Markdown.
+        about: what a person wrote about the data.
         sources: `sources` of params.yaml.
         data: metrics/data.json.
         split: metrics/split.json.
@@ -36,7 +36,7 @@ class CardFacts:
         rows: rows of train, of which the examples are the first of each task.
     """
 
-    about: str
+    about: AboutData
     sources: dict[str, dict]
     data: dict
     split: dict
@@ -108,9 +108,12 @@ def _tabulate_cleaning(facts: CardFacts) -> str:
     return make_table(["", *parts], rows)
 
 
-def _tabulate_personal_data(facts: CardFacts) -> str:
+def _describe_personal_data(facts: CardFacts) -> str:
+    """What a person said of it, and what the patterns found."""
     found = facts.data["total"]["pii"]
-    return make_table(["kind", "found"], [[*item] for item in found.items()]) if found else "None was found."
+    said = facts.about.personal_data or "Nobody has said yet whether the rows are about persons."
+    table = make_table(["kind", "found"], [[*item] for item in found.items()]) if found else "The patterns found none."
+    return f"{said}\n\n{table}"
 
 
 def _tabulate_splits(facts: CardFacts) -> str:
@@ -134,12 +137,21 @@ def _tabulate_lengths(facts: CardFacts) -> str:
     return make_table(["split", "median", "keeps 95 %", "keeps 99 %", "longest", "above max_length"], rows)
 
 
+def _write_head(facts: CardFacts) -> str:
+    """The title and what a person wrote; the names of the sources where nobody did."""
+    about = facts.about
+    if about.title is None and about.prose.startswith("# "):
+        return about.prose
+    title = about.title or ", ".join(sorted(facts.sources))
+    return f"# Data card: {title}\n\n{about.prose or 'Nobody has written about this data yet.'}"
+
+
 def write_data_card(facts: CardFacts) -> str:
     """The data card in Markdown."""
     sections = {
         "Sources": _tabulate_sources(facts),
         "From raw rows to clean ones": _tabulate_cleaning(facts),
-        "Personal data and secrets": _tabulate_personal_data(facts),
+        "Personal data and secrets": _describe_personal_data(facts),
         "Splits": _tabulate_splits(facts),
         "Left out of the splits": _tabulate_left_out(facts),
         f"Lengths in tokens (max_length is {facts.max_length})": _tabulate_lengths(facts),
@@ -147,7 +159,7 @@ def write_data_card(facts: CardFacts) -> str:
     }
     body = "\n\n".join(f"## {title}\n\n{text}" for title, text in sections.items())
     origin = "<!-- Written by `python -m stages.card`; edit data/raw/README.md instead. -->"
-    return f"{origin}\n{facts.about.rstrip()}\n\n{body}\n"
+    return f"{origin}\n{_write_head(facts)}\n\n{body}\n"
 
 
 @stage("card")
@@ -158,7 +170,8 @@ def main(params, _fingerprint) -> str:
         rows[name] = list(itertools.islice(read_jsonl(f"data/split/{name}.jsonl"), MEASURED))
         lengths[name] = measure_row_lengths(rows[name], tokenizer, rendering, name)
     figures = summarise_row_lengths(lengths, rendering.max_length)
-    about = Path("data/raw/README.md").read_text(encoding="utf-8")
+    about = read_about_data(params.sources)
+    warn_of_gaps(about, params.sources)
     data, split = read_json("metrics/data.json"), read_json("metrics/split.json")
     facts = CardFacts(about, params.sources, data, split, figures, rendering.max_length, rows["train"])
     write_json("metrics/lengths.json", figures)

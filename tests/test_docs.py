@@ -16,6 +16,7 @@ from ruamel.yaml import YAML
 from docs import make_errors
 from tests.command_line import run_tunelock
 from tunelock.commands.application import application
+from tunelock.records.about_data import read_about_data
 from tunelock.report.readme_results import format_readme_results, replace_results
 from tunelock.run.files import read_json
 from tunelock.run.params import load_yaml
@@ -235,7 +236,9 @@ def test_the_result_table_of_the_readme_is_that_of_the_metrics(readme):
 def test_the_data_card_gives_the_counts_of_the_metrics():
     data, split = read_json(ROOT / "metrics/data.json"), read_json(ROOT / "metrics/split.json")
     card = (ROOT / "data/README.md").read_text(encoding="utf-8")
-    assert (ROOT / "data/raw/README.md").read_text(encoding="utf-8").rstrip() in card
+    about = read_about_data(load_yaml(ROOT / "params.yaml")["sources"], ROOT / "data/raw/README.md")
+    assert f"# Data card: {about.title}\n\n{about.prose}\n" in card
+    assert about.personal_data in card
     for name, number in [("rows", data["total"]["rows"]), ("kept", data["total"]["kept"])]:
         assert f"| {name} | {number:,} |" in card
     for name in ("train", "val", "test", "golden"):

@@ -24,7 +24,10 @@ from tunelock.run.params import load_yaml
 from tunelock.schema.params_schema import Schema
 
 DAG = load_yaml(ROOT / "dvc.yaml")["stages"]
-FOR_COMMANDS = {"gate": "tunelock/pull_request/two_commits.py"}  # keys that no stage reads: no result depends on them
+FOR_COMMANDS = {  # keys that no stage reads, or `validate` alone: no result depends on them
+    "gate": "tunelock/pull_request/two_commits.py",
+    "licence_required": "tunelock/schema/sources_params.py",
+}
 MODULES = {name: entry["cmd"].split()[2] for name, entry in DAG.items()}
 ONLOOKERS = ("watching",)  # write to no out (test_onlookers.py), so no stage depends on them
 

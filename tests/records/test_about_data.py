@@ -11,7 +11,7 @@ LINES = st.text(st.characters(exclude_categories=("C", "Z")), min_size=1)
 OWN = {"own": {"path": "data/raw/own.csv"}}
 
 
-@given(st.builds(AboutData, LINES, st.none() | LINES, st.none(), st.none() | st.lists(LINES), LINES))
+@given(st.builds(AboutData, LINES, st.none() | LINES, st.booleans(), st.none() | st.lists(LINES, min_size=1), LINES))
 def test_what_is_written_is_read_again(about):
     assert parse_about_data(format_about_data(about)) == about
 
@@ -24,7 +24,7 @@ def test_a_page_without_keys_is_prose():
 
 def test_a_page_about_other_sources_says_nothing_of_these(tmp_path):
     page = tmp_path / "README.md"
-    page.write_text("---\ntitle: Weaknesses\nnotice: NOTICE\ndescribes: [wheel:cwe2]\n---\nNo person's data.\n")
+    page.write_text("---\ntitle: Weaknesses\nnotice: true\ndescribes: [wheel:cwe2]\n---\nNo person's data.\n")
     assert read_about_data(OWN, str(page)) == AboutData()
     assert read_about_data({"cwe": {"path": "wheel:cwe2"}}, str(page)).title == "Weaknesses"
 

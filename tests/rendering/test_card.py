@@ -10,10 +10,12 @@ from hypothesis import strategies as st
 
 from stages import card as module
 from stages.card import EXCERPT, SPLITS, CardFacts, make_table, quote_beginning, write_data_card
+from tunelock.records.about_data import AboutData, read_about_data
 from tunelock.records.record import make_messages, make_record
 from tunelock.rendering.row_lengths import BINS, compute_percentile, count_by_length, summarise_row_lengths
 from tunelock.run.files import format_json_line
 
+ROOT = Path(__file__).parents[2]
 LENGTHS = st.lists(st.integers(1, 5000), min_size=1, max_size=200)
 
 
@@ -101,7 +103,8 @@ FIGURES = summarise_row_lengths({name: [10, 20, 400] for name in SPLITS}, 384)
 
 
 def made(**changes) -> str:
-    given = {"about": "# About\n\nA person wrote this.\n", "sources": SOURCES, "data": DATA, "split": SPLIT}
+    about = AboutData(title="tickets", personal_data="Names were replaced.", prose="A person wrote this.")
+    given = {"about": about, "sources": SOURCES, "data": DATA, "split": SPLIT}
     return write_data_card(CardFacts(**given | {"lengths": FIGURES, "max_length": 384, "rows": ROWS} | changes))
 
 
@@ -148,9 +151,21 @@ def test_of_one_source_the_total_is_not_repeated():
     assert "|  | mine |\n" in text
 
 
-def test_where_no_personal_data_was_found_the_card_says_so():
+def test_the_card_says_what_a_person_said_of_personal_data_and_what_the_patterns_found():
     text = made(data=DATA | {"total": TOTAL | {"pii": {}}})
-    assert "## Personal data and secrets\n\nNone was found." in text
+    assert "## Personal data and secrets\n\nNames were replaced.\n\nThe patterns found none." in text
+
+
+def test_a_card_that_nobody_wrote_for_has_the_names_of_its_sources_and_says_so(monkeypatch):
+    monkeypatch.chdir(ROOT)
+    text = made(about=read_about_data(SOURCES))  # the example's page is about another source
+    assert text.splitlines()[1:4] == ["# Data card: mine, web", "", "Nobody has written about this data yet."]
+    assert "Nobody has said yet whether the rows are about persons." in text
+    assert "CWE" not in text and "MITRE" not in text
+
+
+def test_a_page_with_a_heading_of_its_own_keeps_it():
+    assert made(about=AboutData(prose="# Tickets\n\nOf 2024.")).splitlines()[1:4] == ["# Tickets", "", "Of 2024."]
 
 
 def test_a_path_of_this_machine_is_told_from_the_repository(tmp_path, monkeypatch):
@@ -182,6 +197,14 @@ def run(tmp_path, monkeypatch, tiny_model):
         return Path("data/README.md").read_bytes(), *measured
 
     return run
+
+
+def test_a_missing_licence_and_a_missing_page_are_said(run, capsys):
+    run("one")
+    assert "no `licence` is stated for mine under `sources`" in capsys.readouterr().err
+    Path("data/raw/README.md").write_text("---\ndescribes: [other]\n---\nText.\n")
+    module.main()
+    assert "data/raw/README.md has no page about mine, web" in capsys.readouterr().err
 
 
 def test_the_stage_writes_the_same_bytes_in_every_folder_and_names_none(run, tmp_path):

@@ -115,6 +115,7 @@ def test_a_wrong_value_is_named_with_its_key(problems_of, key, value, words):
         ),
         ({"sources": "{a: {path: x, format: qa, columns: {text: '{t}'}}}"}, "sources.a.columns: with `format`"),
         ({"sources": "{a: {path: x, columns: {instruction: '{q}'}}}"}, "sources.a.columns: is to have instruction and"),
+        ({"sources": "{a: {path: a.csv}}", "licence_required": "true"}, "sources.a.licence: is missing, and `lic"),
         ({"general_source": "{path: 'https://a.org/x.csv'}"}, "general_source.revision: is to be the sha256"),
         ({"general_source": "{path: x.csv, delimitr: ';'}"}, "general_source.delimitr: no such key; did you mean"),
         ({"general_source": "{path: x.csv, role: replay}"}, "general_source: is not trained on, so role and weight"),

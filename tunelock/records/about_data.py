@@ -3,16 +3,18 @@
     ---
     title: Support tickets of 2024
     personal_data: Names and addresses were replaced before export.
-    notice: TERMS
+    notice: true
     describes: [data/raw/tickets.csv]
     ---
     What the data is, who is in it, what is wrong with it.
 
-Each key may be missing. `notice` is the file with the terms of the data, which travels with the model. `describes`
-are the paths of the sources in params.yaml that the page is about: where there are others, it is not used.
+Each key may be missing. `notice: true` says that the file NOTICE has the terms of this data; it then travels with the
+model. `describes` are the paths of the sources in params.yaml that the page is about: where there are others, it is not
+used.
 """
 
 import io
+import sys
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -29,13 +31,13 @@ _KEYS = ("title", "personal_data", "notice", "describes")
 class AboutData(NamedTuple):
     """The page about the data.
 
-    title, personal_data: a line each, None where nobody wrote it. notice: a file's path, None for no terms of its own.
+    title, personal_data: a line each, None where nobody wrote it. notice: whether NOTICE has the terms of this data.
     describes: paths of sources, None for whichever there are. prose: Markdown below the keys.
     """
 
     title: str | None = None
     personal_data: str | None = None
-    notice: str | None = None
+    notice: bool = False
     describes: list[str] | None = None
     prose: str = ""
 
@@ -67,8 +69,8 @@ def parse_about_data(text: str, file: str = ABOUT_FILE) -> AboutData:
     wrong = [key for key in keys if key not in _KEYS] if isinstance(keys, dict) else [head]
     if wrong:
         raise Stop(f"{file}: there is no key '{wrong[0]}' above the page; there are {', '.join(_KEYS)}.")
-    texts = {key: str(keys[key]).strip() for key in _KEYS[:-1] if keys.get(key) is not None}
-    return AboutData(**texts, describes=keys.get("describes"), prose=prose.strip())
+    texts = {key: str(keys[key]).strip() for key in ("title", "personal_data") if keys.get(key) is not None}
+    return AboutData(**texts, notice=keys.get("notice") is True, describes=keys.get("describes"), prose=prose.strip())
 
 
 def format_about_data(about: AboutData) -> str:
@@ -76,5 +78,16 @@ def format_about_data(about: AboutData) -> str:
     keys, out = {key: getattr(about, key) for key in _KEYS}, io.StringIO()
     yaml = YAML()
     yaml.width = 10_000
-    yaml.dump({key: value for key, value in keys.items() if value is not None}, out)
+    yaml.dump({key: value for key, value in keys.items() if value}, out)
     return f"{_FENCE}{out.getvalue()}{_FENCE}\n{about.prose}\n" if any(keys.values()) else f"{about.prose}\n"
+
+
+def warn_of_gaps(about: AboutData, sources: dict[str, dict[str, Any]]) -> None:
+    """Say what the papers lack, for they go where the model goes."""
+    if not about.prose:
+        print(f"warning: {ABOUT_FILE} has no page about {', '.join(sorted(sources))}; write what the data is, and list "
+              "the paths of its sources under `describes`", file=sys.stderr)  # fmt: skip
+    unlicensed = sorted(name for name, source in sources.items() if not source.get("licence"))
+    if unlicensed:
+        print(f"warning: no `licence` is stated for {', '.join(unlicensed)} under `sources` in params.yaml; who gets "
+              "the model cannot know what it may be used for", file=sys.stderr)  # fmt: skip

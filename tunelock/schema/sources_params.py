@@ -33,6 +33,7 @@ class SourcesParams(StrictFields):
 
     sources: Annotated[dict[Name, SourceSchema], Field(min_length=1)]
     max_set_aside_share: Share
+    licence_required: bool
 
 
 def has_replay_source(values: Values) -> bool:
@@ -57,7 +58,14 @@ def find_wrong_sources(values: Values) -> list[str]:
     found = []
     for place, source in entries.items():
         found += _find_missing_pins(place, source) + _find_wrong_columns(place, source)
-    return found
+    return found + _find_missing_licences(values)
+
+
+def _find_missing_licences(values: Values) -> list[str]:
+    if not values.get("licence_required"):
+        return []
+    names = [name for name, source in values.get("sources", {}).items() if not source.get("licence")]
+    return [f"sources.{name}.licence: is missing, and `licence_required` is true; state it." for name in names]
 
 
 _PINS = {"http://": (64, "sha256"), "https://": (64, "sha256"), "wheel:": (64, "sha256"), "hf://": (40, "commit")}
