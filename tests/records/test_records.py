@@ -5,7 +5,9 @@ import itertools
 import pytest
 
 from tunelock.records.record import (
+    PARAGRAPH_END,
     count_turns,
+    drop_question_marks,
     find_chat_fault,
     fold_text,
     hash_texts,
@@ -205,3 +207,20 @@ def test_other_texts_keep_the_roles():
     ]
     with pytest.raises(ValueError):
         replace_texts(chat("ua"), ["1"])
+
+
+@pytest.mark.parametrize("first", [True, False])
+def test_a_question_with_a_context_says_which_paragraphs_are_the_question(first):
+    asked = make_messages("Is it so?\n\n- yes\n- no", "It is so.\n\nAnd more.", "yes", context_first=first)[0]
+    paragraphs = PARAGRAPH_END.split(asked["content"])
+    kept = paragraphs[asked["question"] :] if first else paragraphs[: asked["question"]]
+    assert kept == ["Is it so?", "- yes\n- no"]
+    assert "question" not in make_messages("Is it so?", " ", "yes")[0]
+
+
+def test_the_mark_of_a_question_changes_no_id_and_leaves_with_no_export():
+    marked = make_messages("Is it so?", "It is so.", "yes")
+    plain = drop_question_marks(marked)
+    assert [sorted(message) for message in plain] == [["content", "role"]] * 2
+    ids = {make_record(one, "s", "f", 1, "t", None, None)["id"] for one in (marked, plain)}
+    assert len(ids) == 1

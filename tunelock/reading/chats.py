@@ -6,7 +6,7 @@ true, as in Axolotl's (https://docs.axolotl.ai/docs/dataset-formats/conversation
 """
 
 from tunelock.reading.rows import Columns, Unfit, read_cell
-from tunelock.records.record import MARKS, Message, find_chat_fault, is_learnt
+from tunelock.records.record import MARKS, Message, drop_question_marks, find_chat_fault, is_learnt
 
 SPEAKERS = {  # what ShareGPT files call the roles of ChatML
     "system": "system", "human": "user", "user": "user", "gpt": "assistant", "chatgpt": "assistant",
@@ -28,6 +28,8 @@ def read_chatml(columns: Columns) -> list[Message]:
 def _clean_message(message: Columns) -> Message:
     """A message of chatml with what is kept of it."""
     clean = Message(role=message["role"], content=message["content"])
+    if isinstance(message.get("question"), int):
+        clean["question"] = message["question"]
     if message["role"] == "assistant" and not is_learnt(message):
         clean["weight"] = 0
     return clean
@@ -65,4 +67,4 @@ def write_sharegpt(messages: list[Message]) -> Columns:
 def write_chatml(messages: list[Message]) -> Columns:
     if messages[0]["role"] == "text":
         raise Unfit("does_not_fit")
-    return {"messages": messages}
+    return {"messages": drop_question_marks(messages)}

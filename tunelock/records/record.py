@@ -3,16 +3,19 @@
 A record has `id`, `group` (what must stay in one split), `task`, `messages`, `source` (its name in params.yaml),
 `file` and `line` (the row's number where a file has no lines) and `licence`. `messages` are those of ChatML:
 role (system, user, assistant, tool) and content. An answer that is read and not learnt from has `weight` 0, as in
-OpenAI's fine-tuning files; no other message has a weight. A raw text is a single message of the role `text`.
+OpenAI's fine-tuning files; no other message has a weight. A question that came with a context has `question`, which
+says what of it is which. A raw text is a single message of the role `text`.
 """
 
 import hashlib
 import json
+import re
 import unicodedata
 from collections.abc import Iterable, Mapping
-from typing import NotRequired, TypedDict, final
+from typing import NotRequired, TypedDict, cast, final
 
 ROLES = ("system", "user", "assistant", "tool")
+PARAGRAPH_END = re.compile(r"\n\s*\n")
 MARKS = ("weight", "train", "train_detail")  # what says which answers are learnt from (`tunelock.reading.formats`)
 AFTER: dict[str | None, set[str]] = {  # which roles may follow a role
     None: {"system", "user"},
@@ -24,11 +27,16 @@ AFTER: dict[str | None, set[str]] = {  # which roles may follow a role
 
 
 class Message(TypedDict):
-    """One turn: `role` is one of ROLES or `text`."""
+    """One turn: `role` is one of ROLES or `text`.
+
+    `question` counts the paragraphs of a user's message that are the question itself, the last ones where it is
+    negative; the others are its context.
+    """
 
     role: str
     content: str
     weight: NotRequired[int]
+    question: NotRequired[int]
 
 
 @final
@@ -63,11 +71,21 @@ class LeftOutRow(TypedDict):
     reason: str
 
 
-def make_messages(instruction: str, context: str, response: str, system: str = "") -> list[Message]:
-    """The messages of one question with its answer; the context stands below the instruction."""
-    question = "\n\n".join(filter(None, (instruction.strip(), context.strip())))
-    messages = [Message(role="user", content=question), Message(role="assistant", content=response.strip())]
+def make_messages(
+    instruction: str, context: str, response: str, system: str = "", context_first: bool = False
+) -> list[Message]:
+    """The messages of one question with its answer; the context stands below the instruction, or above it."""
+    parts = [part.strip() for part in (instruction, context) if part.strip()]
+    asked = Message(role="user", content="\n\n".join(parts[::-1] if context_first else parts))
+    if len(parts) == 2:
+        asked["question"] = len(PARAGRAPH_END.split(parts[0])) * (-1 if context_first else 1)
+    messages = [asked, Message(role="assistant", content=response.strip())]
     return [Message(role="system", content=system.strip()), *messages] if system.strip() else messages
+
+
+def drop_question_marks(messages: Iterable[Message]) -> list[Message]:
+    """The messages as others know them, without what says where a context is."""
+    return [cast(Message, {key: value for key, value in message.items() if key != "question"}) for message in messages]
 
 
 def find_chat_fault(messages: object) -> str | None:
@@ -203,7 +221,7 @@ def make_record(
     if not group:
         folded = fold_text(question_in(messages) or keep_learnt_part(messages)[-1]["content"])
         group = f"{hash_texts(folded):016x}"
-    number = hash_texts(json.dumps([task, group, messages], sort_keys=True))
+    number = hash_texts(json.dumps([task, group, drop_question_marks(messages)], sort_keys=True))
     return {
         "id": f"{source}-{number:016x}", "group": group, "task": task, "messages": messages, "source": source,
         "file": file, "line": line, "licence": licence,
