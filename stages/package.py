@@ -2,8 +2,9 @@
 
     python -m stages.package
 
-Reads models/adapter, models/base (tokenizer, template), metrics/*.json, params.yaml and the code; writes
-models/tunelock-adapter.tar.gz, which `tunelock verify` checks.
+Reads models/adapter, models/base (tokenizer, template), metrics/*.json, data/raw/README.md, NOTICE where that page says
+that it has the terms of the data, params.yaml and the code; writes models/tunelock-adapter.tar.gz, which
+`tunelock verify` checks.
 """
 
 import json
@@ -13,6 +14,10 @@ from typing import Any, NamedTuple
 
 from tunelock.model.methods.all_methods import METHODS
 from tunelock.model.provenance import check_base
+from tunelock.pull_request.markdown import format_six_digits
+from tunelock.pull_request.seed_spread import flatten_values
+from tunelock.pull_request.thresholds import MetricsDiff, check_rules
+from tunelock.records.about_data import AboutData, read_about_data
 from tunelock.run.files import format_json, read_json, read_jsonl
 from tunelock.run.hashing import hash_files, sha256_file, sha256_value
 from tunelock.run.params import load_yaml
@@ -21,13 +26,19 @@ from tunelock.shipping.packing import pack_files
 
 ARCHIVE = Path("models/tunelock-adapter.tar.gz")
 TOKENIZER = ("chat_template.jinja", "tokenizer.json", "tokenizer_config.json")
-METRICS = ("metrics/data.json", "metrics/split.json", "metrics/train.json", "metrics/evaluate.json")
+METRICS = ("data", "split", "train", "evaluate", "retention", "claims", "diagnosis")  # files of metrics/
 RUNTIME = ("torch", "transformers", "peft", "safetensors")  # what the README's lines import
 
-README = """# {base} tuned with {method}
+README = """# {title}: {base} tuned with {method}
 
 {what} the base weights with sha256 `{sha}` (names and contents of
 the model folder, see `metadata.json`) and {other}.
+
+## Is it any good?
+
+{findings}
+
+## How to use it
 
     pip install -r requirements.txt
 
@@ -36,10 +47,13 @@ the model folder, see `metadata.json`) and {other}.
     inputs = tokenizer.apply_chat_template(chat, add_generation_prompt=True, return_tensors="pt", return_dict=True)
     print(tokenizer.decode(model.generate(**inputs, max_new_tokens=200)[0]))
 
-`sha256sum -c SHA256SUMS` checks the unpacked files. Perplexity on the test split: base {before:.2f},
-tuned {after:.2f}. The terms of the data are in NOTICE; it was trained on:
+`sha256sum -c SHA256SUMS` checks the unpacked files.
+
+## What it was trained on
 
 {sources}
+
+{personal_data} The terms are in NOTICE.
 """
 
 ADAPTER = """    from peft import PeftModel
@@ -58,7 +72,8 @@ class PackageFacts(NamedTuple):
     """What the texts of the package are made of.
 
     metrics: METRICS by name. hashes: of code, data and base. provenance: see `tunelock.model.provenance`. dependencies:
-    the pins of pyproject.toml. question: the example in the package's README.
+    the pins of pyproject.toml. about: what a person wrote about the data. notice: the file NOTICE. question: of the
+    README's example.
     """
 
     params: dict[str, Any]
@@ -66,6 +81,7 @@ class PackageFacts(NamedTuple):
     hashes: dict[str, Any]
     provenance: dict[str, Any]
     dependencies: list[str]
+    about: AboutData
     notice: str
     question: str
 
@@ -76,12 +92,14 @@ def _read_facts() -> PackageFacts:
     splits = {path.name: sha256_file(path) for path in sorted(Path("data/split").glob("*.jsonl"))}
     code = sha256_value([hash_files("stages"), hash_files("tunelock")])
     project = tomllib.loads(Path("pyproject.toml").read_text(encoding="utf-8"))["project"]
+    params = load_yaml("params.yaml")
     return PackageFacts(
-        params=load_yaml("params.yaml"),
-        metrics={Path(path).stem: read_json(path) for path in METRICS},
+        params=params,
+        metrics={name: read_json(f"metrics/{name}.json") for name in METRICS},
         hashes={"code": code, "data": splits, "base": hash_files("models/base")},
         provenance=provenance,
         dependencies=project["dependencies"],
+        about=read_about_data(params["sources"]),
         notice=Path("NOTICE").read_text(encoding="utf-8"),
         question=next(read_jsonl("data/split/golden.jsonl"))["messages"][0]["content"],
     )
@@ -100,30 +118,73 @@ def compose_texts(facts: PackageFacts) -> dict[str, bytes]:
     metadata = {"params": facts.params, "metrics": facts.metrics, "sha256": facts.hashes, **facts.provenance}
     return {
         "README.md": _compose_readme(facts).encode(),
-        "NOTICE": facts.notice.encode(),
+        "NOTICE": (facts.notice if facts.about.notice else _compose_notice(facts)).encode(),
         "requirements.txt": "".join(f"{pin}\n" for pin in requirements).encode(),
         "metadata.json": format_json(metadata).encode(),
     }
 
 
 def _compose_readme(facts: PackageFacts) -> str:
-    """How the package is used, what it was trained on, and how good it is."""
+    """How good the model is, how it is used, and what it was trained on."""
     whole = METHODS[facts.provenance["method"]].trains_whole_model
-    sources = []
-    for name, source in sorted(facts.params["sources"].items()):
-        sources.append(f"- {name}: {source['path']} ({source.get('licence') or 'licence not stated'})")
     return README.format(
+        title=_name_data(facts),
         what="The whole model. It was tuned from" if whole else "A PEFT adapter. It belongs to",
         other="from no other" if whole else "to no other, whatever their shape",
         load=(WHOLE_MODEL if whole else ADAPTER).format(dtype=facts.params["dtype"]),
         base=facts.provenance["base_model"],
         method=facts.provenance["method"],
         sha=facts.provenance["base_sha256"],
-        before=facts.metrics["evaluate"]["test_perplexity_base"],
-        after=facts.metrics["evaluate"]["test_perplexity_tuned"],
+        findings="\n".join(f"- {finding}" for finding in _list_findings(facts)),
         question=json.dumps(facts.question, ensure_ascii=False),
-        sources="\n".join(sources),
+        sources="\n".join(_list_sources(facts)),
+        personal_data=facts.about.personal_data or "Nobody has said whether the rows are about persons.",
     )
+
+
+def _name_data(facts: PackageFacts) -> str:
+    """The title of the data; the names of its sources where it has none."""
+    return facts.about.title or ", ".join(sorted(facts.params["sources"]))
+
+
+def _list_sources(facts: PackageFacts) -> list[str]:
+    """A line for each source with its licence."""
+    lines = []
+    for name, source in sorted(facts.params["sources"].items()):
+        lines.append(f"- {name}: {source['path']} ({source.get('licence') or 'no licence is stated'})")
+    return lines
+
+
+def _list_findings(facts: PackageFacts) -> list[str]:
+    """The claim, the perplexities, each verdict of the diagnosis and each rule of the gate that needs no other run."""
+    evaluate, claims, diagnosis = (facts.metrics[name] for name in ("evaluate", "claims", "diagnosis"))
+    before, after = (evaluate[f"test_perplexity_{model}"] for model in ("base", "tuned"))
+    findings = [
+        f"The claim: **{claims['claim']}**. {claims['claim_sentence']}",
+        f"Perplexity on the test split: base {before:.2f}, tuned {after:.2f}.",
+    ]
+    for name, verdict in diagnosis.items():
+        if isinstance(verdict, dict) and "evidence" in verdict:
+            findings.append(f"The diagnosis: **{name.replace('_', ' ')}**. {verdict['evidence']}")
+    if not diagnosis["verdicts"]:
+        findings.append("The diagnosis: no fault was seen in the curves and answers.")
+    return findings + _list_gate_results(facts)
+
+
+def _list_gate_results(facts: PackageFacts) -> list[str]:
+    """How the rules of the gate went that compare with a number."""
+    metrics: MetricsDiff = {}
+    for name, values in facts.metrics.items():
+        metrics[f"metrics/{name}.json"] = {key: {"new": value} for key, value in flatten_values(values).items()}
+    rules = {name: rule for name, rule in facts.params["gate"].items() if "main" not in str(rule)}
+    lines = check_rules(rules, metrics, {})
+    return [f"The gate: `{one.metric} {one.rule}` **{one.result}** ({format_six_digits(one.value)})." for one in lines]
+
+
+def _compose_notice(facts: PackageFacts) -> str:
+    """What is known of the terms, where NOTICE does not have them."""
+    model = f"The base model {facts.provenance['base_model']} has terms of its own."
+    return "\n".join([f"Data: {_name_data(facts)}", "", *_list_sources(facts), "", model, ""])
 
 
 @stage("package")

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from stages.package import PackageFacts, compose_texts
+from tunelock.records.about_data import AboutData
 from tunelock.run.errors import Stop
 from tunelock.shipping.packing import SUMS, pack_files, verify_package
 
@@ -19,11 +20,26 @@ FILES = {"NOTICE": b"CWE by MITRE\n", "metadata.json": b"{}\n", "tokenizer.json"
 SHA = "ab" * 32
 MADE_FROM = {
     "question": 'What is "it"? {x}',
-    "params": {"sources": {"own": {"path": "data/raw/a.csv", "licence": "MIT"}}, "dtype": "bfloat16", "lora_r": 16},
-    "metrics": {"evaluate": {"test_perplexity_base": 26.4, "test_perplexity_tuned": 18.125}, "data": {"rows": 7525}},
+    "params": {
+        "sources": {"own": {"path": "data/raw/a.csv", "licence": "MIT"}},
+        "dtype": "bfloat16",
+        "gate": {"retention": ">= 0.95", "claims.test_loss.difference": "< 0", "test_perplexity_tuned": "<= main"},
+    },
+    "metrics": {
+        "evaluate": {"test_perplexity_base": 26.4, "test_perplexity_tuned": 18.125},
+        "data": {"rows": 7525},
+        "retention": {"retention": 0.929},
+        "claims": {
+            "claim": "no gain",
+            "claim_sentence": "No gain is claimed: it may be chance.",
+            "test_loss": {"difference": -0.5},
+        },
+        "diagnosis": {"verdicts": 1, "gibberish": {"step": None, "evidence": "52% of the words are strange."}},
+    },
     "hashes": {"code": "c0de", "data": {"train.jsonl": "da7a"}, "base": {"model.safetensors": "ba5e"}},
     "provenance": {"base_model": "org/tiny", "base_sha256": SHA, "method": "lora"},
     "dependencies": ["dvc==3.0", "peft==0.1", "torch==2.0"],
+    "about": AboutData(title="tickets", personal_data="Names were replaced."),
     "notice": "CWE by MITRE\n",
 }
 
@@ -204,9 +220,44 @@ def test_the_readme_names_the_base_by_hash_and_both_perplexities():
     readme = compose_texts(PackageFacts(**MADE_FROM))["README.md"].decode()
     assert f"`{SHA}`" in readme
     assert "org/tiny tuned with lora" in readme
-    assert "base 26.40,\ntuned 18.12" in readme
+    assert "base 26.40, tuned 18.12" in readme
     assert "- own: data/raw/a.csv (MIT)" in readme
     assert r'"content": "What is \"it\"? {x}"' in readme
+
+
+def test_the_readme_carries_the_claim_the_verdicts_and_the_gate_that_needs_no_other_run():
+    readme = compose_texts(PackageFacts(**MADE_FROM))["README.md"].decode()
+    for line in (
+        "- The claim: **no gain**. No gain is claimed: it may be chance.",
+        "- The diagnosis: **gibberish**. 52% of the words are strange.",
+        "- The gate: `retention >= 0.95` **failed** (0.929).",
+        "- The gate: `claims.test_loss.difference < 0` **passed** (-0.5).",
+    ):
+        assert f"\n{line}\n" in readme
+    assert "main" not in readme
+
+
+def test_a_healthy_run_says_that_no_fault_was_seen():
+    healthy = MADE_FROM["metrics"] | {"diagnosis": {"verdicts": 0}}
+    readme = compose_texts(PackageFacts(**MADE_FROM | {"metrics": healthy}))["README.md"].decode()
+    assert "- The diagnosis: no fault was seen in the curves and answers." in readme
+
+
+def test_the_terms_of_the_example_travel_with_the_example_alone():
+    own = compose_texts(PackageFacts(**MADE_FROM))
+    assert b"MITRE" not in own["NOTICE"] + own["README.md"]
+    assert b"Data: tickets\n\n- own: data/raw/a.csv (MIT)\n" in own["NOTICE"]
+    assert b"Names were replaced." in own["README.md"]
+    example = compose_texts(PackageFacts(**MADE_FROM | {"about": AboutData(notice=True)}))
+    assert example["NOTICE"] == b"CWE by MITRE\n"
+
+
+def test_a_package_without_a_licence_or_a_page_says_so():
+    made = compose_texts(PackageFacts(**MADE_FROM | {
+        "about": AboutData(), "params": MADE_FROM["params"] | {"sources": {"own": {"path": "data/raw/a.csv"}}},
+    }))  # fmt: skip
+    assert b"(no licence is stated)" in made["NOTICE"] and b"(no licence is stated)" in made["README.md"]
+    assert b"Nobody has said whether the rows are about persons." in made["README.md"]
 
 
 def test_the_lines_of_the_readme_are_python_and_need_only_what_requirements_names():

@@ -69,15 +69,15 @@ def _read_run(entry: dict, state: str | None) -> SeedRun:
 
 def _read_files(shown: dict | None) -> dict[str, dict]:
     """The values, flattened with dots, of each file that could be read."""
-    return {file: _flatten_values(content["data"]) for file, content in (shown or {}).items() if content.get("data")}
+    return {file: flatten_values(content["data"]) for file, content in (shown or {}).items() if content.get("data")}
 
 
-def _flatten_values(values: dict, before: str = "") -> dict:
+def flatten_values(values: dict, before: str = "") -> dict:
     """{"a": {"b": 1}} as {"a.b": 1}; lists stay as they are."""
     found = {}
     for key, value in values.items():
         name = f"{before}{key}"
-        found |= _flatten_values(value, f"{name}.") if isinstance(value, dict) and value else {name: value}
+        found |= flatten_values(value, f"{name}.") if isinstance(value, dict) and value else {name: value}
     return found
 
 
