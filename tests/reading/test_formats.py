@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tunelock.reading.formats import FORMATS, detect_format, fill_template, map_columns
+from tunelock.reading.formats import FORMATS, detect_format, map_columns
 from tunelock.reading.rows import Unfit
 
 
@@ -73,6 +73,9 @@ def test_any_question_and_answer_survive_the_round_trip(name, asked, answered):
         ({"instruction": "Why?", "context": "A.", "response": "B."}, said(("user", "Why?\n\nA."), ("assistant", "B."))),
         ({"prompt": SINGLE[:1], "completion": SINGLE[1:]}, SINGLE),
         ({"question": "Why?", "answer": "Because.", "id": 7}, SINGLE),
+        ({"question": "2+2?", "answer": 4}, said(("user", "2+2?"), ("assistant", "4"))),
+        ({"question": "2+2?", "answer": 4.0}, said(("user", "2+2?"), ("assistant", "4"))),
+        ({"question": "Is it 4?", "answer": True}, said(("user", "Is it 4?"), ("assistant", "true"))),
         ({"messages": [{**SINGLE[0], "name": "Ann"}, {**SINGLE[1], "tool_calls": []}]}, SINGLE),
         ({"messages": [{**m, "weight": int(m["role"] == "assistant")} for m in LONG]}, LONG),
         ({"messages": [{**m, "weight": int(m["content"] == "Yes.")} for m in LONG]}, WEIGHTED),
@@ -90,8 +93,10 @@ def test_the_variants_that_people_keep_are_understood(columns, messages):
 @pytest.mark.parametrize(
     ("columns", "reason"),
     [
-        ({"question": "Why?", "answer": 5}, "not_text"),
-        ({"question": ["Why?"], "answer": "Because."}, "not_text"),
+        ({"question": "Why?", "answer": ["Because."]}, "not_text 'answer'"),
+        ({"question": ["Why?"], "answer": "Because."}, "not_text 'question'"),
+        ({"question": "Why?", "answer": float("nan")}, "empty_answer"),
+        ({"question": "Why?", "answer": float("inf")}, "nan_or_infinity 'answer'"),
         ({"question": "Why?", "answer": None}, "empty_answer"),
         ({"question": " ", "answer": "Because."}, "empty_turn"),
         ({"instruction": "Why?", "output": "Yes.", "history": [["Why?"]]}, "not_a_message"),
@@ -103,7 +108,7 @@ def test_the_variants_that_people_keep_are_understood(columns, messages):
             {"conversations": [{"from": "function_call", "value": "{}"}]},
             "tool_calls",
         ),
-        ({"prompt": SINGLE[:1], "completion": "Because."}, "not_text"),
+        ({"prompt": SINGLE[:1], "completion": "Because."}, "not_text 'prompt'"),
         ({"messages": "Why?"}, "no_messages"),
         ({"messages": []}, "no_messages"),
         ({"messages": [SINGLE[0], {**SINGLE[1], "weight": 2}]}, "bad_weight"),
@@ -124,17 +129,6 @@ def test_columns_without_the_marks_of_a_format_are_of_none(columns):
     assert detect_format(columns) is None
 
 
-def test_a_template_is_filled_with_text_and_numbers_and_null_is_empty():
-    assert fill_template("{a} and {b c}: {d}{e}", {"a": "x{b c}", "b c": 1.5, "d": None, "e": 0}) == "x{b c} and 1.5: 0"
-    assert fill_template("constant", {}) == "constant"
-
-
-@pytest.mark.parametrize(("columns", "reason"), [({}, "missing_column"), ({"a": ["b"]}, "not_text")])
-def test_a_template_that_cannot_be_filled_is_unfit(columns, reason):
-    with pytest.raises(Unfit, match=reason):
-        fill_template("{a}", columns)
-
-
 def test_any_table_is_mapped_by_templates():
     row = {"titel": "CWE-79", "frage": "Why?", "kontext": "A.", "antwort": "Because.", "rolle": "Be brief."}
     mapping = {
@@ -148,3 +142,16 @@ def test_any_table_is_mapped_by_templates():
 def test_a_mapped_column_that_a_row_lacks_is_unfit():
     with pytest.raises(Unfit, match="missing_column"):
         map_columns({"instruction": "{frage}", "response": "{antwort}"}, {"frage": "Why?"})
+
+
+@pytest.mark.parametrize(
+    ("part", "question"), [("context", "Why?"), ("system", "Why?"), ("instruction", None), ("response", None)]
+)
+def test_words_around_a_missing_value_are_left_out_or_the_row_is_unfit(part, question):
+    mapping = {"instruction": "{q}", "response": "{a}", part: "About {year}: {q}"}
+    row = {"q": "Why?", "a": "Because.", "year": None}
+    if question:
+        assert map_columns(mapping, row) == said(("user", question), ("assistant", "Because."))
+    else:
+        with pytest.raises(Unfit, match=r"^missing_value 'year'$"):
+            map_columns(mapping, row)

@@ -7,6 +7,7 @@ import re
 import shlex
 import subprocess
 import sys
+import unicodedata
 from collections import Counter, defaultdict
 from pathlib import Path
 
@@ -16,7 +17,8 @@ from stages import ingest
 from tests.command_line import run_tunelock, unwrapped
 from tests.conftest import ROOT
 from tunelock.reading.cwe import CANDIDATES, pick_candidates, read_cwe_rows
-from tunelock.reading.reading import Source, cut_text, read_source
+from tunelock.reading.pieces import cut_text
+from tunelock.reading.reading import Source, read_source
 from tunelock.reading.rows import Fault, Row
 from tunelock.run.errors import Stop
 from tunelock.run.params import load_yaml
@@ -292,14 +294,14 @@ def test_a_row_without_the_column_of_its_group_stops_and_without_that_of_its_tas
     path = put("a.jsonl", [*qa(), *qa(doc="a")])
     with pytest.raises(Stop, match=r"a.jsonl:1: no value"):
         records_of(path, group="{doc}")
-    assert [row.get("reason") for row in records_of(path, task="{doc}")] == ["missing_column"] * 3 + [None] * 3
+    assert [row.get("reason") for row in records_of(path, task="{doc}")] == ["missing_column 'doc'"] * 3 + [None] * 3
 
 
 def test_columns_map_any_table_and_a_row_without_one_is_set_aside():
     path = put("a.jsonl", [{"q": "Why?", "a": "Because.", "n": 5}, {"q": "Why?"}, {"q": "Why?", "a": ["Because."]}])
     found = records_of(path, columns={"instruction": "{q}", "response": "{a} ({n})"})
     assert found[0]["messages"][1]["content"] == "Because. (5)"
-    assert [row.get("reason") for row in found] == [None, "missing_column", "not_text"]
+    assert [row.get("reason") for row in found] == [None, "missing_column 'a'", "not_text 'a'"]
 
 
 LONG_TEXT = "One two three. Four five.\nSix seven.\n\n" * 20 + "Unbroken" * 9
@@ -311,7 +313,7 @@ def test_a_long_text_is_cut_into_pieces_of_one_group_whatever_its_file():
     *pieces, short = found
     texts = [row["messages"][0]["content"] for row in pieces]
     assert len(pieces) > 10 and "".join("".join(texts).split()) == "".join(LONG_TEXT.split())
-    assert max(map(len, texts[:-1])) <= 50 and texts[-1] == "Unbroken" * 9
+    assert max(map(len, texts)) <= 50 and texts[-1] == ("Unbroken" * 9)[50:]
     assert len({row["group"] for row in pieces}) == 1 and {row["line"] for row in pieces} == {1}
     assert short["messages"][0]["content"] == "Short.\n\n Kept as it is. " and short["group"] != pieces[0]["group"]
 
@@ -322,6 +324,29 @@ def test_a_text_is_cut_at_paragraphs_before_lines_sentences_and_words():
     assert cut_text("a a\nb b", 5) == ["a a", "b b"]
     assert cut_text("aa bb cc", 5) == ["aa bb", "cc"]
     assert cut_text("aa bb cc", 8) == ["aa bb cc"]
+    assert cut_text("aabbcc", 4) == ["aabb", "cc"]
+
+
+SENTENCES = {
+    "Chinese": "雨停了以后,街上慢慢有了行人。孩子们跑出来踩水!",
+    "Japanese": "雨がやむと、町に人が戻った。「そうか。」と言った。",
+    "Thai": "เมื่อฝนหยุดตกผู้คนก็ออกมาเดินบนถนน", "Lao": "ເມື່ອຝົນຢຸດຕົກຜູ້ຄົນກໍອອກມາຍ່າງຕາມຖະໜົນ", "Khmer": "ពេលភ្លៀងឈប់មនុស្សចេញមកដើរលេង។",
+    "Burmese": "မိုးတိတ်သောအခါလူများထွက်လာကြသည်။", "Tibetan": "ཆར་པ་ཆད་རྗེས་མི་རྣམས་ཕྱིར་ཐོན་བྱུང་།",
+    "Hindi": "बारिश रुकने पर लोग बाहर आए।", "Urdu": "بارش رکنے پر لوگ باہر آئے۔", "base64": "aGVsbG8gd29ybGQ",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("script", SENTENCES)
+def test_a_text_of_any_script_is_cut_to_the_size_and_none_of_it_is_lost(script):
+    text = SENTENCES[script] * 100
+    pieces = cut_text(text, 300)
+    assert max(map(len, pieces)) <= 300 and len(pieces) <= 1.3 * len(text) / 300 + 1
+    assert "".join("".join(pieces).split()) == "".join(text.split())
+    assert not [
+        piece for piece in pieces if unicodedata.category(piece[0]).startswith("M")
+    ]  # no sign without its letter
+    if SENTENCES[script][-1] in "。!།။។۔":
+        assert {piece[-1] for piece in pieces} <= set("。!།။។۔」")
 
 
 def test_the_answers_of_weight_0_reach_the_records_and_faulty_weights_are_set_aside():

@@ -3,7 +3,7 @@
 from collections import defaultdict
 from collections.abc import Iterable
 
-from tunelock.records.record import Record, fold_text, is_text, reference_of
+from tunelock.records.record import Record, fold_group, fold_text, is_text, reference_of
 
 
 def pick_wrong_answers(records: list[Record], lengths: list[int]) -> list[int | None]:
@@ -38,4 +38,6 @@ def _find_other(records: list[Record], number: int, candidates: Iterable[int]) -
 
 def _differ(one: Record, other: Record) -> bool:
     """Whether two records are of different groups and their answers say different things."""
-    return one["group"] != other["group"] and fold_text(reference_of(one)) != fold_text(reference_of(other))
+    if fold_group(one["group"]) == fold_group(other["group"]):
+        return False
+    return fold_text(reference_of(one)) != fold_text(reference_of(other))

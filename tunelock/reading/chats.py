@@ -5,7 +5,8 @@ A message of chatml or sharegpt may say whether it is learnt from: by `weight` 0
 true, as in Axolotl's (https://docs.axolotl.ai/docs/dataset-formats/conversation.html).
 """
 
-from tunelock.reading.rows import Columns, Unfit, read_cell
+from tunelock.reading.rows import Columns, Unfit
+from tunelock.reading.values import read_cell
 from tunelock.records.record import MARKS, Message, drop_question_marks, find_chat_fault, is_learnt
 
 SPEAKERS = {  # what ShareGPT files call the roles of ChatML

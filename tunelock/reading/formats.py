@@ -9,15 +9,15 @@ hold, one back from messages to columns, and a line in `FORMATS`. The schema of 
 `tunelock convert` follow from the table; name it in the comment on `sources` in params.yaml.
 """
 
-import re
 from collections.abc import Callable
 from typing import NamedTuple
 
 from tunelock.reading.chats import read_chatml, read_sharegpt, write_chatml, write_sharegpt
-from tunelock.reading.rows import Columns, Unfit, read_cell
+from tunelock.reading.rows import Columns, Unfit
+from tunelock.reading.values import fill_template, read_cell
 from tunelock.records.record import Message, make_messages
 
-PLACE = re.compile(r"\{([^{}]+)\}")
+OPTIONAL = ("context", "system")  # parts that a record may lack
 
 
 class Format(NamedTuple):
@@ -66,9 +66,10 @@ def _from_completion(columns: Columns) -> list[Message]:
 
 def _from_text(columns: Columns) -> list[Message]:
     """A raw text, without a conversation around it."""
-    if not read_cell(columns, "text").strip():
+    text = read_cell(columns, "text")
+    if not text.strip():
         raise Unfit("empty_text")
-    return [{"role": "text", "content": columns["text"]}]
+    return [{"role": "text", "content": text}]
 
 
 def _write_columns(names: tuple[str, str], system: str | None = None) -> Callable[[list[Message]], Columns]:
@@ -121,27 +122,19 @@ def detect_format(columns: Columns) -> str | None:
     return next((name for name, known in FORMATS.items() if known.columns <= columns.keys()), None)
 
 
-def fill_template(template: str, columns: Columns) -> str:
-    """The template with each `{column}` replaced by that column's value.
-
-    Raises:
-        Unfit: a column is missing, or holds no text or number.
-    """
-
-    def fill_place(place: re.Match[str]) -> str:
-        if place[1] not in columns:
-            raise Unfit("missing_column")
-        found = columns[place[1]]
-        if not isinstance(found, str | int | float | None):
-            raise Unfit("not_text")
-        return "" if found is None else str(found)
-
-    return PLACE.sub(fill_place, template)
-
-
 def map_columns(mapping: dict[str, str], columns: Columns) -> list[Message]:
     """The messages of a row with any columns, by templates for instruction, context, response, system or text."""
-    filled = {key: fill_template(template, columns) for key, template in mapping.items()}
+    filled = {key: _fill_part(key, template, columns) for key, template in mapping.items()}
     if "text" in filled:
         return _from_text(filled)
     return FORMATS["instruction"].to_messages(filled)
+
+
+def _fill_part(part: str, template: str, columns: Columns) -> str:
+    """The template of one part of a record; a context or system prompt that lacks a value is left out as a whole."""
+    try:
+        return fill_template(template, columns)
+    except Unfit as unfit:
+        if part in OPTIONAL and unfit.reason == "missing_value":
+            return ""
+        raise

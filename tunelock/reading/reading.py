@@ -1,17 +1,18 @@
 """From a source of `params.yaml` to records: its files, their rows, the format, and what is set aside."""
 
 import json
-import re
 from collections import Counter
 from collections.abc import Iterator
 from itertools import chain, islice
 from typing import NamedTuple
 
-from tunelock.reading.formats import FORMATS, detect_format, fill_template, map_columns
+from tunelock.reading.formats import FORMATS, detect_format, map_columns
 from tunelock.reading.local_files import RAW
+from tunelock.reading.pieces import cut_text
 from tunelock.reading.readers import Progress, read_rows
 from tunelock.reading.rows import Fault, Row, Unfit, quote_row
 from tunelock.reading.sources import RawFile, find_files
+from tunelock.reading.values import fill_key
 from tunelock.records.record import LeftOutRow, Message, Record, fold_text, hash_texts, make_record, replace_texts
 from tunelock.run.bars import Bar
 from tunelock.run.errors import Stop
@@ -19,7 +20,6 @@ from tunelock.run.errors import Stop
 UNPACKED = 5  # bytes that a compressed byte becomes, about; only the progress bar believes it
 PROBED = 1000  # rows of a file that decide on its format
 DOCUMENTS = (".txt", ".md")  # a file is one text; elsewhere each row is
-CUTS = (("\n\n", "\n\n"), ("\n", "\n"), ("(?<=[.!?]) ", " "), (" ", " "))  # patterns to cut at, and what joins again
 
 
 class Source(NamedTuple):
@@ -110,7 +110,9 @@ def _make_records(name: str, source: Source, file: RawFile, kind: str | None, ro
     """
     messages = _read_messages(source, kind, row)
     text = messages[0]["content"] if messages[0]["role"] == "text" else None
-    task = fill_template(source.task, row.columns) if source.task else "chat" if text is None else "text"
+    task = "chat" if text is None else "text"
+    if source.task:
+        task = fill_key(source.task, row.columns, "missing_task")
     group = _find_group(source, file, row, text)
     for part in [messages] if text is None else _cut_messages(messages, source.chunk_chars):
         record = make_record(part, name, file.name, row.line, task, group, source.licence)
@@ -134,21 +136,6 @@ def _cut_messages(messages: list[Message], size: int) -> list[list[Message]]:
     return [replace_texts(messages, [part]) for part in cut_text(messages[0]["content"], size)]
 
 
-def cut_text(text: str, size: int, cuts: tuple[tuple[str, str], ...] = CUTS) -> list[str]:
-    """A text in pieces of at most `size` characters: whole paragraphs, if need be lines, sentences, words.
-
-    A longer word stays whole; so does a text that has the size.
-    """
-    if len(text) <= size or not cuts:
-        return [text]
-    boundary, mark = cuts[0]
-    pieces = [""]
-    for part in filter(str.strip, re.split(boundary, text)):
-        longer = pieces[-1] + mark + part if pieces[-1] else part
-        pieces[-1:] = [longer] if len(longer) <= size or not pieces[-1] else [pieces[-1], part]
-    return list(chain.from_iterable(cut_text(piece, size, cuts[1:]) for piece in pieces))
-
-
 def _find_group(source: Source, file: RawFile, row: Row, text: str | None) -> str | None:
     """What must stay in one split with this row: the pieces of one text, or what the source's template says."""
     if source.group is None:
@@ -156,12 +143,12 @@ def _find_group(source: Source, file: RawFile, row: Row, text: str | None) -> st
             return None
         return file.name if file.suffix in DOCUMENTS else f"{hash_texts(fold_text(text)):016x}"
     try:
-        group = fill_template(source.group, row.columns).strip()
-    except Unfit:
-        group = ""
-    if not group:
-        raise Stop(f"{file.name}:{row.line}: no value for the group {source.group!r}; fill the column or drop `group`.")
-    return group
+        return fill_key(source.group, row.columns, "missing_group")
+    except Unfit as unfit:
+        raise Stop(
+            f"{file.name}:{row.line}: no value for the group {source.group!r} in the column '{unfit.column}'; fill the "
+            "column or drop `group`."
+        ) from None
 
 
 def _decide_format(source: Source, file: RawFile, probe: list[Row | Fault]) -> str | None:

@@ -31,15 +31,11 @@ class Fault(NamedTuple):
 
 
 class Unfit(ValueError):
-    """What is wrong with one row, in one word."""
+    """What is wrong with one row, in one word, and the column that it is about: `not_text 'answer'`."""
 
-
-def read_cell(columns: Columns, key: str) -> str:
-    """The text in a column; empty if the column is not there or null."""
-    value = columns.get(key)
-    if not isinstance(value, str | None):
-        raise Unfit("not_text")
-    return value or ""
+    def __init__(self, reason: str, column: str | None = None):
+        super().__init__(f"{reason} '{column}'" if column else reason)
+        self.reason, self.column = reason, column
 
 
 class _NumberedLine(NamedTuple):

@@ -16,6 +16,7 @@ from typing import NotRequired, TypedDict, cast, final
 
 ROLES = ("system", "user", "assistant", "tool")
 PARAGRAPH_END = re.compile(r"\n\s*\n")
+_DECIMAL = re.compile(r"-?(?:0|[1-9]\d*)\.\d+")
 MARKS = ("weight", "train", "train_detail")  # what says which answers are learnt from (`tunelock.reading.formats`)
 AFTER: dict[str | None, set[str]] = {  # which roles may follow a role
     None: {"system", "user"},
@@ -204,6 +205,12 @@ def fold_text(text: str) -> str:
     """The text whatever its case, white space and Unicode form."""
     text = text if text.isascii() else unicodedata.normalize("NFKC", text)
     return " ".join(text.casefold().split())
+
+
+def fold_group(group: str) -> str:
+    """What groups are compared by: `fold_text`, and 12.50 is 12.5. To join two groups is safe: nothing leaks."""
+    folded = fold_text(group)
+    return folded.rstrip("0").removesuffix(".") if _DECIMAL.fullmatch(folded) else folded
 
 
 def hash_texts(*texts: str) -> int:

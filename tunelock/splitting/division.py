@@ -6,7 +6,7 @@ from typing import NamedTuple
 import numpy as np
 
 from tunelock.records.near import find_clusters
-from tunelock.records.record import hash_texts
+from tunelock.records.record import fold_group, hash_texts
 from tunelock.records.splits import GOLDEN, SPLITS, TEST, TRAIN, VAL
 from tunelock.run.errors import Stop
 from tunelock.run.hashing import sha256_value
@@ -17,7 +17,7 @@ from tunelock.splitting.assignment import (
     split_by_hash,
     split_by_task,
 )
-from tunelock.splitting.features import GROUP, ID, Features
+from tunelock.splitting.features import FOLDED_GROUP, GROUP, ID, Features
 
 MAX_JOINED = 0.02  # share of the rows above which groups that similarity chained together fall apart again
 
@@ -66,11 +66,11 @@ def _divide_groups(groups: np.ndarray, tasks: np.ndarray, ratios: RatioParams) -
 
 def _mark_golden(known: Features, groups: np.ndarray, golden: GoldenParams, seed: int) -> np.ndarray:
     """True for the rows of the golden set: by list of groups, by the value of a field, or by a share of the groups."""
-    names = {hash_texts(group): group for group in golden.golden_groups or ()}
-    absent = sorted(name for number, name in names.items() if number not in known.hashes[:, GROUP])
+    names = {hash_texts(fold_group(group)): group for group in golden.golden_groups or ()}
+    absent = sorted(name for number, name in names.items() if number not in known.hashes[:, FOLDED_GROUP])
     if absent:
         raise Stop(f"golden_groups: no clean row has the group '{absent[0]}'; correct its name or take it out.")
-    listed = np.isin(known.hashes[:, GROUP], np.array(list(names), np.uint64))
+    listed = np.isin(known.hashes[:, FOLDED_GROUP], np.array(list(names), np.uint64))
     ruled = np.zeros(len(groups), bool)
     for field, value in (golden.golden_where or {}).items():
         ruled |= {"task": known.tasks, "source": known.sources}[field].mark_rows([value])

@@ -12,9 +12,18 @@ import numpy as np
 from tunelock.records.near import WIDTH, compute_signatures
 from tunelock.records.ngrams import hash_ngrams, split_words
 from tunelock.records.parallel import map_lines
-from tunelock.records.record import Record, fold_text, hash_texts, number_of, question_of, reference_of, whole_text_of
+from tunelock.records.record import (
+    Record,
+    fold_group,
+    fold_text,
+    hash_texts,
+    number_of,
+    question_of,
+    reference_of,
+    whole_text_of,
+)
 
-ID, GROUP, QUESTION, REFERENCE = range(4)  # the columns of the hashes
+ID, GROUP, QUESTION, REFERENCE, FOLDED_GROUP = range(5)  # the columns of the hashes
 ARRAYS = ("hashes", "whole", "references", "ngrams")  # of which each has a file
 SAYING = 8  # words
 NGRAM = 13  # words; Brown et al. 2020 (https://arxiv.org/abs/2005.14165), appendix C
@@ -33,8 +42,9 @@ class Labels(NamedTuple):
 
 
 class Features(NamedTuple):
-    """What is known of n rows. `hashes` is uint64 (n, 4) with the columns ID, GROUP, QUESTION, REFERENCE; 0 where
-    there is none, or where a reference has fewer than SAYING words: labels say nothing about each other.
+    """What is known of n rows. `hashes` is uint64 (n, 5) with the columns ID, GROUP, QUESTION, REFERENCE and
+    FOLDED_GROUP; 0 where there is none, or where a reference has fewer than SAYING words: labels say nothing about
+    each other. GROUP is one number for all spellings of a group, FOLDED_GROUP the hash of what they have in common.
 
     `whole` and `references` are MinHash signatures (n, WIDTH); `ngrams` a file with the hashes of the word n-grams of
     all rows, those of row i from `ends[i - 1]` to `ends[i]`; `lines` n + 1 byte positions in `records`.
@@ -87,8 +97,10 @@ def read_features(path: Path, folder: Path) -> Features:
                 codes[kind].append(np.array([numbers.setdefault(name, len(numbers)) for name in found[kind]], int))
             counts.append(found["counts"])
             sizes += found["sizes"]
+    hashes = np.fromfile(folder / "hashes.tmp", np.uint64).reshape(-1, 5)
+    hashes[:, GROUP] = _join_spellings(hashes)
     return Features(
-        hashes=np.fromfile(folder / "hashes.tmp", np.uint64).reshape(-1, 4),
+        hashes=hashes,
         tasks=_sort_labels(labels["task"], np.concatenate(codes["task"])),
         sources=_sort_labels(labels["source"], np.concatenate(codes["source"])),
         whole=_map_array(folder / "whole.tmp", np.uint16).reshape(-1, WIDTH),
@@ -98,6 +110,14 @@ def read_features(path: Path, folder: Path) -> Features:
         lines=np.cumsum(sizes),
         records=open(path, "rb"),
     )
+
+
+def _join_spellings(hashes: np.ndarray) -> np.ndarray:
+    """The group of each row: of the hashes of its spellings ("Acme", "ACME") the smallest."""
+    _, place = np.unique(hashes[:, FOLDED_GROUP], return_inverse=True)
+    smallest = np.full(len(hashes), np.iinfo(np.uint64).max, np.uint64)
+    np.minimum.at(smallest, place, hashes[:, GROUP])
+    return smallest[place]
 
 
 def _sort_labels(numbers: dict[str, int], codes: np.ndarray) -> Labels:
@@ -130,8 +150,8 @@ def _describe_lines(lines: list[bytes]) -> dict[str, Any]:
     }
 
 
-def _hash_record(record: Record) -> tuple[int, int, int, int]:
-    """ID, GROUP, QUESTION, REFERENCE; 0 for the question of a raw text and for a reference that says nothing."""
+def _hash_record(record: Record) -> tuple[int, int, int, int, int]:
+    """The columns of the hashes; 0 for the question of a raw text and for a reference that says nothing."""
     question, reference = fold_text(question_of(record)), fold_text(reference_of(record))
     saying = len(split_words(reference)) >= SAYING
     return (
@@ -139,4 +159,5 @@ def _hash_record(record: Record) -> tuple[int, int, int, int]:
         hash_texts(record["group"]),
         hash_texts(question) if question else 0,
         hash_texts(reference) if saying else 0,
+        hash_texts(fold_group(record["group"])),
     )
