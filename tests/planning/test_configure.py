@@ -283,3 +283,25 @@ def test_a_size_without_a_unit_is_a_fault_of_usage():
 def test_the_help_names_every_method_and_preset():
     said = re.findall(r"[\w-]+", run_tunelock("configure", "--help").stdout)
     assert {*METHODS, *PRESETS} <= set(said)
+
+
+def test_mappings_and_lists_are_written_as_an_experiment_would_write_them(tmp_path):
+    """Nothing but the changed key differs after `dvc exp run -S`, which rewrites the file."""
+    from dvc.utils.serialize import modify_yaml
+
+    source = {"path": "data/raw/faq.csv", "columns": {"instruction": "{q}\n\nA. {A}", "response": "{a}"}}
+    values = {
+        "sources": {"faq": {**source, "ignore_columns": ["id", "a b: c"]}},
+        "golden_groups": None,
+        "alignment_rules": ["echo", "refusal"],
+        "label_patterns": {"chat": r"(?i)\b(?:yes|no)\b"},
+        "gate": {"retention": ">= 0.95"},
+    }
+    text = edit_yaml(SHIPPED, values)
+    Path("params.yaml").write_text(text, encoding="utf-8")
+    with modify_yaml("params.yaml") as params:
+        params["lora_r"] = 64
+    again = Path("params.yaml").read_text(encoding="utf-8")
+    changed = [new for old, new in zip(text.splitlines(), again.splitlines(), strict=True) if old != new]
+    assert len(changed) == 1 and changed[0].startswith("lora_r: 64")
+    assert not re.search(r" $", text, re.MULTILINE)

@@ -3,6 +3,7 @@
 import difflib
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from tunelock.planning.model_lookup import ModelFacts
 from tunelock.planning.presets import choose_preset_params
@@ -35,8 +36,17 @@ def change_params(model: ModelFacts, method: str | None, preset: str) -> Change:
         Stop: params.yaml would break its schema.
     """
     old = load_yaml(FILE)
+    return change_values(_choose_values(model, method or old["method"], preset, old))
+
+
+def change_values(values: dict[str, Any]) -> Change:
+    """What params.yaml becomes with these values in place of those of the same keys.
+
+    Raises:
+        Stop: params.yaml would break its schema.
+    """
     text = FILE.read_text(encoding="utf-8")
-    new = edit_yaml(text, _choose_values(model, method or old["method"], preset, old))
+    new = edit_yaml(text, values)
     wrong = find_problems(parse_yaml(new))
     if wrong:
         raise Stop(f"nothing is written, for {FILE} would have {len(wrong)} problem(s):\n  " + "\n  ".join(wrong))
