@@ -75,7 +75,7 @@ def format_yaml_value(value: object, key: str = "") -> str:
 
 
 def _dump_yaml(value: dict | list, key: str) -> str:
-    """A mapping or list in the form in which ruamel, and so DVC, writes it; what holds no mapping stands on one line."""
+    """A mapping or list in the form of ruamel, and so of DVC; what holds no mapping stands on one line."""
     out, yaml = io.StringIO(), YAML()
     nested = isinstance(value, dict) and any(isinstance(part, dict) for part in value.values())
     yaml.default_flow_style = False if nested else None
