@@ -44,7 +44,7 @@ def test_the_classes_of_a_histogram_hold_each_row_once(lengths):
     assert len(classes) <= BINS
     names = [one["tokens"] for one in classes]
     assert names == sorted(names)
-    starts = [*map(int, names), max(lengths) + 1]
+    starts = [*names, max(lengths) + 1]
     for start, stop, one in zip(starts, starts[1:], classes):
         assert one["rows"] == sum(start <= length < stop for length in lengths)
 

@@ -1,12 +1,17 @@
 """Charts show the numbers they are given, the same way each time, whatever the tasks are called."""
 
+import hashlib
 import json
 import re
 import shutil
+import time
 import xml.dom.minidom
+from pathlib import Path
 
 import pytest
 
+from docs import make_plots_page
+from tests.browser import Browser
 from tests.conftest import ROOT, Project
 from tunelock.report.charts import (
     MAX_TASKS,
@@ -31,7 +36,7 @@ CALIBRATION = [
     for model in ("base", "tuned")
     for at in (0.2, 0.8)
 ]
-LENGTHS = [{"tokens": "000", "rows": 3}, {"tokens": "020", "rows": 5}, {"tokens": "040", "rows": 0}]
+LENGTHS = [{"tokens": 0, "rows": 3}, {"tokens": 20, "rows": 5}, {"tokens": 40, "rows": 0}]
 CHARTS = {
     "loss": lambda: draw_losses(TRAIN, EVALS),
     "tasks": lambda: draw_tasks(TASKS),
@@ -145,25 +150,69 @@ PLOTS = """
 plots:
   - bars: {template: intervals, x: perplexity, y: {tasks.json: name}}
   - sure: {template: calibration, x: confidence, y: {calibration.json: accuracy}}
+  - long: {template: histogram, x: tokens, y: {lengths.json: rows}}
 """
 
 
-def test_dvc_draws_our_templates_with_the_intervals_in_them(tmp_path):
-    project = Project(tmp_path)
+@pytest.fixture(scope="module")
+def plots_page(tmp_path_factory) -> Path:
+    """What `dvc plots show` writes with the settings and templates of this repository."""
+    folder = tmp_path_factory.mktemp("plots")
+    project = Project(folder)
     project.run("git", "init", "-q")
     project.run("dvc", "init", "-q")
-    shutil.copytree(ROOT / ".dvc/plots", tmp_path / ".dvc/plots", dirs_exist_ok=True)
+    shutil.copytree(ROOT / ".dvc/plots", folder / ".dvc/plots", dirs_exist_ok=True)
+    for name in ("config", "plots_page.html"):
+        shutil.copy(ROOT / ".dvc" / name, folder / ".dvc" / name)
     named = [row | {"name": f"{row['task']} {row['model']}"} for row in TASKS]
-    for name, rows in {"tasks": named, "calibration": CALIBRATION}.items():
-        (tmp_path / f"{name}.json").write_text(json.dumps(rows))
-    (tmp_path / "dvc.yaml").write_text(PLOTS)
+    for name, rows in {"tasks": named, "calibration": CALIBRATION, "lengths": LENGTHS}.items():
+        (folder / f"{name}.json").write_text(json.dumps(rows))
+    (folder / "dvc.yaml").write_text(PLOTS)
     project.run("dvc", "plots", "show")
-    page = (tmp_path / "dvc_plots/index.html").read_text()
-    bars, sure = (json.loads(spec) for spec in re.findall(r"var spec = (\{.*?\});\n", page, re.DOTALL))
+    return folder / "dvc_plots/index.html"
+
+
+def test_dvc_draws_our_templates_with_the_intervals_in_them(plots_page):
+    page = plots_page.read_text()
+    bars, sure, long = (json.loads(spec) for spec in re.findall(r"var spec = (\{.*?\});\n", page, re.DOTALL))
     assert "<DVC_" not in page
-    shown = [{key: row[key] for key in ("name", "perplexity", "low", "high")} for row in bars["data"]["values"]]
-    assert shown == [{key: row[key] for key in ("name", "perplexity", "low", "high")} for row in named]
+    shown = [
+        {key: row[key] for key in ("task", "model", "perplexity", "low", "high")} for row in bars["data"]["values"]
+    ]
+    assert shown == TASKS
     assert bars["encoding"]["y"]["field"] == "name"
     whisker = bars["layer"][1]["encoding"]
     assert (whisker["x"]["field"], whisker["x2"]["field"]) == ("low", "high")
     assert [row["model"] for row in sure["data"]["values"]] == ["base", "base", "tuned", "tuned"]
+    assert (long["encoding"]["x"]["field"], long["encoding"]["y"]["field"]) == ("tokens", "rows")
+
+
+def test_the_page_of_dvc_draws_all_plots_without_a_network(plots_page, tmp_path):
+    browser = Browser(tmp_path / "profile")
+    try:
+        browser.open(plots_page)
+        drawn = "document.querySelectorAll('.vega-embed canvas, .vega-embed svg.marks').length"
+        end = time.monotonic() + 20
+        while browser.do(drawn) < 3 and time.monotonic() < end:
+            time.sleep(0.2)
+        assert browser.do(drawn) == 3
+        assert browser.requests == [plots_page.as_uri()]
+    finally:
+        browser.close()
+
+
+def test_base_and_tuned_have_another_mark_in_the_plot_of_calibration_and_in_its_legend(plots_page):
+    sure = re.findall(r"var spec = (\{.*?\});\n", plots_page.read_text(), re.DOTALL)[1]
+    marks = [layer["encoding"].get("shape") for layer in json.loads(sure)["layer"]]
+    (shape,) = filter(None, marks)
+    assert shape["field"] == "model" and shape["legend"]
+    assert len(set(shape["scale"]["range"])) == 2
+
+
+def test_the_page_of_dvc_holds_the_scripts_that_are_pinned():
+    page = (ROOT / make_plots_page.PAGE).read_text(encoding="utf-8")
+    found = [
+        hashlib.sha256(script.encode()).hexdigest() for script in re.findall(r"<script>(.*?)</script>", page, re.S)
+    ]
+    assert found == [*make_plots_page.SCRIPTS.values()]
+    assert page.count("Redistribution and use in source and binary forms") == len(found)  # their licences

@@ -44,10 +44,7 @@ def summarise_row_lengths(lengths: dict[str, list[int]], max_length: int) -> dic
 
 
 def count_by_length(values: list[int]) -> list[dict]:
-    """Rows by length in up to BINS classes of one width, named by their first length, padded for sorting."""
+    """Rows by length in up to BINS classes of one width, named by their first length."""
     width = max(1, math.ceil((max(values) + 1) / BINS))
-    digits = len(str(max(values)))
     counts = Counter(value // width for value in values)
-    return [
-        {"tokens": f"{number * width:0{digits}d}", "rows": counts[number]} for number in range(max(values) // width + 1)
-    ]
+    return [{"tokens": number * width, "rows": counts[number]} for number in range(max(values) // width + 1)]
