@@ -240,6 +240,43 @@ def test_dvc_changes_the_value_it_is_to_change_and_keeps_every_comment(params_fi
     assert len(changed) <= 2 or isinstance(before[key], list)
 
 
+def test_dvc_changes_the_line_of_a_plain_value_and_no_other(params_file):
+    """So params.yaml stands in the form that `-S` writes, which a new key must keep."""
+    path = params_file()
+    plain = [key for key, value in load_yaml(path).items() if not isinstance(value, dict | list)]
+    plain.remove("model_name_or_path")  # its value has a line of its own
+    apply_overrides(path, [f"{key}=12345" for key in plain])
+    before, after = SHIPPED.splitlines(), path.read_text(encoding="utf-8").splitlines()
+    assert len(before) == len(after)
+    assert [line.split(":")[0] for line, old in zip(after, before) if line != old] == plain
+
+
+@pytest.mark.parametrize(
+    ("changes", "place"),
+    [
+        ({"system_prompt": '"Fill in ${NAME}."'}, "system_prompt"),
+        ({"system_prompt": '"In ${oc.env:HOME}."'}, "system_prompt"),
+        ({"system_prompt": '"???"'}, "system_prompt"),
+        ({"label_patterns": "{a: '\\${[A-Z]+}'}"}, "label_patterns.a"),
+        ({"golden_groups": '["a", "${lora_r}"]'}, "golden_groups.1"),
+        ({"task_loss_weights": '{"${a}": 1.0}'}, "task_loss_weights.${a}"),
+        ({"sources": '{faq: {path: data/raw/a.csv, task: "${task}"}}'}, "sources.faq.task"),
+    ],
+)
+def test_what_dvc_would_replace_in_a_text_is_a_problem_that_says_what_to_write(problems_of, changes, place):
+    (problem,) = problems_of(**changes)
+    assert problem.startswith(f"{place}: ") and "dvc exp run -S" in problem and "write " in problem
+
+
+def test_what_dvc_leaves_alone_is_no_problem(params_file, problems_of):
+    texts = {"system_prompt": '"It costs $5, {not} $NAME? Or $ {x}. ????"', "label_patterns": r"{a: '\$[{][A-Z]+}'}"}
+    assert problems_of(**texts) == []
+    path = params_file(**texts)
+    before = load_yaml(path)
+    apply_overrides(path, ["lora_r=64"])
+    assert load_yaml(path) == {**before, "lora_r": 64}
+
+
 def test_validate_writes_the_same_file_for_all_params_that_pass(params_file):
     contents = set()
     for rank in "8", "16":

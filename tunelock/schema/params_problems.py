@@ -2,6 +2,7 @@
 
 import difflib
 import re
+from itertools import chain
 from typing import Any, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
@@ -22,10 +23,27 @@ def find_problems(values: dict[str, Any]) -> list[str]:
     sound = {key: value for key, value in values.items() if key not in unsound}
     found = [_write_sentence(key, error) for key, error in wrong.items()]
     found += find_broken_rules(collect_rules(), sound) + find_wrong_sources(sound)
+    found += _find_interpolations("", values)
     for key, value in values.items():
         if _SECRET.search(str(value)):
             found.append(f"{key}: looks like a secret; take it out and keep it in the environment.")
     return found
+
+
+def _find_interpolations(place: str, value: object) -> list[str]:
+    """Texts below a key that OmegaConf, by which `dvc exp run -S` writes params.yaml, would replace or refuse."""
+    if isinstance(value, dict | list):
+        members = value.items() if isinstance(value, dict) else enumerate(value)
+        return list(chain.from_iterable(_find_interpolations(f"{place}.{key}", member) for key, member in members))
+    name = place.removeprefix(".")
+    if value == "???":
+        return [f"{name}: '???' is no text for `dvc exp run -S`, which stops at it; write another one, or null."]
+    if "${" in f"{name} {value}":
+        return [
+            f"{name}: `${{` has `dvc exp run -S` put another value there, a variable of the environment too; write "
+            r"`$ {` or a currency's name, in a regex `\$[{]`."
+        ]
+    return []
 
 
 def _find_wrong_values(values: dict[str, Any]) -> dict[str, ErrorDetails]:
