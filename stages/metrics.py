@@ -21,6 +21,7 @@ from tunelock.diagnosis.diagnosis import DIAGNOSIS_PARAMS, count_verdicts, descr
 from tunelock.metrics.digits import round_digits
 from tunelock.metrics.labels import label_rows
 from tunelock.metrics.registry import METRICS, describe_versions
+from tunelock.metrics.texts import explain_left_out
 from tunelock.metrics.training_figures import list_losses, measure_training
 from tunelock.records.scored_row import HELD_OUT, ScoredRow, is_held_out
 from tunelock.run.files import read_json, read_jsonl, write_json, write_text
@@ -72,7 +73,7 @@ def main(params, _fingerprint) -> str:
     verdicts = diagnose_run(log, params.select(DIAGNOSIS_PARAMS), rows.tuned, rows.base)
     found = {
         "evaluate": flatten_scores(measured, rows.base) | flatten_shares(seen),
-        "claims": differences | make_claim(differences, level),
+        "claims": differences | make_claim(differences, level, explain_left_out(rows.base)),
         "retention": measure_retention(rows.general_base, rows.general_tuned, level, samples),
         "fresh_eyes": seen,
         "versions": describe_versions(),

@@ -146,6 +146,34 @@ def test_accuracy_has_mcnemars_p_and_needs_both_tests():
     assert entry["p_holm"] >= entry["p_mcnemar"]
 
 
+def label_pair(base: list[str], tuned: list[str], references: list[str]) -> tuple[list[dict], list[dict]]:
+    """Two models' rows, a group each, with these answers."""
+    one, other = pair(11, rows=len(base), groups=len(base))
+    for some, answers in ((one, base), (other, tuned)):
+        for row, answer, reference in zip(some, answers, references, strict=True):
+            row |= {"task": "classify", "answer": answer, "reference": reference}
+    return one, other
+
+
+def test_an_accuracy_that_is_better_but_below_the_commonest_label_says_so():
+    wanted = ["CWE-1"] * 14 + ["CWE-2"] * 8 + ["CWE-3"] * 8
+    found = judged(*label_pair(["none"] * 30, ["CWE-2"] * 30, wanted))
+    entry = found["test_accuracy"]
+    assert entry["floors"] == pytest.approx({"majority_accuracy": 14 / 30, "chance_accuracy": 1 / 3})
+    said = "Not above what takes no model: accuracy on test (0.267, the commonest label alone 0.467)."
+    assert found["claim_sentence"].endswith(said)
+    same = judged(*label_pair(["none"] * 30, ["CWE-1"] * 30, wanted))  # always the commonest label: it knows nothing
+    assert "(0.467, the commonest label alone 0.467)" in same["claim_sentence"]
+    assert "takes no model" not in judged(*label_pair(["none"] * 30, wanted, wanted))["claim_sentence"]
+
+
+def test_nothing_is_claimed_of_what_takes_no_model_and_a_remark_stands_behind_the_claim():
+    base, tuned = label_pair(["CWE-1"] * 12, ["CWE-1"] * 12, ["CWE-1", "CWE-2"] * 6)
+    differences = judge_differences(measured(base, tuned), base, LEVEL, SAMPLES)
+    assert not [key for key in differences if "majority" in key or "chance" in key]
+    assert make_claim(differences, LEVEL, "Rouge was left out.")["claim_sentence"].endswith(" Rouge was left out.")
+
+
 def test_few_rows_that_changed_need_mcnemars_p_as_well():
     base, tuned = pair(6, rows=12, groups=12)
     base = [row | {"task": "classify", "reference": "CWE-1", "answer": "CWE-2"} for row in base]

@@ -13,8 +13,9 @@ from rouge_score.rouge_scorer import RougeScorer
 from sklearn.metrics import accuracy_score, f1_score
 
 from tunelock.metrics.labels import label_rows
-from tunelock.metrics.normalise import find_label, normalise
+from tunelock.metrics.normalise import find_label, has_format, is_spaced, normalise
 from tunelock.metrics.registry import METRICS, describe_versions
+from tunelock.metrics.texts import explain_left_out
 
 REFERENCES = ["Validate every input before it is used.", "The product does not escape output, so scripts run."]
 ANSWERS = ["Validate all input before use.", "The product does not escape its output and scripts run."]
@@ -44,7 +45,7 @@ def compute_choices(name: str, losses: list, right: list, lengths: list | None =
 
 
 def test_each_metric_has_a_name_a_plain_sentence_a_version_and_a_source():
-    assert list(describe_versions()) == list(METRICS) and len(METRICS) == 18
+    assert list(describe_versions()) == list(METRICS) and len(METRICS) == 23
     for name, metric in METRICS.items():
         assert metric.name == name and metric.version.count(".") == 2
         assert metric.meaning[0].isupper() or metric.name in metric.meaning.lower()
@@ -222,3 +223,150 @@ def test_stop_rate_and_mean_length():
 def test_label_is_the_first_match_or_none(text, found):
     assert find_label(text, r"CWE-\d+") == found
     assert find_label(text, r"CWE-(\d+)") == (found and found[4:])
+
+
+YES_NO = r"(?i)\b(yes|no|maybe)\b"
+
+
+def measure_labels(answers: list[str], references: list[str], pattern: str = YES_NO, **more: list) -> dict[str, float]:
+    """Accuracy and what it would be without a model."""
+    rows = [{"task": "t", "answer": a, "reference": b} for a, b in zip(answers, references, strict=True)]
+    for key, values in more.items():
+        for row, value in zip(rows, values, strict=True):
+            row[key] = value
+    rows = label_rows(rows, {row["task"]: pattern for row in rows}, None)
+    return {name: METRICS[name].measure(rows) for name in ("accuracy", "majority_accuracy", "chance_accuracy")}
+
+
+@pytest.mark.parametrize("pattern", [YES_NO, "(?im)^(yes|no|maybe)", "(?i:yes|no|maybe)", "x|((?i:yes|no|maybe))"])
+def test_labels_that_a_pattern_finds_whatever_their_case_are_compared_so(pattern):
+    assert measure_labels(["No, it is not.", "YES", "Maybe"], ["no", "yes", "maybe"], pattern)["accuracy"] == 1
+    assert METRICS["macro_f1"].version == METRICS["accuracy"].version == "2.0.0"
+
+
+def test_where_the_pattern_knows_case_labels_know_it_too():
+    assert measure_labels(["a", "A"], ["A", "A"], r"[aA]")["accuracy"] == 1 / 2
+    assert find_label("(?i)A", r"\(\?i\)A") == "(?i)A"  # what looks like the flag is text that is looked for
+
+
+@pytest.mark.parametrize(
+    ("pattern", "answer", "reference"),
+    [
+        ("(?i)not  ?supported|supported", "It is Not  Supported.", "not supported"),
+        ("(?is)label: (.+)", "Label: much\nbetter", "label: much better "),
+        ("ja|né", "ne\u0301", "né"),
+        ("ja|ne\u0301", "né", "né"),
+        (r"\d+", "第１２条", "12"),
+        (r"\d+", "٣", "3"),
+        ("^(نعم|لا)", "\u200fنعم", "نعم"),
+        ("(.+)$", "\u2067לא\u2069", "לא\u200f"),
+        (r"(?i)straße \d", "STRAßE 3", "straße 3"),
+        (r"answer is (\w+)|^(no)$", "The answer is no", "no"),
+        (r"(yes|no)?", "I say no", "no"),
+    ],
+)
+def test_labels_are_the_same_whatever_nobody_sees(pattern, answer, reference):
+    assert find_label(answer, pattern) == find_label(reference, pattern) is not None
+
+
+def test_no_label_is_not_the_label_none():
+    assert measure_labels(["I cannot say", "None"], ["None", "None"], "None|Some")["accuracy"] == 1 / 2
+
+
+def test_beside_an_accuracy_stands_what_the_commonest_label_and_guessing_would_give():
+    wanted = ["yes"] * 5 + ["no"] * 3 + ["maybe"] * 2
+    found = measure_labels(["no"] * 10, wanted)
+    assert found == pytest.approx({"accuracy": 0.3, "majority_accuracy": 0.5, "chance_accuracy": 1 / 3})
+    found = measure_labels(["no"] * 3, ["no"] * 3, choices=[["a", "b"], ["a", "b", "c", "d"], ["a", "b"]])
+    assert found["chance_accuracy"] == pytest.approx((1 / 2 + 1 / 4 + 1 / 2) / 3)
+
+
+def test_the_commonest_label_is_that_of_each_task_and_of_each_resample():
+    found = measure_labels(["no"] * 6, ["yes", "yes", "no", "no", "no", "yes"], task=["a", "a", "a", "b", "b", "b"])
+    assert found["majority_accuracy"] == 4 / 6 and found["chance_accuracy"] == 1 / 2
+    rows = label_rows(
+        [{"task": "t", "answer": "", "reference": f"L{n % 300}"} for n in range(310)], {"t": r"L\d+"}, None
+    )
+    statistics, score = METRICS["majority_accuracy"].statistics(rows), METRICS["majority_accuracy"].score
+    assert score(statistics.sum(axis=0)) == 2 / 310
+    assert score(np.stack([statistics[:2].sum(axis=0), statistics[:1].sum(axis=0)])).tolist() == [1 / 2, 1]
+
+
+def test_beside_the_accuracy_of_choices_stand_guessing_and_the_commonest_option_and_ties_are_counted():
+    options, right = [["True", "False"]] * 3 + [["a", "b", "c", "d"]], [0, 0, 1, 3]
+    losses = [[1.0, 1.0], [1.0, 1.009], [2.0, 1.0], [4.0, 5.0, 6.0, 7.0]]
+    rows = [{"task": "t", "choices": a, "right": b, "choice_losses": c} for a, b, c in zip(options, right, losses)]
+    assert METRICS["choice_chance"].measure(rows) == pytest.approx((3 / 2 + 1 / 4) / 4)
+    assert METRICS["choice_majority"].measure(rows) == 2 / 4
+    assert METRICS["choice_ties"].measure(rows) == 2 / 4
+
+
+UNSPACED = {
+    "Chinese": "今天天气很好,我们去公园散步。", "Japanese": "今日は天気がいいので公園を散歩します。",
+    "Thai": "วันนี้อากาศดีเราไปเดินเล่นกัน", "Lao": "ມື້ນີ້ອາກາດດີ", "Khmer": "ថ្ងៃនេះអាកាសធាតុល្អ",
+    "Burmese": "ယနေ့ရာသီဥတုသာယာသည်", "Tibetan": "དེ་རིང་གནམ་གཤིས་ཡག་པོ་འདུག", "Mixed": "使用 Python 的 pandas 库",
+}  # fmt: skip
+SPACED = {
+    "Russian": "Сегодня хорошая погода.", "Korean": "오늘은 날씨가 좋아서 산책을 간다.", "Arabic": "الطقس جميل اليوم.",
+    "Greek": "Ο καιρός είναι καλός.", "Hindi": "आज मौसम अच्छा है।", "German": "Schöne Grüße aus München.",
+    "Quoting": "The word 你好 means hello.", "Vietnamese": "Hôm nay trời đẹp.",
+}  # fmt: skip
+OF_WORDS = ("bleu", "rouge_l", "token_f1")
+
+
+@pytest.mark.parametrize("script", UNSPACED)
+def test_what_counts_words_leaves_out_scripts_without_spaces_and_says_so(script):
+    text = UNSPACED[script]
+    row = {"task": "t", "answer": text, "reference": text}
+    assert not is_spaced(text) and not any(METRICS[name].has(row) for name in OF_WORDS)
+    assert compute("chrf", [text]) == pytest.approx(100) and compute("exact_match", [text]) == 1
+    said = explain_left_out([row, row | {"reference": "two words"}, {"reference": text}])
+    assert said.startswith("bleu, rouge_l, token_f1 leave out 1 of 2 answered rows")
+
+
+@pytest.mark.parametrize("script", SPACED)
+def test_what_counts_words_reads_every_script_with_spaces(script):
+    text = SPACED[script]
+    assert compute("rouge_l", [text]) == compute("token_f1", [text]) == 1
+    assert compute("rouge_l", [text.split()[0]], [text]) < 1
+    assert explain_left_out([{"answer": "", "reference": text}]) == ""
+
+
+def test_there_is_no_figure_of_nothing():
+    assert METRICS["rouge_l"].measure([]) is METRICS["macro_f1"].measure([]) is None
+
+
+def test_rouge_l_cuts_no_word_at_an_umlaut():
+    assert compute("rouge_l", ["schöner"], ["schärfer"]) == 0
+    assert compute("rouge_l", ["Die Größe"], ["die gro\u0308ße"]) == 1
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_rouge_l_of_ascii_texts_is_that_of_rouge_score(seed):
+    draw, scorer = random.Random(seed), RougeScorer(["rougeL"], use_stemmer=True)
+    letters = "".join(map(chr, range(32, 127))) + "aeiou st ing \n\t" * 3
+    for _ in range(20):
+        answer, reference = ("".join(draw.choices(letters, k=200)) + " running the tests_of it's" for _ in range(2))
+        assert compute("rouge_l", [answer], [reference]) == scorer.score(reference, answer)["rougeL"].fmeasure
+
+
+def test_exact_match_knows_the_punctuation_and_the_forms_of_every_script():
+    assert (
+        compute(
+            "exact_match",
+            ["北京。", "１２％", "«Да»", "re\u0301sume\u0301", "¿Sí?"],
+            ["北京", "12%", "да", "résumé", "sí"],
+        )
+        == 1
+    )
+    assert compute("exact_match", ["\u200fنعم؟", "٤٢", "हाँ।"], ["نعم", "42", "हाँ"]) == 1
+    assert compute("exact_match", ["Straße"], ["STRASSE"]) == 1
+    assert compute("exact_match", ["می\u200cخواهم"], ["میخواهم"]) == 0  # the joiner is part of how the word is spelt
+
+
+def test_punctuation_that_is_the_answer_counts():
+    assert compute("exact_match", ["-", "", "+", "。"], ["+", "+", "+", "。"]) == 1 / 2
+
+
+def test_a_form_is_found_behind_marks_that_nobody_sees():
+    assert has_format("\u200fنعم: لا", "^نعم: .") and has_format("ne\u0301: x", "^né: .")

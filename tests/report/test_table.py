@@ -25,8 +25,9 @@ def test_the_table_puts_each_figure_in_its_row_and_column():
     assert lines[0] == "| | test base | test tuned | golden base | golden tuned |"
     assert lines[2] == "| perplexity | 1.00 | 1.10 | 1.20 | 1.30 |"
     assert lines[3] == "| loss | 2.000 | 2.100 | 2.200 | 2.300 |"
-    assert [line.split(" | ")[0] for line in lines[2:11]] == [f"| {key}" for key in NAMES]
-    assert len({line.count("|") for line in lines[:11]}) == 1
+    end = 2 + len(NAMES)
+    assert [line.split(" | ")[0] for line in lines[2:end]] == [f"| {key}" for key in NAMES] and lines[end] == ""
+    assert len({line.count("|") for line in lines[:end]}) == 1
 
 
 def test_the_claim_stands_below_in_lines_that_fit_the_readme():
@@ -37,7 +38,14 @@ def test_the_claim_stands_below_in_lines_that_fit_the_readme():
 
 def test_a_figure_that_was_not_measured_is_a_dash():
     metrics = {key: value for key, value in METRICS.items() if key != "golden_accuracy_tuned"}
-    assert "| accuracy | 9.000 | 9.100 | 9.200 | - |" in format_results(metrics, CLAIMS)
+    place = NAMES.index("accuracy") + 1
+    assert f"| accuracy | {place}.000 | {place}.100 | {place}.200 | - |" in format_results(metrics, CLAIMS)
+
+
+def test_what_an_accuracy_would_be_without_a_model_stands_right_below_it():
+    place, choice = NAMES.index("accuracy"), NAMES.index("choice_accuracy")
+    assert NAMES[place + 1 : place + 3] == ["majority_accuracy", "chance_accuracy"]
+    assert NAMES[choice + 1 : choice + 3] == ["choice_majority", "choice_chance"]
 
 
 def test_a_row_of_which_nothing_was_measured_is_left_out():

@@ -10,6 +10,7 @@ from tunelock.claims.comparison import Compared, mask_rows, sort_values
 from tunelock.claims.sentences import write_claim_sentence
 from tunelock.claims.significance import adjust_by_holm, compute_mcnemar
 from tunelock.claims.uncertainty import bound_score, compare_scores
+from tunelock.metrics.metric import Metric
 from tunelock.records.scored_row import ScoredRow
 
 KEPT = 0.8  # the share of the base's contrast that a tuned model is to have for sure
@@ -21,8 +22,9 @@ def judge_differences(
     """metrics/claims.json without the claim: an entry for each split and metric that has a direction.
 
     base, tuned, difference (tuned - base), low, high, p, p_holm, verdict, smallest_effect, rows, groups; p_mcnemar
-    where rows are right or wrong; `kept_low` of the contrast. Where an interval or test cannot be had, its keys are
-    absent and the verdict is `undecided`. A metric that follows another one is no claim of its own.
+    where rows are right or wrong; `kept_low` of the contrast; `floors` of an accuracy, what it is without a model.
+    Where an interval or test cannot be had, its keys are absent and the verdict is `undecided`. A metric that follows
+    another one is no claim of its own.
     """
     entries, directions = {}, {}
     for split in sort_values(rows, "split"):
@@ -30,13 +32,20 @@ def judge_differences(
             part = one.select(mask_rows(rows, split=split))
             if one.metric.direction and not one.metric.follows and len(part.places):
                 groups = [rows[place]["group"] for place in part.places]
-                entries[f"{split}_{name}"] = _measure_difference(part, groups, level, samples)
+                floors = _score_floors(measured, part.metric, mask_rows(rows, split=split))
+                entries[f"{split}_{name}"] = _measure_difference(part, groups, level, samples) | floors
                 directions[f"{split}_{name}"] = one.metric.direction
     adjusted = adjust_by_holm({key: _pick_family_p(entry) for key, entry in entries.items()})
     for key, entry in entries.items():
         entry["p_holm"] = adjusted[key]
         entry["verdict"] = _decide_verdict(entry, directions[key], level)
     return {key: _drop_unknown(entry) for key, entry in entries.items()}
+
+
+def _score_floors(measured: dict[str, Compared], metric: Metric, chosen: np.ndarray) -> dict[str, dict[str, float]]:
+    """The scores of the metrics that a metric is to be above, as `floors` of its entry."""
+    known = [floor.metric for floor in metric.floors if floor.metric in measured]
+    return {"floors": {name: measured[name].select(chosen).score_both()[1] for name in known}} if known else {}
 
 
 def _drop_unknown(entry: dict) -> dict:
@@ -74,10 +83,11 @@ def _decide_verdict(entry: dict, direction: int, level: float) -> str:
     return "better" if entry["difference"] * direction > 0 else "worse"
 
 
-def make_claim(entries: dict[str, dict], level: float) -> dict:
-    """The claim and its sentence, from the entries of `judge_differences`."""
+def make_claim(entries: dict[str, dict], level: float, remark: str = "") -> dict:
+    """The claim and its sentence, from the entries of `judge_differences`; `remark` is another sentence behind it."""
     gain = _is_gain(entries)
-    return {"claim": "gain" if gain else "no gain", "claim_sentence": write_claim_sentence(entries, gain, level)}
+    sentences = f"{write_claim_sentence(entries, gain, level)} {remark}".strip()
+    return {"claim": "gain" if gain else "no gain", "claim_sentence": sentences}
 
 
 def _is_gain(entries: dict[str, dict]) -> bool:

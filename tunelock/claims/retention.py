@@ -9,7 +9,8 @@ falls out of it, and what is left is whether the model can tell which answer bel
 interval. Questions with options have no contrast.
 general_kl: the mean over the references' tokens of KL(base || tuned) of the next-token distribution, in nats.
 general_accuracy_base, _tuned: the share of the questions with a list of lines "- option" whose right option is the
-likeliest answer (summed log-likelihood, without the end token). Absent where no question has such a list.
+likeliest answer (summed log-likelihood, without the end token); general_accuracy_chance: what guessing would give.
+Absent where no question has such a list.
 
 Limits. Retention looks at one reference answer and at likelihood alone. Where the references are in the style of the
 training data (short, plain, without preamble), learning that style raises it, above 1 even, and hides what was lost:
@@ -25,7 +26,7 @@ from tunelock.claims.uncertainty import Interval, compare_scores
 from tunelock.metrics.registry import METRICS
 from tunelock.records.scored_row import ScoredRow
 
-GENERAL_METRICS = ("loss", "contrast", "choice_accuracy")
+GENERAL_METRICS = ("loss", "contrast", "choice_accuracy", "choice_chance")
 
 
 def measure_retention(base: list[ScoredRow], tuned: list[ScoredRow], level: float, samples: int) -> dict[str, float]:
@@ -46,6 +47,7 @@ def measure_retention(base: list[ScoredRow], tuned: list[ScoredRow], level: floa
     if "choice_accuracy" in measured:
         right = measured["choice_accuracy"].score_both()
         found |= {"general_accuracy_base": right[0], "general_accuracy_tuned": right[1]}
+        found["general_accuracy_chance"] = measured["choice_chance"].score_both()[1]
     return found
 
 

@@ -1,5 +1,9 @@
 """The claim in words: what was found, how sure it is, and what could have been found."""
 
+from tunelock.metrics.metric import Metric
+from tunelock.metrics.registry import METRICS
+from tunelock.records.scored_row import HELD_OUT
+
 
 def write_claim_sentence(entries: dict[str, dict], gain: bool, level: float) -> str:
     """The claim's sentence from the entries of metrics/claims.json (see `tunelock.claims.claims`)."""
@@ -10,7 +14,7 @@ def write_claim_sentence(entries: dict[str, dict], gain: bool, level: float) -> 
     verb = "raised" if loss["difference"] > 0 else "lowered" if loss["difference"] < 0 else "left"
     change = f"Tuning {verb} the loss on test from {loss['base']:.3f} to {loss['tuned']:.3f} nats a token"
     parts = [f"{opening}{change} ({_format_difference(loss, level)})", _say_contrast(entries), _say_golden(entries)]
-    return "; ".join(filter(None, parts)) + "." + _say_power(entries)
+    return "; ".join(filter(None, parts)) + "." + _say_power(entries) + _say_floors(entries)
 
 
 def _format_difference(entry: dict, level: float | None = None) -> str:
@@ -60,3 +64,23 @@ def _say_power(entries: dict[str, dict]) -> str:
         effect = entries.get(f"{split}_loss", {}).get("smallest_effect")
         limits += [] if effect is None else [f"{effect:.3f} on {split}"]
     return f" With 80 % power a change of {' and of '.join(limits)} would have been found." if limits else ""
+
+
+def _say_floors(entries: dict[str, dict]) -> str:
+    """The accuracies of the tuned model that are not above what it takes no model for."""
+    found = []
+    for split in HELD_OUT:
+        for metric in METRICS.values():
+            found += _find_floor(metric, split, entries.get(f"{split}_{metric.name}", {}))
+    return f" Not above what takes no model: {'; '.join(found)}." if found else ""
+
+
+def _find_floor(metric: Metric, split: str, entry: dict) -> list[str]:
+    """The highest floor of a metric in words if the tuned model is not above it, else nothing."""
+    floors = entry.get("floors", {})
+    words = {floor.metric: floor.words for floor in metric.floors}
+    for name in sorted(floors, key=floors.get, reverse=True)[:1]:
+        if entry["tuned"] <= floors[name]:
+            shown, figures = metric.name.replace("_", " "), f"{entry['tuned']:.3f}, {words[name]} {floors[name]:.3f}"
+            return [f"{shown} on {split} ({figures})"]
+    return []

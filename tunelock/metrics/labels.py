@@ -1,14 +1,24 @@
 """Metrics that params ask for by task: the label in an answer, and the form of an answer."""
 
+from collections import defaultdict
+
 import numpy as np
 
-from tunelock.metrics.metric import Column, Metric, divide_safely, pair_with_ones
+from tunelock.metrics.metric import (
+    MAX_LABELS,
+    Column,
+    Floor,
+    Metric,
+    count_classes,
+    divide_safely,
+    pair_with_ones,
+    score_commonest,
+)
 from tunelock.metrics.normalise import find_label, has_format
 from tunelock.records.scored_row import ScoredRow
 
 HERE = "tunelock/metrics/labels.py"
 SKLEARN = "https://scikit-learn.org/stable/modules/generated/sklearn.metrics"
-MAX_LABELS = 200  # with more, a label has a row or two and macro-F1 says little; its table would not fit either
 
 
 def label_rows(
@@ -16,8 +26,8 @@ def label_rows(
 ) -> list[ScoredRow]:
     """The rows with what params (task: pattern, task: check) find in their answers.
 
-    A row whose reference has a label gets `reference_label` and `answer_label`; labels of two tasks are two labels. A
-    row of a task with a format check gets `format_valid`.
+    A row whose reference has a label gets `reference_label` and `answer_label`, which is the task's name alone where an
+    answer has none; labels of two tasks are two labels. A row of a task with a format check gets `format_valid`.
     """
     return [_label_row(row, label_patterns or {}, format_checks or {}) for row in rows]
 
@@ -28,8 +38,9 @@ def _label_row(row: ScoredRow, patterns: dict[str, str], checks: dict[str, str])
         return found
     reference = find_label(row["reference"], patterns[task]) if task in patterns else None
     if reference is not None:
-        found["reference_label"] = f"{task} {reference}"
-        found["answer_label"] = f"{task} {find_label(row['answer'], patterns[task])}"
+        answer = find_label(row["answer"], patterns[task])
+        found["reference_label"] = f"{task}\n{reference}"
+        found["answer_label"] = task if answer is None else f"{task}\n{answer}"
     if task in checks:
         found["format_valid"] = has_format(row["answer"], checks[task])
     return found
@@ -71,6 +82,20 @@ def _score_macro_f1(sums: np.ndarray) -> np.ndarray:
     return divide_safely((scores * wanted).sum(axis=-1), wanted.sum(axis=-1))
 
 
+def _count_commonest_labels(rows: list[ScoredRow]) -> np.ndarray:
+    """The label of each reference, by task, as `count_classes` gives it."""
+    return count_classes([row["task"] for row in rows], [row["reference_label"] for row in rows])
+
+
+def _count_chances(rows: list[ScoredRow]) -> np.ndarray:
+    """The chance of guessing each label, and one, shape (rows, 2): one of the options of the question if it lists
+    some, else of the labels that references of the task have."""
+    labels = defaultdict(set)
+    for row in rows:
+        labels[row["task"]].add(row["reference_label"])
+    return pair_with_ones(1 / len(row.get("choices") or labels[row["task"]]) for row in rows)
+
+
 def _has_format_check(row: ScoredRow) -> bool:
     """Whether the row was answered and its task has a format check."""
     return "format_valid" in row
@@ -85,18 +110,43 @@ METRICS = (
     Metric(
         "accuracy",
         "Share of answers with the right label.",
-        "1.0.0",
+        "2.0.0",
         f"{SKLEARN}.accuracy_score.html",
         _has_reference_label,
         _count_right_labels,
         binary=True,
         in_table=True,
         column=Column("right"),
+        floors=(
+            Floor("majority_accuracy", "the commonest label alone"),
+            Floor("chance_accuracy", "guessing a label"),
+        ),
+    ),
+    Metric(
+        "majority_accuracy",
+        "The accuracy of always giving the commonest label of the task.",
+        "1.0.0",
+        HERE,
+        _has_reference_label,
+        _count_commonest_labels,
+        score_commonest,
+        direction=0,
+        in_table=True,
+    ),
+    Metric(
+        "chance_accuracy",
+        "The accuracy of guessing among the options of the question, or among the labels of the task.",
+        "1.0.0",
+        HERE,
+        _has_reference_label,
+        _count_chances,
+        direction=0,
+        in_table=True,
     ),
     Metric(
         "macro_f1",
         "F1 of the labels, each label counting the same.",
-        "1.0.0",
+        "2.0.0",
         f"{SKLEARN}.f1_score.html",
         _has_reference_label,
         _count_labels,
@@ -105,7 +155,7 @@ METRICS = (
     Metric(
         "format_valid",
         "Share of answers in the form that params.yaml asks for.",
-        "1.0.0",
+        "2.0.0",
         HERE,
         _has_format_check,
         _count_valid_formats,

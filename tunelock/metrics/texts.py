@@ -3,14 +3,20 @@
 The libraries are imported where they count: naming the metrics must not wait for them.
 """
 
+import unicodedata
 from collections import Counter
 from importlib.metadata import version
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from tunelock.metrics.metric import Column, Metric, divide_safely, pair_with_ones
-from tunelock.metrics.normalise import normalise
+from tunelock.metrics.normalise import is_spaced, normalise
+from tunelock.records.ngrams import split_words
 from tunelock.records.scored_row import ScoredRow
+
+if TYPE_CHECKING:
+    from rouge_score.tokenizers import DefaultTokenizer
 
 
 def is_answered(row: ScoredRow) -> bool:
@@ -18,9 +24,36 @@ def is_answered(row: ScoredRow) -> bool:
     return "answer" in row
 
 
+def _is_answered_in_words(row: ScoredRow) -> bool:
+    """Whether the row was answered and its reference has spaces between words, which BLEU and token F1 cut at.
+
+    The answer is not asked: one in another script than the reference has nothing in common with it and scores 0.
+    """
+    return "answer" in row and is_spaced(row["reference"])
+
+
+def _has_reference_words(row: ScoredRow) -> bool:
+    """The same of a reference that is not punctuation or pictures alone: ROUGE-L counts letters and digits."""
+    return _is_answered_in_words(row) and bool(split_words(row["reference"]))
+
+
+def explain_left_out(rows: list[ScoredRow]) -> str:
+    """A sentence on the answered rows that the metrics of words cannot measure; empty if there are none."""
+    answered = list(filter(is_answered, rows))
+    unread = len(answered) - len(list(filter(_has_reference_words, answered)))
+    names = [metric.name for metric in METRICS if metric.has in (_is_answered_in_words, _has_reference_words)]
+    if not unread:
+        return ""
+    return (
+        f"{', '.join(names)} leave out {unread} of {len(answered)} answered rows, for their references have no spaces "
+        "between words, or no words; chrf counts characters and measures them."
+    )
+
+
 def _split_texts(rows: list[ScoredRow]) -> tuple[list[str], list[str]]:
-    """The answers and the references."""
-    return [row["answer"] for row in rows], [row["reference"] for row in rows]
+    """The answers and the references, in Unicode form NFC."""
+    answers, references = ([unicodedata.normalize("NFC", row[key]) for row in rows] for key in ("answer", "reference"))
+    return answers, references
 
 
 def _count_bleu(rows: list[ScoredRow]) -> np.ndarray:
@@ -92,17 +125,33 @@ def _sign_chrf() -> str:
 def _count_rouge_l(rows: list[ScoredRow]) -> np.ndarray:
     """F1 of the longest common subsequence of stemmed words, and one, shape (rows, 2).
 
-    rouge-score's words are of a-z and 0-9 alone: texts in other scripts score 0; chrF is for those.
+    rouge-score's own words are of a-z and 0-9 alone, so that an umlaut cuts a word in two; ours are those of
+    `tunelock.records.ngrams`. Of ASCII texts both are the same.
     """
     from rouge_score.rouge_scorer import RougeScorer
+    from rouge_score.tokenizers import DefaultTokenizer
 
-    scorer = RougeScorer(["rougeL"], use_stemmer=True)
+    scorer = RougeScorer(["rougeL"], tokenizer=_Words(DefaultTokenizer(use_stemmer=True)))
     return pair_with_ones(scorer.score(row["reference"], row["answer"])["rougeL"].fmeasure for row in rows)
 
 
+class _Words:
+    """A tokenizer for rouge-score: words of any script, of which its own tokenizer stems those of ASCII."""
+
+    def __init__(self, own: "DefaultTokenizer"):
+        self._own = own
+
+    def tokenize(self, text: str) -> list[str]:
+        """The words of a text."""
+        found: list[str] = []
+        for word in split_words(unicodedata.normalize("NFC", text)):
+            found += self._own.tokenize(word) if word.isascii() else [word]
+        return found
+
+
 def _sign_rouge_l() -> str:
-    """The library, its version and the one setting that is not its default."""
-    return f"rouge-score {version('rouge-score')}, stemmer"
+    """The library, its version and the settings that are not its default."""
+    return f"rouge-score {version('rouge-score')}, stemmer, words of all scripts"
 
 
 def _count_exact_matches(rows: list[ScoredRow]) -> np.ndarray:
@@ -125,9 +174,9 @@ METRICS = (
     Metric(
         "bleu",
         "BLEU over all answers, 0 to 100.",
-        "1.0.0",
+        "2.0.0",
         "https://aclanthology.org/W18-6319",
-        is_answered,
+        _is_answered_in_words,
         _count_bleu,
         _score_bleu,
         digits=1,
@@ -137,7 +186,7 @@ METRICS = (
     Metric(
         "chrf",
         "How much of the references stands in the answers, 0 to 100, by runs of characters (chrF).",
-        "1.0.0",
+        "2.0.0",
         "https://aclanthology.org/W15-3049",
         is_answered,
         _count_chrf,
@@ -152,9 +201,9 @@ METRICS = (
     Metric(
         "rouge_l",
         "F1 of the longest common subsequence of words with the reference.",
-        "1.0.0",
+        "2.0.0",
         "https://aclanthology.org/W04-1013",
-        is_answered,
+        _has_reference_words,
         _count_rouge_l,
         in_table=True,
         column=Column("rouge_l"),
@@ -163,7 +212,7 @@ METRICS = (
     Metric(
         "exact_match",
         "Share of answers equal to the reference, whatever their case, articles and punctuation.",
-        "1.0.0",
+        "2.0.0",
         "https://arxiv.org/abs/1606.05250",
         is_answered,
         _count_exact_matches,
@@ -172,9 +221,9 @@ METRICS = (
     Metric(
         "token_f1",
         "F1 of the words shared with the reference.",
-        "1.0.0",
+        "2.0.0",
         "https://arxiv.org/abs/1606.05250",
-        is_answered,
+        _is_answered_in_words,
         _count_token_f1,
         in_table=True,
         column=Column("token_f1"),

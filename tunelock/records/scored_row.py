@@ -60,3 +60,9 @@ class RowPair(NamedTuple):
 def is_held_out(row: ScoredRow) -> bool:
     """Whether a row is of test or golden, not a general question."""
     return row["split"] in HELD_OUT
+
+
+def find_margin(losses: list[float]) -> float:
+    """By how many nats the likeliest of several options is ahead of the next one."""
+    first, second = sorted(losses)[:2]
+    return second - first

@@ -87,5 +87,5 @@ def _score_general_task(pairs: list[RowPair]) -> dict[str, float | None]:
     for model, rows in models.items():
         asked = list(filter(accuracy.has, rows))
         found[f"perplexity_{model}"] = perplexity.measure(rows)
-        found[f"accuracy_{model}"] = accuracy.measure(asked) if asked else None
+        found[f"accuracy_{model}"] = accuracy.measure(asked)
     return found
