@@ -13,11 +13,12 @@ import sys
 from contextlib import ExitStack
 from pathlib import Path
 
-from tunelock.cleaning.duplicates import ID, NONE, SOURCE, Exclusion, find_repetitions
+from tunelock.cleaning.duplicates import COPIES, ID, NONE, SOURCE, Exclusion, find_repetitions
 from tunelock.cleaning.ledger import Funnel, Ledger
 from tunelock.cleaning.personal_data import hide_pii_of_row
-from tunelock.cleaning.record_rules import RULE_PARAMS, RuleParams
+from tunelock.cleaning.record_rules import RULE_PARAMS, RuleParams, describe_rulings
 from tunelock.cleaning.survivors import Survivors, cluster_survivors, judge_records
+from tunelock.records.left_out import LeftOutTally, format_left_out
 from tunelock.records.record import hash_texts
 from tunelock.run.bars import Bar
 from tunelock.run.errors import Stop
@@ -26,7 +27,7 @@ from tunelock.run.stage import stage
 
 RECORDS = Path("data/records")
 TOKENIZER = "models/base/tokenizer.json"
-MANY_NEAR_DUPLICATES = 0.3  # share above which the data, or the threshold, deserves a second look
+MANY_COPIES = 0.1, 0.3  # shares of exact copies and of near-duplicates that deserve a second look
 
 
 def _exclude_repetitions(survivors: Survivors, threshold: float | None, conflicting_answers: str) -> list[Exclusion]:
@@ -51,18 +52,61 @@ def _settle_survivors(survivors: Survivors, exclusions: list[Exclusion], ledger:
             ledger.keep_record(record)
 
 
-def _refuse_empty(funnel: Funnel) -> None:
+def _name_rulings(rule_params: RuleParams, threshold: float | None, conflicting_answers: str) -> dict[str, str]:
+    """By reason the param that rules it, of the rules about one record and of those between records."""
+    return describe_rulings(rule_params) | {
+        "duplicate": "no param: one of equal rows stays",
+        "near_duplicate": f"near_duplicate_threshold: {threshold}",
+        "conflicting_answers": f"conflicting_answers: {conflicting_answers}",
+    }
+
+
+def _make_tables(ledger: Ledger, funnel: Funnel, rulings: dict[str, str]) -> dict[str, str]:
+    """By source the table of what was left out of it."""
+    return {
+        source: format_left_out(f"left out of '{source}'", tally, funnel["sources"][source]["rows"], rulings)
+        for source, tally in sorted(ledger.left_out.items())
+    }
+
+
+def _refuse_empty(funnel: Funnel, tables: dict[str, str]) -> None:
     """Stop if no row is left."""
     total = funnel["total"]
     if not total["kept"]:
-        raise Stop(f"no row is left of {total['rows']}: {json.dumps(total)}; loosen the rules in params.yaml.")
+        gone = json.dumps(total["dropped"] | total["set_aside"])
+        listed = "\n".join(["", *tables.values()])
+        raise Stop(f"no row is left of {total['rows']}: {gone}; loosen the rules in params.yaml.{listed}")
 
 
-def _warn_of_near_duplicates(funnel: Funnel) -> None:
-    """Say on stderr that many rows are near-duplicates."""
-    rows, near = funnel["total"]["rows"], funnel["total"]["dropped"].get("near_duplicate", 0)
-    if near > MANY_NEAR_DUPLICATES * rows:
-        print(f"warning: {near} of {rows} rows are near-duplicates of others", file=sys.stderr)
+def _refuse_losses(ledger: Ledger, funnel: Funnel, limit: float, tables: dict[str, str]) -> None:
+    """Stop where the rules about one record took more than a share of a source's rows."""
+    for source, tally in sorted(ledger.left_out.items()):
+        rows = funnel["sources"][source]["rows"]
+        lost = sum(count for reason, count in tally.counts.items() if reason not in COPIES)
+        if lost > limit * rows:
+            raise Stop(
+                f"{lost} of {rows} rows of source '{source}' are left out by rules, copies of others not counted: more "
+                f"than max_dropped_share {limit}. Set the params that the table names to suit this data, or raise "
+                "max_dropped_share if so many rows are to go; all of them stand in data/clean/dropped.jsonl and "
+                f"data/clean/set_aside.jsonl.\n{tables[source]}"
+            )
+
+
+def _tell_losses(ledger: Ledger, funnel: Funnel, tables: dict[str, str]) -> None:
+    """Show by source on stderr what was left out."""
+    for source, table in tables.items():
+        print(table, file=sys.stderr)
+        _warn_of_copies(source, ledger.left_out[source], funnel["sources"][source]["rows"])
+
+
+def _warn_of_copies(source: str, tally: LeftOutTally, rows: int) -> None:
+    """Say on stderr that many rows of a source say what others say."""
+    exact, near = (tally.counts[reason] for reason in COPIES)
+    if exact > MANY_COPIES[0] * rows:
+        print(f"warning: {exact} of {rows} rows of '{source}' are exact copies of others; is a file there twice?",
+              file=sys.stderr)  # fmt: skip
+    if near > MANY_COPIES[1] * rows:
+        print(f"warning: {near} of {rows} rows of '{source}' are near-duplicates of others", file=sys.stderr)
 
 
 @stage("clean")
@@ -78,9 +122,12 @@ def main(params, _fingerprint) -> str:
         _settle_survivors(survivors, exclusions, ledger, list(ingested))
         survivors.delete_files()
         funnel = ledger.sum_up(ingested)
-        _refuse_empty(funnel)
+        rulings = _name_rulings(rule_params, params.near_duplicate_threshold, params.conflicting_answers)
+        tables = _make_tables(ledger, funnel, rulings)
+        _refuse_empty(funnel, tables)
+    _refuse_losses(ledger, funnel, params.max_dropped_share, tables)
+    _tell_losses(ledger, funnel, tables)
     write_json("metrics/data.json", funnel)
-    _warn_of_near_duplicates(funnel)
     total = funnel["total"]
     return f"{total['kept']} of {total['rows']} rows kept, {total['repaired']} of them repaired"
 

@@ -30,6 +30,7 @@ PARAMS = {
     "pii": {"email": "mask", "phone": "mask", "card": "mask", "iban": "mask", "ip": "flag", "secret": "drop"},
     "near_duplicate_threshold": 0.8,
     "conflicting_answers": "set_aside",
+    "max_dropped_share": 0.99,
 }
 MAIL, IP, SECRET = "jo.doe@acme-mail.com", "185.199.108.153", "ghp_16C7e42F292c6912E7710c838347Ae178B4a"
 ASKED = "What should a user of this programme do next?"
@@ -320,8 +321,53 @@ def test_near_duplicates_above_a_share_are_warned_of(run, capsys):
     rows = [chat(f"The wind that blows over the wide sea brings the rain to the hills. {n}", line=n) for n in range(5)]
     found = run(rows, conflicting_answers="keep")
     assert found.funnel["total"]["dropped"] == {"near_duplicate": 4}
-    assert "warning: 4 of 5 rows are near-duplicates" in capsys.readouterr().err
+    assert "warning: 4 of 5 rows of 'mine' are near-duplicates" in capsys.readouterr().err
     assert run(rows, conflicting_answers="keep", near_duplicate_threshold=None).funnel["total"]["kept"] == 5
+
+
+def test_exact_copies_above_a_share_are_warned_of(run, capsys):
+    rows = [chat(f"Because of reason {n}.", f"Why is it so in the case {n}?", n) for n in range(8)]
+    assert run([*rows, rows[0] | {"line": 9}]).funnel["total"]["dropped"] == {"duplicate": 1}
+    assert "warning: 1 of 9 rows of 'mine' are exact copies of others" in capsys.readouterr().err
+    run([*rows, chat("Quite another.", "What else?", 9), *rows[:1]])
+    assert "warning" not in capsys.readouterr().err
+
+
+# ---- what is lost is told ------------------------------------------------------------------------
+
+
+def asked(number: int, answer: str, source: str = "mine") -> dict:
+    return chat(answer, f"What happens in the case of {'abcdefghijklmnopqrstuvwxyz'[number] * 5}?", number + 1, source)
+
+
+def test_rows_that_rules_drop_are_shown_with_the_param_and_a_row(run, capsys):
+    rows = [asked(n, "No" if n < 2 else f"Because of {n}.") for n in range(20)]
+    run([*rows, asked(20, f"Use {SECRET} now.")], max_dropped_share=0.2)
+    lines = capsys.readouterr().err.splitlines()
+    place = lines.index("left out of 'mine': 3 of 21 rows (14.3 %)")
+    assert lines[place + 2].split() == ["too_short", "2", "9.5", "%", "min_response_chars:", "3"]
+    assert lines[place + 3].strip().startswith(f"e.g. {rows[0]['id']}, data/raw/a.jsonl:1: What happens")
+    assert lines[place + 4].split() == ["pii_secret", "1", "4.8", "%", "pii:", "secret:", "drop"]
+
+
+def test_above_a_share_the_rules_stop_with_the_table_and_the_rows_stand_in_the_books(run):
+    rows = [asked(n, "No" if n < 3 else f"Because of {n}.") for n in range(20)]
+    assert run(rows, max_dropped_share=0.15).funnel["total"]["dropped"] == {"too_short": 3}
+    with pytest.raises(SystemExit, match=r"3 of 20 rows of source 'mine' .* max_dropped_share 0\.14") as stop:
+        run(rows, max_dropped_share=0.14)
+    assert "min_response_chars: 3" in str(stop.value) and f"{rows[0]['id']}, data/raw/a.jsonl:1" in str(stop.value)
+    assert len(Result(Path("data/clean"))["dropped"]) == 3
+
+
+def test_a_small_source_that_loses_its_rows_is_not_hidden_by_a_large_one(run):
+    rows = [asked(n, f"Because of {n}.") for n in range(20)] + [asked(n, "No", "other") for n in (20, 21)]
+    with pytest.raises(SystemExit, match="2 of 2 rows of source 'other'"):
+        run(rows, max_dropped_share=0.5)
+
+
+def test_copies_do_not_count_as_lost(run):
+    found = run([chat(line=line) for line in range(1, 20)], max_dropped_share=0.0)
+    assert found.funnel["total"]["dropped"] == {"duplicate": 18}
 
 
 def test_of_identical_rows_one_stays_and_a_single_row_stays(run):

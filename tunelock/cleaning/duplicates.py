@@ -13,6 +13,7 @@ from tunelock.records.ngrams import split_shingle_tokens
 from tunelock.records.record import Record, fold_text, hash_texts, number_of, question_of, reference_of
 
 NONE = -1
+COPIES = "duplicate", "near_duplicate"  # the reasons for which a record goes because another one says the same
 ID, CONTENT, QUESTION, REFERENCE, SOURCE = range(5)  # the columns of the hashes
 
 

@@ -8,6 +8,7 @@ from typing import Any, TypedDict
 
 from tunelock.cleaning.judgement import Judgement
 from tunelock.cleaning.personal_data import HiddenRow, PiiPlace
+from tunelock.records.left_out import LeftOutTally
 from tunelock.records.record import LeftOutRow, Record
 from tunelock.run.errors import Stop
 from tunelock.run.files import format_json_line
@@ -38,17 +39,21 @@ class Funnel(TypedDict):
 
 
 class Ledger:
-    """Writes each row into its file below `folder` and counts it by source, status and reason."""
+    """Writes each row into its file below `folder` and counts it by source, status and reason.
+
+    `left_out` has by source the records that cleaning leaves out; what never became a record is not among them.
+    """
 
     def __init__(self, folder: Path, files: ExitStack):
         self.out = {name: files.enter_context((folder / f"{name}.jsonl").open("wb")) for name in BOOKS}
         self.counts: dict[str, Counter[tuple[str, str]]] = defaultdict(Counter)
         self.tasks: Counter[str] = Counter()
+        self.left_out: dict[str, LeftOutTally] = defaultdict(LeftOutTally)
 
     def note_raw_row(self, hidden: HiddenRow) -> None:
         """Book a row that never became a record."""
         self._note_pii(hidden.row, hidden.found)
-        self.leave_out(hidden.row, hidden.row["status"], hidden.row["reason"])
+        self._book_departure(hidden.row, hidden.row["status"], hidden.row["reason"], {})
 
     def note_judgement(self, judgement: Judgement) -> None:
         """Book what was done to one record, and the record itself if it goes no further."""
@@ -68,9 +73,12 @@ class Ledger:
             self._write_row("pii", {**_place_of(row), **place._asdict()})
             self.counts[row["source"]]["pii", place.kind] += 1
 
-    def leave_out(self, row: Record | LeftOutRow, status: str, reason: str, because: str | None = None) -> None:
-        """Book a row as dropped or set aside, on account of the record `because` where it has one."""
-        cause = {"because": because} if because else {}
+    def leave_out(self, record: Record, status: str, reason: str, because: str | None = None) -> None:
+        """Book a record as dropped or set aside, on account of the record `because` where it has one."""
+        self.left_out[record["source"]].note_row(reason, record)
+        self._book_departure(record, status, reason, {"because": because} if because else {})
+
+    def _book_departure(self, row: Record | LeftOutRow, status: str, reason: str, cause: dict[str, str]) -> None:
         self._write_row(status, {**row, "status": status, "reason": reason, **cause})
         self._write_row("ledger", {**_place_of(row), "status": status, "rule": reason, **cause})
         self.counts[row["source"]][status, reason] += 1

@@ -10,6 +10,7 @@ A new rule is a function that says whether the texts of a record break it, and a
 """
 
 import functools
+import json
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -44,10 +45,14 @@ class _Texts(NamedTuple):
 
 
 class _Rule(NamedTuple):
-    """A rule for conversations and raw texts; `reason` is its name in the ledger, `status` dropped or set_aside."""
+    """A rule for conversations and raw texts; `reason` is its name in the ledger, `status` dropped or set_aside.
+
+    `param` is the key of params.yaml that rules it, None where nothing does.
+    """
 
     reason: str
     is_broken: Callable[[_Texts, RuleParams], bool]
+    param: str | None
     status: str = "dropped"
 
 
@@ -112,9 +117,17 @@ def _is_in_unwanted_language(texts: _Texts, params: RuleParams) -> bool:
 
 
 RULES = (
-    _Rule("bad_encoding", _is_broken_text, status="set_aside"),
-    _Rule("too_short", _is_too_short),
-    _Rule("too_long", _is_too_long),
-    _Rule("too_many_tokens", _has_too_many_tokens),
-    _Rule("language", _is_in_unwanted_language),
+    _Rule("bad_encoding", _is_broken_text, None, status="set_aside"),
+    _Rule("too_short", _is_too_short, "min_response_chars"),
+    _Rule("too_long", _is_too_long, "max_response_chars"),
+    _Rule("too_many_tokens", _has_too_many_tokens, "max_record_tokens"),
+    _Rule("language", _is_in_unwanted_language, "languages"),
 )
+
+
+def describe_rulings(params: RuleParams) -> dict[str, str]:
+    """By reason the param that rules it, as it would stand in params.yaml."""
+    values = params._asdict()
+    rulings = {rule.reason: f"{rule.param}: {json.dumps(values[rule.param])}" for rule in RULES if rule.param}
+    rulings |= {reason: f"alignment_rules: {reason}" for reason in params.alignment_rules}
+    return rulings | {f"pii_{kind}": f"pii: {kind}: {action}" for kind, action in params.pii.items()}

@@ -6,7 +6,7 @@ from pydantic import Field
 
 from tunelock.cleaning.alignment import ANSWER_RULES
 from tunelock.run.rules import Values, rule
-from tunelock.schema.field_types import Count, Jaccard, Limit, StrictFields
+from tunelock.schema.field_types import Count, Jaccard, Limit, Share, StrictFields
 
 
 class CleanParams(StrictFields):
@@ -21,6 +21,7 @@ class CleanParams(StrictFields):
     pii: dict[Literal["email", "phone", "card", "iban", "ip", "secret"], Literal["mask", "drop", "flag", "off"]]
     near_duplicate_threshold: Jaccard | None
     conflicting_answers: Literal["set_aside", "keep"]
+    max_dropped_share: Share
 
 
 @rule("min_response_chars: is above max_response_chars, so no row could pass; lower it.")
