@@ -116,6 +116,9 @@ def test_a_wrong_value_is_named_with_its_key(problems_of, key, value, words):
         ({"sources": "{a: {path: x, format: qa, columns: {text: '{t}'}}}"}, "sources.a.columns: with `format`"),
         ({"sources": "{a: {path: x, columns: {instruction: '{q}'}}}"}, "sources.a.columns: is to have instruction and"),
         ({"sources": "{a: {path: a.csv}}", "licence_required": "true"}, "sources.a.licence: is missing, and `lic"),
+        ({"sources": "{a: {path: a.txt, chunk_chars: 2000}}"}, "sources.a.chunk_chars: 2000 is above max_response_"),
+        ({"sources": "{a: {path: a.md.gz}}", "max_response_chars": "900"}, "sources.a.chunk_chars: 1200 is above"),
+        ({"sources": "{a: {path: x, columns: {text: '{t}'}, chunk_chars: 1201}}"}, "sources.a.chunk_chars: 1201 is"),
         ({"general_source": "{path: 'https://a.org/x.csv'}"}, "general_source.revision: is to be the sha256"),
         ({"general_source": "{path: x.csv, delimitr: ';'}"}, "general_source.delimitr: no such key; did you mean"),
         ({"general_source": "{path: x.csv, role: replay}"}, "general_source: is not trained on, so role and weight"),
@@ -187,6 +190,11 @@ def test_values_that_contradict_each_other_are_one_problem(problems_of, changes,
 )
 def test_values_that_go_together_are_fine(problems_of, changes):
     assert problems_of(**changes) == []
+
+
+def test_the_size_of_pieces_is_compared_where_there_are_texts_alone(problems_of):
+    assert problems_of(sources="{a: {path: a.csv}, b: {path: b.jsonl, format: qa}}", max_response_chars="900") == []
+    assert problems_of(sources="{a: {path: a.txt, chunk_chars: 900}}", max_response_chars="900") == []
 
 
 def test_all_problems_are_reported_at_once(problems_of):

@@ -8,6 +8,7 @@ from tunelock.reading.formats import FORMATS
 from tunelock.run.rules import Values, rule
 from tunelock.schema.field_types import Count, Name, Revision, Share, StrictFields, Text, Weight
 
+_CHUNK_CHARS = 1200
 Column = Literal["instruction", "context", "response", "system", "text"]  # what `columns` makes of a table
 
 
@@ -23,7 +24,7 @@ class SourceSchema(StrictFields):
     licence: Text | None = None
     encoding: Text | None = None
     delimiter: Annotated[str, Field(min_length=1, max_length=1)] | None = None
-    chunk_chars: Count = 1200
+    chunk_chars: Count = _CHUNK_CHARS
     role: Literal["main", "replay"] = "main"
     weight: Weight = 1.0
 
@@ -58,7 +59,7 @@ def find_wrong_sources(values: Values) -> list[str]:
     found = []
     for place, source in entries.items():
         found += _find_missing_pins(place, source) + _find_wrong_columns(place, source)
-    return found + _find_missing_licences(values)
+    return found + _find_missing_licences(values) + _find_large_pieces(values)
 
 
 def _find_missing_licences(values: Values) -> list[str]:
@@ -66,6 +67,27 @@ def _find_missing_licences(values: Values) -> list[str]:
         return []
     names = [name for name, source in values.get("sources", {}).items() if not source.get("licence")]
     return [f"sources.{name}.licence: is missing, and `licence_required` is true; state it." for name in names]
+
+
+def _find_large_pieces(values: Values) -> list[str]:
+    """Sources of raw text whose pieces are longer than `clean` lets pass."""
+    most, found = values.get("max_response_chars"), []
+    for name, source in values.get("sources", {}).items():
+        size = source.get("chunk_chars", _CHUNK_CHARS)
+        if most is not None and size > most and _is_of_texts(source):
+            found.append(
+                f"sources.{name}.chunk_chars: {size} is above max_response_chars {most}, so `clean` would drop most "
+                "pieces of a text; lower it, or raise max_response_chars."
+            )
+    return found
+
+
+def _is_of_texts(source: dict[str, Any]) -> bool:
+    """Whether params.yaml alone shows that the rows are raw texts: it sets their size, or the path names a document."""
+    if source.get("format") or source.get("columns"):
+        return source.get("format") == "text" or "text" in (source.get("columns") or ())
+    path = source["path"].lower().removesuffix(".gz").removesuffix(".zst")
+    return "chunk_chars" in source or path.endswith((".txt", ".md"))
 
 
 _PINS = {"http://": (64, "sha256"), "https://": (64, "sha256"), "wheel:": (64, "sha256"), "hf://": (40, "commit")}
