@@ -21,11 +21,19 @@ OPTIONAL = ("context", "system")  # parts that a record may lack
 
 
 class Format(NamedTuple):
-    """A shape of rows: the columns that mark it, and its two directions."""
+    """A shape of rows: the columns that mark it, its two directions, and which other columns it reads.
+
+    `one_question`: a row is one question, which may have a context in a column of its own (`contexts.py`).
+    """
 
     columns: frozenset[str]
     to_messages: Callable[[Columns], list[Message]]
     from_messages: Callable[[list[Message]], Columns]
+    optional: frozenset[str] = frozenset()
+    one_question: bool = False
+
+    def reads(self) -> frozenset[str]:
+        return self.columns | self.optional
 
 
 def _from_alpaca(columns: Columns) -> list[Message]:
@@ -98,20 +106,34 @@ def _to_alpaca(messages: list[Message]) -> Columns:
 
 FORMATS = {  # in the order in which a row is asked for its marks
     "chatml": Format(frozenset({"messages"}), read_chatml, write_chatml),
-    "sharegpt": Format(frozenset({"conversations"}), read_sharegpt, write_sharegpt),
-    "alpaca": Format(frozenset({"instruction", "output"}), _from_alpaca, _to_alpaca),
+    "sharegpt": Format(frozenset({"conversations"}), read_sharegpt, write_sharegpt, frozenset({"system"})),
+    "alpaca": Format(
+        frozenset({"instruction", "output"}),
+        _from_alpaca,
+        _to_alpaca,
+        frozenset({"input", "system", "history"}),
+        one_question=True,
+    ),
     "instruction": Format(
         frozenset({"instruction", "response"}),
         _read_columns("instruction", "context", "response"),
         _write_columns(("instruction", "response"), "system"),
+        frozenset({"context", "system"}),
+        one_question=True,
     ),
     "completion": Format(
-        frozenset({"prompt", "completion"}), _from_completion, _write_columns(("prompt", "completion"))
+        frozenset({"prompt", "completion"}),
+        _from_completion,
+        _write_columns(("prompt", "completion")),
+        frozenset({"system"}),
+        one_question=True,
     ),
     "qa": Format(
         frozenset({"question", "answer"}),
         _read_columns("question", None, "answer"),
         _write_columns(("question", "answer")),
+        frozenset({"system"}),
+        one_question=True,
     ),
     "text": Format(frozenset({"text"}), _from_text, _to_text),
 }

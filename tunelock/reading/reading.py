@@ -1,17 +1,17 @@
 """From a source of `params.yaml` to records: its files, their rows, the format, and what is set aside."""
 
 import json
-from collections import Counter
 from collections.abc import Iterator
 from itertools import chain, islice
 from typing import NamedTuple
 
-from tunelock.reading.formats import FORMATS, detect_format, map_columns
 from tunelock.reading.local_files import RAW
 from tunelock.reading.pieces import cut_text
 from tunelock.reading.readers import Progress, read_rows
 from tunelock.reading.rows import Fault, Row, Unfit, quote_row
+from tunelock.reading.shape import Source, find_shape, read_messages
 from tunelock.reading.sources import RawFile, find_files
+from tunelock.reading.unused_columns import ColumnWatch, UnusedColumn
 from tunelock.reading.values import fill_key
 from tunelock.records.record import LeftOutRow, Message, Record, fold_text, hash_texts, make_record, replace_texts
 from tunelock.run.bars import Bar
@@ -22,33 +22,19 @@ PROBED = 1000  # rows of a file that decide on its format
 DOCUMENTS = (".txt", ".md")  # a file is one text; elsewhere each row is
 
 
-class Source(NamedTuple):
-    """One entry under `sources` in params.yaml, which explains the keys."""
-
-    path: str
-    revision: str | None = None
-    format: str | None = None
-    columns: dict[str, str] | None = None
-    task: str | None = None
-    group: str | None = None
-    licence: str | None = None
-    encoding: str | None = None
-    delimiter: str | None = None
-    chunk_chars: int = 1200
-    role: str = "main"
-    weight: float = 1.0
-
-
-def read_source(name: str, source: Source, watched: str = RAW) -> Iterator[Record | LeftOutRow]:
+def read_source(
+    name: str, source: Source, watched: str = RAW, watch: ColumnWatch | None = None
+) -> Iterator[Record | LeftOutRow]:
     """Yield a record, or a row that is left out, for each row of each file of a source.
 
-    A local file outside the folder `watched` needs a revision, for DVC would not see it change.
+    A local file outside the folder `watched` needs a revision, for DVC would not see it change. `watch` is shown the
+    rows that become records, with the columns of them that are used.
     """
     files = find_files(source.path, source.revision, watched=watched)
     with Bar(total=sum(map(_expect_bytes, files)), unit="B", desc=f"read {name}") as bar:
         for file in files:
             before = bar.n
-            yield from read_file_records(name, source, file, bar.update)
+            yield from read_file_records(name, source, file, bar.update, watch)
             if bar.n == before:  # Parquet and XML are read as a whole
                 bar.update(_expect_bytes(file))
             bar.total += bar.n - before - _expect_bytes(file)
@@ -61,28 +47,30 @@ def _expect_bytes(file: RawFile) -> int:
 
 
 class _FirstRows(NamedTuple):
-    """The format of each file of a source, and what becomes of its first rows."""
+    """The format of each file of a source, what becomes of its first rows, and which columns nothing uses."""
 
     formats: dict[str, str]
     rows: list[Record | LeftOutRow]
+    unused: list[UnusedColumn]
 
 
 def look_at_source(source: Source, limit: int) -> _FirstRows:
     """Read the first rows of a source, at most `limit` in all."""
-    kinds, rows = {}, []
+    kinds, rows, watch = {}, [], ColumnWatch()
     for file in find_files(source.path, source.revision):
         probe = read_rows(file, source.encoding, source.delimiter, source.chunk_chars, _ignore_progress)
-        kind = None if source.columns else _decide_format(source, file, list(islice(probe, PROBED)))
-        kinds[file.name] = kind or ("mapped by columns" if source.columns else "no row can be read")
-        rows += islice(read_file_records("preview", source, file, _ignore_progress), limit - len(rows))
-    return _FirstRows(kinds, rows)
+        kinds[file.name] = find_shape(source, file.name, list(islice(probe, PROBED))).describe(source)
+        rows += islice(read_file_records("preview", source, file, _ignore_progress, watch), limit - len(rows))
+    return _FirstRows(kinds, rows, watch.list_unused())
 
 
 def _ignore_progress(_read: int) -> None:
     """No progress to show."""
 
 
-def read_file_records(name: str, source: Source, file: RawFile, progress: Progress) -> Iterator[Record | LeftOutRow]:
+def read_file_records(
+    name: str, source: Source, file: RawFile, progress: Progress, watch: ColumnWatch | None = None
+) -> Iterator[Record | LeftOutRow]:
     """Yield a record, or a row that is left out, for each row of a file.
 
     Raises:
@@ -90,25 +78,28 @@ def read_file_records(name: str, source: Source, file: RawFile, progress: Progre
     """
     rows = read_rows(file, source.encoding, source.delimiter, source.chunk_chars, progress)
     probe = list(islice(rows, PROBED))
-    kind = None if source.columns else _decide_format(source, file, probe)
+    shape = find_shape(source, file.name, probe)
     for row in chain(probe, rows):
         if isinstance(row, Fault):
             yield _leave_out(name, file, row)
             continue
         try:
-            yield from _make_records(name, source, file, kind, row)
+            messages = read_messages(source, shape, row.columns)
+            yield from _make_records(name, source, file, row, messages)
         except Unfit as unfit:
             quoted = quote_row(json.dumps(row.columns, ensure_ascii=False, default=str))
             yield _leave_out(name, file, Fault(row.line, str(unfit), quoted))
+            continue
+        if watch:
+            watch.note_row(row.columns, shape.used, messages)
 
 
-def _make_records(name: str, source: Source, file: RawFile, kind: str | None, row: Row) -> Iterator[Record]:
+def _make_records(name: str, source: Source, file: RawFile, row: Row, messages: list[Message]) -> Iterator[Record]:
     """Yield the record of one row, of a long text one a piece.
 
     Raises:
         Unfit: the row is no record.
     """
-    messages = _read_messages(source, kind, row)
     text = messages[0]["content"] if messages[0]["role"] == "text" else None
     task = "chat" if text is None else "text"
     if source.task:
@@ -119,16 +110,6 @@ def _make_records(name: str, source: Source, file: RawFile, kind: str | None, ro
         if row.repairs:
             record["repairs"] = list(row.repairs)
         yield record
-
-
-def _read_messages(source: Source, kind: str | None, row: Row) -> list[Message]:
-    """The messages of a row by the templates of its source, or by its format."""
-    if source.columns:
-        return map_columns(source.columns, row.columns)
-    kind = kind or detect_format(row.columns)  # where no row decided on the file's, the row's own counts
-    if kind is None or not FORMATS[kind].columns <= row.columns.keys():
-        raise Unfit("other_format")
-    return FORMATS[kind].to_messages(row.columns)
 
 
 def _cut_messages(messages: list[Message], size: int) -> list[list[Message]]:
@@ -149,23 +130,6 @@ def _find_group(source: Source, file: RawFile, row: Row, text: str | None) -> st
             f"{file.name}:{row.line}: no value for the group {source.group!r} in the column '{unfit.column}'; fill the "
             "column or drop `group`."
         ) from None
-
-
-def _decide_format(source: Source, file: RawFile, probe: list[Row | Fault]) -> str | None:
-    """The declared format, or that of most rows; None where no row can be read."""
-    if source.format:
-        return source.format
-    rows = [row for row in probe if isinstance(row, Row)]
-    seen = Counter(filter(None, (detect_format(row.columns) for row in rows)))
-    if seen:
-        return seen.most_common(1)[0][0]
-    if not rows:
-        return None
-    names = ", ".join(sorted(rows[0].columns)[:12])
-    raise Stop(
-        f"{file.name}: the columns {names} are of no known format; add `columns:` to its source, such as "
-        '{instruction: "{COLUMN}", response: "{COLUMN}"}.'
-    )
 
 
 def _leave_out(name: str, file: RawFile, fault: Fault) -> LeftOutRow:

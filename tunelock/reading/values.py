@@ -100,6 +100,11 @@ def read_cell(columns: Columns, key: str) -> str:
         raise Unfit(str(unfit), key) from None
 
 
+def list_places(template: str) -> list[str]:
+    """The columns that a template asks for."""
+    return PLACE.findall(template)
+
+
 def fill_template(template: str, columns: Columns) -> str:
     """The template with each `{column}` replaced by that column's value, nothing where there is none.
 

@@ -13,12 +13,13 @@ Column = Literal["instruction", "context", "response", "system", "text"]  # what
 
 
 class SourceSchema(StrictFields):
-    """One source; the keys that are left out have the defaults of `tunelock.reading.reading.Source`."""
+    """One source; the keys that are left out have the defaults of `tunelock.reading.shape.Source`."""
 
     path: Text
     revision: Revision | None = None
     format: Literal[tuple(FORMATS)] | None = None  # type: ignore[valid-type]  # known when this is imported
     columns: dict[Column, Text] | None = None
+    ignore_columns: list[Text] | None = None
     task: Text | None = None
     group: Text | None = None
     licence: Text | None = None

@@ -1,0 +1,63 @@
+"""How many rows of a source became records, by file, and the stops where these are too few."""
+
+from collections import Counter, defaultdict
+from dataclasses import dataclass, field
+
+from tunelock.reading.unused_columns import ColumnWatch
+from tunelock.records.record import LeftOutRow, Record
+from tunelock.run.errors import Stop
+
+SET_ASIDE = "set_aside_"
+SHOWN_RAW = 200  # characters of a row that is set aside
+
+
+@dataclass(slots=True)
+class SourceCounts:
+    """The rows of one source: rows, records, and rows left out as STATUS_REASON; and what is in its files."""
+
+    rows: Counter[str] = field(default_factory=Counter)
+    records_by_file: defaultdict[str, int] = field(default_factory=lambda: defaultdict(int))
+    first_set_aside: dict[str, LeftOutRow] = field(default_factory=dict)  # by file
+    columns: ColumnWatch = field(default_factory=ColumnWatch)
+
+    def note_row(self, row: Record | LeftOutRow) -> None:
+        self.rows["rows"] += 1
+        if "status" in row:
+            self.rows[f"{row['status']}_{row['reason']}"] += 1
+            self.records_by_file[row["file"]] += 0
+            if row["status"] == "set_aside":
+                self.first_set_aside.setdefault(row["file"], row)
+        else:
+            self.rows["records"] += 1
+            self.records_by_file[row["file"]] += 1
+
+
+def refuse_files_without_records(counts: dict[str, SourceCounts]) -> None:
+    """Stop at a file of which no row is a record, whatever its share of the source: its rows are lost."""
+    for source, seen in counts.items():
+        for file, records in seen.records_by_file.items():
+            if not records and file in seen.first_set_aside:
+                row = seen.first_set_aside[file]
+                raise Stop(
+                    f"{file} has no row that becomes a record of source '{source}'. {_show_row(row)} Mend the file, or "
+                    "leave it out by naming the others (a glob in `path`)."
+                )
+
+
+def refuse_many_set_aside(counts: dict[str, SourceCounts], limit: float) -> None:
+    """Stop if too many rows were set aside: more likely the source is described wrongly than so many rows bad."""
+    for source, seen in counts.items():
+        reasons = {key.removeprefix(SET_ASIDE): n for key, n in seen.rows.items() if key.startswith(SET_ASIDE)}
+        if sum(reasons.values()) > limit * seen.rows["rows"]:
+            listed = ", ".join(f"{reason}: {n}" for reason, n in sorted(reasons.items()))
+            raise Stop(
+                f"{sum(reasons.values())} of {seen.rows['rows']} rows of source '{source}' were set aside ({listed}), "
+                f"more than max_set_aside_share {limit}; look into data/records/set_aside.jsonl and mend the source. "
+                f"{_show_row(next(iter(seen.first_set_aside.values())))}"
+            )
+
+
+def _show_row(row: LeftOutRow) -> str:
+    """The first row that was set aside, as a sentence."""
+    raw = row["raw"] if len(row["raw"]) <= SHOWN_RAW else f"{row['raw'][:SHOWN_RAW]}…"
+    return f"The first row set aside is {row['file']}:{row['line']} ({row['reason']}): {raw!r}."
