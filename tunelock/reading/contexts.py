@@ -9,8 +9,8 @@ import re
 from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 
+from tunelock.reading.answer_options import find_label, list_options, read_words, write_short
 from tunelock.reading.rows import Columns, Unfit
-from tunelock.reading.values import write_value
 from tunelock.records.record import PARAGRAPH_END, Message
 
 CONTEXTS = {
@@ -20,14 +20,10 @@ CONTEXTS = {
 TITLED = {"document", "documents", "article", "articles", "abstract"}  # as often the title of one, which is no context
 INPUTS = {"input", "inputs"}
 OPTIONS = {"options", "choices", "answer options", "answer choices"}
-LETTERED = re.compile(r"(?:(?:option|choice|opt|op) ?)?([a-j])|(?:option|choice|opt) ?(\d{1,2})")  # a column an option
-WORD = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|\d+|[^\W\d_]+")
 REFERENCE = re.compile(  # an id, date, number, file or address
     r"[-+\d.,:/% TZ]+|https?://\S+|[!-~]*\d[!-~]*|\S+\.[a-z0-9]{2,5}|[\w.-]+[/\\#][!-~]+", re.ASCII
 )
 SENTENCE_END = (".", "!", "?", "。", "！", "？", "।", "؟")
-TEXT_KEYS = ("text", "texts", "value", "content", "option", "choice")
-LABEL_KEYS = ("label", "labels", "key", "letter", "id")
 
 
 class Contexts(NamedTuple):
@@ -45,36 +41,37 @@ class Contexts(NamedTuple):
 def find_contexts(rows: list[Columns], taken: frozenset[str]) -> Contexts:
     """The contexts among the columns of a file that nothing has `taken`, by their names and what stands in them."""
     names = [name for name in dict.fromkeys(name for row in rows for name in row) if name not in taken]
-    lettered = [name for name in names if _find_label(name) and _holds(rows, name, _is_short_text)]
+    lettered = [name for name in names if find_label(name) and _holds(rows, name, _is_value)]
     return Contexts(
         before=_choose(rows, names, CONTEXTS, reads_as_text) + _choose(rows, names, TITLED, _reads_as_sentences),
-        inputs=_choose(rows, names, INPUTS, _is_short_text),
+        inputs=_choose(rows, names, INPUTS, _is_value),
         options=_choose(rows, names, OPTIONS, _can_be_listed),
-        lettered=tuple(sorted(lettered)) if {"A", "1"} & set(map(_find_label, lettered)) and lettered[1:] else (),
+        lettered=tuple(sorted(lettered)) if {"A", "1"} & set(map(find_label, lettered)) and lettered[1:] else (),
     )
 
 
 def _choose(rows: list[Columns], names: list[str], known: set[str], test: Callable[[Any], bool]) -> tuple[str, ...]:
-    return tuple(name for name in names if _plain_name(name) in known and _holds(rows, name, test))
+    return tuple(name for name in names if read_words(name) in known and _holds(rows, name, test))
 
 
 def _holds(rows: list[Columns], name: str, test: Callable[[Any], bool]) -> bool:
     """Whether at least half of what stands in a column passes a test."""
     values = [row[name] for row in rows if not is_blank(row.get(name))]
-    return bool(values) and sum(map(test, values)) * 2 >= len(values)
+    return bool(values) and sum(_passes(test, value) for value in values) * 2 >= len(values)
 
 
-def _plain_name(name: str) -> str:
-    """The words of a column's name in lower case, "text" at its end left out: inputText is input."""
-    words = [word.casefold() for word in WORD.findall(name)]
-    return " ".join(words[:-1] if words[1:] and words[-1] == "text" else words)
+def _passes(test: Callable[[Any], bool], value: Any) -> bool:
+    try:
+        return test(value)
+    except Unfit:  # such as bytes that are no text
+        return False
 
 
 def names_context(name: str) -> bool:
     """Whether a column is named like what a question is about: source_document, legal-context, option_a."""
-    words = _plain_name(name).split()
+    words = read_words(name).split()
     known = CONTEXTS | TITLED | INPUTS | OPTIONS
-    return bool(words) and (words[-1] in known or bool(LETTERED.fullmatch(" ".join(words)) and words[1:]))
+    return bool(words) and (words[-1] in known or bool(find_label(name) and words[1:]))
 
 
 def is_blank(value: Any) -> bool:
@@ -100,59 +97,25 @@ def _reads_as_sentences(value: Any) -> bool:
     return reads_as_text(text) and (long or text.rstrip().endswith(SENTENCE_END))
 
 
-def _is_short_text(value: Any) -> bool:
-    return isinstance(value, str | int | float)
+def _is_value(value: Any) -> bool:
+    """Whether it is one value, and no list or mapping."""
+    return not isinstance(value, list | dict)
 
 
 def _can_be_listed(value: Any) -> bool:
-    return _list_options(value, "") is not None
+    return list_options(value, "") is not None
 
 
 def _list_paragraphs(value: Any) -> list[str] | None:
     """The texts of a context: a text, a list of texts, or a list of objects of texts; None for anything else."""
-    if isinstance(value, str | int | float):
-        return [_write(value)]
+    if _is_value(value):
+        return [write_short(value)]
     if isinstance(value, list) and all(isinstance(part, str) for part in value):
         return value
     if isinstance(value, list) and all(isinstance(part, dict) for part in value):
         texts = [[text for text in part.values() if isinstance(text, str)] for part in value]
         return ["\n".join(part) for part in texts]
     return None
-
-
-def _list_options(value: Any, answer: str) -> list[str] | None:
-    """A line an option: a text as it is, and what is labelled with its label; None for what are no options."""
-    match value:
-        case str():
-            return [value.strip()]
-        case dict() if (pair := _find_pair(value)) and all(isinstance(part, list) for part in pair):
-            return [f"{_write(label)}. {_write(text)}" for label, text in zip(*pair)]
-        case dict() if value and all(isinstance(text, str | int | float | None) for text in value.values()):
-            return [f"{label}. {_write(text)}" for label, text in value.items() if not is_blank(text)]
-        case list() if value and all(isinstance(text, str | int | float) for text in value):
-            return _mark_options(list(map(_write, value)), answer)
-        case list() if value and all(isinstance(option, dict) and _find_pair(option) for option in value):
-            pairs = [_find_pair(option) for option in value]
-            return [f"{_write(pair[0])}. {_write(pair[1])}" for pair in pairs if pair]
-    return None
-
-
-def _find_pair(option: dict[str, Any]) -> tuple[Any, Any] | None:
-    """Label and text of an option, or of all of them as two lists."""
-    label = next((key for key in LABEL_KEYS if key in option), None)
-    text = next((key for key in TEXT_KEYS if key in option), None)
-    return (option[label], option[text]) if label and text and len(option) == 2 else None
-
-
-def _mark_options(texts: list[str], answer: str) -> list[str]:
-    """Options without labels: by letters where the answer is one of these, else as a list."""
-    letters = [chr(ord("A") + place) for place in range(min(len(texts), 26))]
-    by_letter = len(texts) == len(letters) and answer.strip(" .()").upper() in letters and answer not in texts
-    return [f"{letter}. {text}" for letter, text in zip(letters, texts)] if by_letter else [f"- {t}" for t in texts]
-
-
-def _write(value: Any) -> str:
-    return (write_value(value) or "").strip()
 
 
 def add_contexts(messages: list[Message], contexts: Contexts, columns: Columns) -> list[Message]:
@@ -191,17 +154,11 @@ def _read_options(contexts: Contexts, columns: Columns, answer: str) -> list[str
     lines: list[str] = []
     for name in contexts.options:
         if not is_blank(columns.get(name)):
-            listed = _list_options(columns[name], answer)
+            listed = list_options(columns[name], answer)
             if listed is None:
                 raise Unfit("not_text", name)
             lines += listed
     for name in contexts.lettered:
         if not is_blank(columns.get(name)):
-            lines.append(f"{_find_label(name)}. {_write(columns[name])}")
+            lines.append(f"{find_label(name)}. {write_short(columns[name])}")
     return lines
-
-
-def _find_label(name: str) -> str | None:
-    """The label of the option that a column holds: A of option_a, opA and A, 1 of choice_1."""
-    found = LETTERED.fullmatch(_plain_name(name))
-    return (found[1] or found[2]).upper() if found else None
