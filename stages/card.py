@@ -11,8 +11,9 @@ import os
 from dataclasses import dataclass
 
 from tunelock.records.about_data import AboutData, read_about_data, warn_of_gaps
-from tunelock.records.record import Record
+from tunelock.records.record import Record, text_of
 from tunelock.records.splits import SPLITS
+from tunelock.rendering.refused import count_refused, print_refused
 from tunelock.rendering.rendering import RENDERING_PARAMS, Rendering, load_tokenizer
 from tunelock.rendering.row_lengths import count_by_length, measure_row_lengths, summarise_row_lengths
 from tunelock.run.files import read_json, read_jsonl, write_json, write_text
@@ -56,7 +57,7 @@ def _write_example(task: str, row: Record) -> str:
     paragraphs = [f"### {_format_cell(task)}", f"`{row['id']}`, from `{row['file']}`, row {row['line']}"]
     for message in row["messages"]:
         remark = ", not learnt from" if message.get("weight") == 0 else ""
-        paragraphs.append(f"**{message['role']}{remark}**\n\n{quote_beginning(message['content'])}")
+        paragraphs.append(f"**{message['role']}{remark}**\n\n{quote_beginning(text_of(message))}")
     return "\n\n".join(paragraphs)
 
 
@@ -137,6 +138,15 @@ def _tabulate_lengths(facts: CardFacts) -> str:
     return make_table(["split", "median", "keeps 95 %", "keeps 99 %", "longest", "above max_length"], rows)
 
 
+def _tabulate_refused(facts: CardFacts) -> str:
+    """The rows that the chat template cannot say, by split and reason."""
+    rows = []
+    for name, figures in facts.lengths.items():
+        for reason, count in figures.get("refused", {}).items():
+            rows.append([name, reason.replace("_", " "), count])
+    return make_table(["split", "reason", "rows"], rows)
+
+
 def _write_head(facts: CardFacts) -> str:
     """The title and what a person wrote; the names of the sources where nobody did."""
     about = facts.about
@@ -157,6 +167,8 @@ def write_data_card(facts: CardFacts) -> str:
         f"Lengths in tokens (max_length is {facts.max_length})": _tabulate_lengths(facts),
         "Examples from train": _write_examples(facts.rows),
     }
+    if any("refused" in figures for figures in facts.lengths.values()):
+        sections["Set aside, for the chat template cannot say them"] = _tabulate_refused(facts)
     body = "\n\n".join(f"## {title}\n\n{text}" for title, text in sections.items())
     origin = "<!-- Written by `python -m stages.card`; edit data/raw/README.md instead. -->"
     return f"{origin}\n{_write_head(facts)}\n\n{body}\n"
@@ -165,11 +177,15 @@ def write_data_card(facts: CardFacts) -> str:
 @stage("card")
 def main(params, _fingerprint) -> str:
     tokenizer, rendering = load_tokenizer("models/base"), Rendering(**params.select(RENDERING_PARAMS))
-    rows, lengths = {}, {}
+    rows, lengths, refused = {}, {}, {}
     for name in SPLITS:
         rows[name] = list(itertools.islice(read_jsonl(f"data/split/{name}.jsonl"), MEASURED))
-        lengths[name] = measure_row_lengths(rows[name], tokenizer, rendering, name)
+        measured = measure_row_lengths(rows[name], tokenizer, rendering, name)
+        print_refused(name, measured.refused, len(rows[name]))
+        lengths[name], refused[name] = measured.lengths, count_refused(measured.refused)
     figures = summarise_row_lengths(lengths, rendering.max_length)
+    for name in filter(refused.get, SPLITS):
+        figures[name]["refused"] = refused[name]
     about = read_about_data(params.sources)
     warn_of_gaps(about, params.sources)
     data, split = read_json("metrics/data.json"), read_json("metrics/split.json")

@@ -37,7 +37,15 @@ from tunelock.reading.local_files import GENERAL as GENERAL_FOLDER
 from tunelock.reading.reading import Source, read_source
 from tunelock.records.record import Record
 from tunelock.records.scored_row import GENERAL, HELD_OUT, ScoredRow
-from tunelock.rendering.rendering import RENDERING_PARAMS, Rendering, find_end_token, load_tokenizer, render_records
+from tunelock.rendering.refused import print_refused
+from tunelock.rendering.rendering import (
+    RENDERING_PARAMS,
+    RenderedRow,
+    Rendering,
+    find_end_token,
+    load_tokenizer,
+    render_records,
+)
 from tunelock.run.errors import Stop
 from tunelock.run.files import read_jsonl, write_jsonl
 from tunelock.run.stage import stage
@@ -72,12 +80,21 @@ def _read_held_out_families(
 def make_held_out_families(
     tokenizer, records: list[Record], rendering: Rendering, patterns: dict[str, str] | None
 ) -> list[Family]:
-    """The questions of a split of the domain, of which each must fit into `max_length`."""
-    rows, too_long = render_records(tokenizer, records, rendering)
+    """The questions of a split of the domain, of which each must fit into `max_length`; one that the chat template
+    cannot say is left out."""
+    rows, too_long, refused = render_records(tokenizer, records, rendering)
     if too_long or not rows:
         limit = rendering.max_length
         raise Stop(f"{len(too_long)} of {len(records)} rows exceed max_length {limit}; raise it to score them all.")
-    return make_families(tokenizer, records, rows, rendering, patterns or {})
+    print_refused("evaluate", refused, len(records))
+    sayable = _select_rendered(records, rows)
+    return make_families(tokenizer, sayable, rows, rendering, patterns or {})
+
+
+def _select_rendered(records: list[Record], rows: list[RenderedRow]) -> list[Record]:
+    """The records that have a row."""
+    ids = {row["id"] for row in rows}
+    return [record for record in records if record["id"] in ids]
 
 
 def read_general_families(tokenizer, rendering: Rendering, source: Source) -> list[Family]:
@@ -89,14 +106,14 @@ def read_general_families(tokenizer, rendering: Rendering, source: Source) -> li
         Stop: none is left.
     """
     records, left_out = read_general_records(source)
-    rows, too_long = render_records(tokenizer, records, rendering)
+    rows, too_long, refused = render_records(tokenizer, records, rendering)
     left_out["longer than max_length"] += len(too_long)
+    left_out.update(one.reason for one in refused)
     reasons = ", ".join(f"{count} {reason}" for reason, count in sorted(left_out.items()) if count)
     if not rows:
         raise Stop(f"general_source: no row is left ({reasons}); mend the source or raise max_length.")
     print(f"general: {len(rows)} rows" + (f"; left out: {reasons}" if reasons else ""), file=sys.stderr)
-    fitting = {row["id"] for row in rows}
-    asked = [record for record in records if record["id"] in fitting]
+    asked = _select_rendered(records, rows)
     patterns = {record["task"]: OPTION for record in asked}
     return make_families(tokenizer, asked, rows, rendering, patterns, contrast_choices=False)
 

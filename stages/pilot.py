@@ -17,6 +17,7 @@ from tunelock.answering.scoring import Score, score_rows
 from tunelock.model.methods.method_settings import METHOD_PARAMS, MethodSettings
 from tunelock.model.modeling import make_deterministic, resolve_dtype
 from tunelock.rendering.label_check import find_mislabelled
+from tunelock.rendering.refused import count_refused, list_refused, print_refused
 from tunelock.rendering.rendering import (
     RENDERING_PARAMS,
     RenderedRecords,
@@ -82,14 +83,18 @@ def _load_pilot_rows(tokenizer: PreTrainedTokenizerBase, rendering: Rendering) -
     golden = render_records(tokenizer, records, rendering)
     if not golden.rows or not train.rows:
         raise Stop(f"no-go: every row is longer than max_length {rendering.max_length}; raise it.")
+    for name, found in {"train": train, "golden": golden}.items():
+        print_refused(name, found.refused, sum(map(len, found)))
     return _PilotRows(golden, train, find_mislabelled(tokenizer, records, golden.rows, rendering))
 
 
 def list_objections(
-    too_long: int, rows: int, limit: float, mislabelled: list[str], before: float, after: float
+    too_long: int, refused: int, rows: int, limit: float, mislabelled: list[str], before: float, after: float
 ) -> list[str]:
     """The reasons against going on, a sentence each; none means go."""
     reasons = []
+    if refused > limit * rows:
+        reasons.append(f"the chat template cannot say {refused} of {rows} train rows: use another chat_template")
     if too_long > limit * rows:
         reasons.append(
             f"{too_long} of {rows} train rows exceed max_length: raise max_length or lower max_response_chars"
@@ -119,6 +124,8 @@ def _write_report(rows: _PilotRows, asked: list[dict], before: Look, after: Look
         "loss_before": before.loss,
         "loss_after": after.loss,
         "train_rows_too_long": len(rows.train.too_long),
+        "rows_refused": {"train": count_refused(rows.train.refused), "golden": count_refused(rows.golden.refused)},
+        "refused": list_refused([*rows.train.refused, *rows.golden.refused]),
         "rows_shortened": sum(row["turns_left_out"] > 0 for row in rows.train.rows),
         "control_strings": sum(row["controls"] for row in rows.train.rows),
     }
@@ -142,9 +149,10 @@ def main(params, fingerprint) -> str:
     trainer.train()
     after = probe.look_at(trainer.model)
     shutil.rmtree(root, ignore_errors=True)
-    too_long = len(rows.train.too_long)
-    every = too_long + len(rows.train.rows)
-    reasons = list_objections(too_long, every, params.pilot_max_too_long, rows.mislabelled, before.loss, after.loss)
+    too_long, refused = len(rows.train.too_long), len(rows.train.refused)
+    every = too_long + refused + len(rows.train.rows)
+    limit = params.pilot_max_too_long
+    reasons = list_objections(too_long, refused, every, limit, rows.mislabelled, before.loss, after.loss)
     _write_report(rows, asked, before, after, reasons)
     if reasons:
         raise Stop("no-go: " + "; ".join(reasons) + ". See models/pilot/samples.json.")

@@ -16,6 +16,7 @@ from transformers import PreTrainedTokenizerBase, TrainerState
 from tunelock.model.methods.method_settings import METHOD_PARAMS, MethodSettings
 from tunelock.model.modeling import describe_hardware, make_deterministic, resolve_dtype
 from tunelock.model.provenance import copy_weights, record_base
+from tunelock.rendering.refused import print_refused
 from tunelock.rendering.rendering import RENDERING_PARAMS, RenderedRecords, Rendering, load_tokenizer, render_records
 from tunelock.run.errors import Stop
 from tunelock.run.files import read_jsonl, whole_folder, write_json
@@ -69,6 +70,7 @@ def _render_split(tokenizer: PreTrainedTokenizerBase, split: str, rendering: Ren
     """The rows of a split with the task and source of their records; `Stop` if all of them are too long."""
     records = list(read_jsonl(f"data/split/{split}.jsonl"))
     found = render_records(tokenizer, records, rendering)
+    print_refused(split, found.refused, len(records))
     if not found.rows:
         raise Stop(f"every row of data/split/{split}.jsonl is longer than max_length {rendering.max_length}; raise it.")
     about = {record["id"]: {"task": record["task"], "source": record["source"]} for record in records}

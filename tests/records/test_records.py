@@ -4,11 +4,11 @@ import itertools
 
 import pytest
 
+from tunelock.records.chat_faults import find_chat_fault
 from tunelock.records.record import (
     PARAGRAPH_END,
     count_turns,
     drop_question_marks,
-    find_chat_fault,
     fold_text,
     hash_texts,
     is_learnt,
@@ -23,6 +23,8 @@ from tunelock.records.record import (
     replace_texts,
     whole_text_of,
 )
+
+CALL = {"name": "get_weather", "arguments": '{"city": "Paris"}'}
 
 
 def chat(roles: str) -> list[dict]:
@@ -57,7 +59,7 @@ def test_roles_in_disorder_have_a_fault(roles, fault):
         (0, {"content": " "}, "empty_turn"), (0, {"content": None}, "content_not_text"),
         (0, {"content": [{"type": "text", "text": "Why?"}]}, "content_not_text"),
         (1, {"content": 5}, "content_not_text"),
-        (1, {"content": None, "tool_calls": [{"id": 1}]}, "tool_calls"), (1, {"function_call": {"a": 1}}, "tool_calls"),
+        (0, {"tool_calls": [CALL]}, "tool_calls_not_on_answer"),
         (0, {"role": None}, "unknown_role"), (0, {"role": ["user"]}, "unknown_role"),
         (0, {"role": "User"}, "unknown_role"),
     ],

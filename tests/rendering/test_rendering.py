@@ -176,7 +176,7 @@ def test_raw_texts_alone_train_without_a_chat_template(tiny_model, tokenizer, tm
     bare = without_template(tokenizer)
     texts = [f"Weakness number {n}: input reaches a page that does not escape it." for n in range(8)]
     records = [{"id": f"t{n}", "messages": [{"role": "text", "content": text}]} for n, text in enumerate(texts)]
-    rows, too_long = render_records(bare, records, Rendering(64, "Be brief.", 1))
+    rows, too_long, _ = render_records(bare, records, Rendering(64, "Be brief.", 1))
     assert not too_long and all(row["labels"] == row["input_ids"] for row in rows)
     trainer = trainer_on(tiny_model, bare, rows, tmp_path)
     trainer.train()
@@ -219,8 +219,8 @@ def test_end_token_is_supervised_although_it_is_also_the_pad_token(tokenizer):
 
 def test_rows_above_max_length_are_set_aside_whole(tokenizer):
     length = len(render_messages(tokenizer, select_messages(RECORD, WHOLE)).input_ids)
-    assert [len(rows) for rows in render_records(tokenizer, [RECORD], Rendering(length))] == [1, 0]
-    assert [len(rows) for rows in render_records(tokenizer, [RECORD], Rendering(length - 1))] == [0, 1]
+    assert [len(rows) for rows in render_records(tokenizer, [RECORD], Rendering(length))] == [1, 0, 0]
+    assert [len(rows) for rows in render_records(tokenizer, [RECORD], Rendering(length - 1))] == [0, 1, 0]
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ from tunelock.rendering.label_check import find_mislabelled
 from tunelock.rendering.rendering import IGNORE, Rendering, render_records
 
 WHOLE = Rendering(256)
-GOOD = {"too_long": 0, "rows": 100, "limit": 0.02, "mislabelled": [], "before": 3.0, "after": 2.0}
+GOOD = {"too_long": 0, "refused": 0, "rows": 100, "limit": 0.02, "mislabelled": [], "before": 3.0, "after": 2.0}
 
 
 def test_a_good_pilot_is_a_go():
@@ -22,6 +22,7 @@ def test_a_good_pilot_is_a_go():
     ("change", "reason"),
     [
         ({"too_long": 3}, "3 of 100 train rows exceed max_length"),
+        ({"refused": 3}, "the chat template cannot say 3 of 100 train rows"),
         ({"mislabelled": ["row-1"]}, "labels of row-1"),
         ({"after": math.nan}, "the loss became nan"),
         ({"after": math.inf}, "the loss became inf"),

@@ -40,7 +40,7 @@ def find_choice(messages: list[dict], pattern: str | None) -> Choice | None:
 
 def replace_answer(messages: list[dict], text: str) -> list[dict]:
     """The conversation with `text` as its last answer."""
-    return [*messages[:-1], {**messages[-1], "content": text}]
+    return [*messages[:-1], {"role": "assistant", "content": text}]
 
 
 def render_option(tokenizer: PreTrainedTokenizerBase, messages: list[dict], option: str) -> dict:

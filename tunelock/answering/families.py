@@ -6,11 +6,12 @@ from typing import NamedTuple
 import torch
 from transformers import PreTrainedTokenizerBase
 
-from tunelock.answering.choices import Choice, find_choice, render_option, replace_answer
+from tunelock.answering.choices import Choice, find_choice, render_option
 from tunelock.answering.contrast import pick_wrong_answers
 from tunelock.answering.scoring import Score, score_families
-from tunelock.records.record import Record, question_in, reference_of
+from tunelock.records.record import Message, Record, keep_learnt_part, question_in
 from tunelock.records.scored_row import ScoredRow
+from tunelock.rendering.encoding import TemplateRefusal
 from tunelock.rendering.rendering import IGNORE, Rendering, render_messages, select_messages
 
 
@@ -18,12 +19,14 @@ from tunelock.rendering.rendering import IGNORE, Rendering, render_messages, sel
 class Family:
     """A record, rendered with its own answer (`own`), and with a wrong answer and options where it has some.
 
-    `question` is what people read. `other_id` is the record whose answer is the wrong one, rendered in `other`.
+    `question` and `reference` are what people read. `other_id` is the record whose answer is the wrong one, rendered in
+    `other`.
     Rendered rows have input_ids and labels; those of one family begin alike, so a model computes their question once.
     """
 
     record: Record
     question: str
+    reference: str
     own: dict
     other_id: str | None = None
     other: dict | None = None
@@ -68,15 +71,31 @@ def make_families(
     others = _pick_others(records, rows, contrasted)
     families = []
     for number, (record, row, messages, choice) in enumerate(zip(records, rows, said, choices)):
-        family = Family(record, question_in(messages), row)
+        family = Family(record, question_in(messages), _write_reference(tokenizer, messages[-1], row), row)
         if number in others:
-            wrong = render_messages(tokenizer, replace_answer(messages, reference_of(others[number])))
-            family = replace(family, other_id=others[number]["id"], other=wrong._asdict())
+            family = _add_wrong_answer(tokenizer, family, messages, others[number])
         if choice:
             options = tuple(render_option(tokenizer, messages, option) for option in choice.options)
             family = replace(family, choice=choice, options=options)
         families.append(_keep_what_fits(family, rendering.max_length))
     return families
+
+
+def _write_reference(tokenizer, answer: Message, row: dict) -> str:
+    """What is right, as a model would write it: calls of tools stand in the syntax of the chat template."""
+    if "tool_calls" not in answer:
+        return answer["content"]
+    return tokenizer.decode(row["input_ids"][row["prompt_length"] :], skip_special_tokens=True).strip()
+
+
+def _add_wrong_answer(tokenizer, family: Family, messages: list[Message], other: Record) -> Family:
+    """The family with the answer of another record, calls of tools included; as it is, where the template refuses."""
+    answer = keep_learnt_part(other["messages"])[-1]
+    try:
+        wrong = render_messages(tokenizer, [*messages[:-1], answer])
+    except TemplateRefusal:
+        return family
+    return replace(family, other_id=other["id"], other=wrong._asdict())
 
 
 def _pick_others(records: list[Record], rows: list[dict], contrasted: list[int]) -> dict[int, Record]:
@@ -112,7 +131,7 @@ def _make_row(family: Family, scores: list[Score], split: str) -> ScoredRow:
         "task": record["task"],
         "split": split,
         "question": family.question,
-        "reference": reference_of(record),
+        "reference": family.reference,
         "loss": own.loss,
         "tokens": own.tokens,
         "confidence": own.confidence,

@@ -16,7 +16,8 @@ from typing import Any, NamedTuple
 
 from tunelock.cleaning.alignment import detect_language, find_broken_answer_rule
 from tunelock.cleaning.repair import has_lost_characters
-from tunelock.records.record import Record, find_chat_fault, is_text, question_of, reference_of, whole_text_of
+from tunelock.records.chat_faults import find_chat_fault
+from tunelock.records.record import Record, is_text, question_of, reference_of, whole_text_of
 
 TELLING = 240  # characters; a language shows in these, and more would cost half of the cleaning's time
 

@@ -5,8 +5,9 @@ from typing import NamedTuple
 
 from tunelock.records.record import is_text
 from tunelock.records.scored_row import ScoredRow
+from tunelock.rendering.answer_spans import find_answer_spans
 from tunelock.rendering.encoding import apply_template, hide_controls
-from tunelock.rendering.rendering import Rendering, find_answer_spans, find_end_token, select_messages
+from tunelock.rendering.rendering import Rendering, find_end_token, select_messages
 from tunelock.run.errors import Stop
 
 
@@ -55,6 +56,8 @@ def _find_obstacle(tokenizer, record: dict, messages: list[dict]) -> str | None:
         return "raw text"
     if [message["role"] for message in messages if message["role"] != "system"] != ["user", "assistant"]:
         return "several turns"
+    if "tools" in messages[0] or "tool_calls" in messages[-1]:
+        return "tools"
     return "control strings in a text" if hide_controls(tokenizer, messages, "")[1] else None
 
 

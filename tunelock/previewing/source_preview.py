@@ -13,6 +13,7 @@ from typing import Any
 from tunelock.reading.reading import Source, look_at_source
 from tunelock.records.record import Message, Record
 from tunelock.rendering.rendering import IGNORE, RenderedRow, Rendering, render_records
+from tunelock.run.errors import Stop
 from tunelock.run.hashing import sha256_path
 
 EXAMPLES = 3
@@ -64,7 +65,10 @@ def _make_example(record: Record, tokenizer, rendering: Rendering, each_token: b
     place = Example(record["file"], record["line"], record["task"], record["group"], record["messages"])
     if tokenizer is None:
         return place
-    rows, too_long = render_records(tokenizer, [record], rendering)
+    try:
+        rows, too_long, _ = render_records(tokenizer, [record], rendering)
+    except Stop as refusal:  # a record alone that the chat template cannot say
+        return replace(place, remarks=(f"set aside: {refusal}",))
     row = (rows + too_long)[0]
     remarks = [f"turns left out by max_turns: {row['turns_left_out']}"] if row["turns_left_out"] else []
     remarks += [f"longer than max_length {rendering.max_length}: set aside"] if too_long else []
@@ -101,7 +105,7 @@ def format_preview(preview: _Preview) -> str:
     for example in preview.examples:
         lines.append(f"\n--- {example.file}, row {example.line}, task {example.task}, group {example.group}")
         if example.text is None:
-            lines.append(json.dumps(example.messages, indent=2, ensure_ascii=False))
+            lines += [*example.remarks, json.dumps(example.messages, indent=2, ensure_ascii=False)]
         else:
             counts = f"{example.tokens} tokens, {example.supervised_tokens} of them learnt from"
             lines += [", ".join([counts, *example.remarks]), example.text]

@@ -7,7 +7,8 @@ true, as in Axolotl's (https://docs.axolotl.ai/docs/dataset-formats/conversation
 
 from tunelock.reading.rows import Columns, Unfit
 from tunelock.reading.values import read_cell
-from tunelock.records.record import MARKS, Message, drop_question_marks, find_chat_fault, is_learnt
+from tunelock.records.chat_faults import find_chat_fault
+from tunelock.records.record import MARKS, Message, drop_question_marks, is_learnt
 
 SPEAKERS = {  # what ShareGPT files call the roles of ChatML
     "system": "system", "human": "user", "user": "user", "gpt": "assistant", "chatgpt": "assistant",

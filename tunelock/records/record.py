@@ -2,9 +2,9 @@
 
 A record has `id`, `group` (what must stay in one split), `task`, `messages`, `source` (its name in params.yaml),
 `file` and `line` (the row's number where a file has no lines) and `licence`. `messages` are those of ChatML:
-role (system, user, assistant, tool) and content. An answer that is read and not learnt from has `weight` 0, as in
-OpenAI's fine-tuning files; no other message has a weight. A question that came with a context has `question`, which
-says what of it is which. A raw text is a single message of the role `text`.
+role (system, user, assistant, tool) and content, with `tool_calls` where tools are called. An answer that is read and
+not learnt from has `weight` 0, as in OpenAI's fine-tuning files; no other message has a weight. A question that came
+with a context has `question`, which says what of it is which. A raw text is a single message of the role `text`.
 """
 
 import hashlib
@@ -14,30 +14,32 @@ import unicodedata
 from collections.abc import Iterable, Mapping
 from typing import NotRequired, TypedDict, cast, final
 
-ROLES = ("system", "user", "assistant", "tool")
+from tunelock.records.tool_calls import ToolCall, write_calls
+
 PARAGRAPH_END = re.compile(r"\n\s*\n")
 _DECIMAL = re.compile(r"-?(?:0|[1-9]\d*)\.\d+")
-MARKS = ("weight", "train", "train_detail")  # what says which answers are learnt from (`tunelock.reading.formats`)
-AFTER: dict[str | None, set[str]] = {  # which roles may follow a role
-    None: {"system", "user"},
-    "system": {"user"},
-    "user": {"assistant"},
-    "assistant": {"user", "tool"},
-    "tool": {"tool", "assistant"},
-}
+MARKS = ("weight", "train", "train_detail")  # what says which answers are learnt from (`tunelock.reading.chats`)
 
 
 class Message(TypedDict):
-    """One turn: `role` is one of ROLES or `text`.
+    """One turn: `role` is system, user, assistant, tool or `text`.
 
     `question` counts the paragraphs of a user's message that are the question itself, the last ones where it is
     negative; the others are its context.
+
+    An answer that calls tools has `tool_calls`, with or without a content. The first message of a conversation has
+    `tools`, the JSON text of the list of functions that could be called. A message of a tool may have the `name` of
+    the tool and the `tool_call_id` that it answers to.
     """
 
     role: str
     content: str
     weight: NotRequired[int]
     question: NotRequired[int]
+    tool_calls: NotRequired[list[ToolCall]]
+    tools: NotRequired[str]
+    name: NotRequired[str]
+    tool_call_id: NotRequired[str]
 
 
 @final
@@ -89,73 +91,19 @@ def drop_question_marks(messages: Iterable[Message]) -> list[Message]:
     return [cast(Message, {key: value for key, value in message.items() if key != "question"}) for message in messages]
 
 
-def find_chat_fault(messages: object) -> str | None:
-    """Why these messages are no conversation that one can learn from, or None.
-
-    The order is: at most one system message, first; user and assistant by turns; tool messages between two
-    assistant messages; an assistant message at the end.
-    """
-    if not isinstance(messages, list) or not messages:
-        return "no_messages"
-    before = None
-    for message in messages:
-        fault = _find_message_fault(message)
-        if fault or message["role"] not in AFTER[before]:
-            return fault or _name_order_fault(before, message["role"])
-        before = message["role"]
-    if before != "assistant":
-        return "missing_answer"
-    return None if any(map(is_learnt, messages)) else "nothing_to_learn"
-
-
-def _find_message_fault(message: object) -> str | None:
-    """What is wrong with this message, wherever it stands."""
-    if not isinstance(message, dict) or "role" not in message:
-        return "not_a_message"
-    if message.get("tool_calls") or message.get("function_call"):
-        return "tool_calls"  # few templates render them, and those that do not would drop them in silence
-    if message["role"] not in ROLES:
-        return "unknown_role"
-    if not isinstance(message.get("content"), str):
-        return "content_not_text"
-    if not message["content"].strip():
-        return "empty_answer" if message["role"] == "assistant" else "empty_turn"
-    return _find_weight_fault(message)
-
-
-def _find_weight_fault(message: Mapping[str, object]) -> str | None:
-    """Why one cannot tell whether to learn from this message, or None.
-
-    Files that mark every message give the other roles 0, which says what holds anyway; 1 asks for what is not done.
-    """
-    given = _weights_of(message)
-    if message.get("train_detail"):  # single characters of an answer
-        return "train_detail"
-    if any(weight not in (0, 1) for weight in given) or len(set(given)) > 1:
-        return "bad_weight"
-    return "weight_not_on_answer" if message["role"] != "assistant" and 1 in given else None
-
-
-def _weights_of(message: Mapping[str, object]) -> list[object]:
-    """What a message says about being learnt from: 0 or false, 1 or true, or nothing."""
-    return [message[mark] for mark in MARKS[:2] if message.get(mark) is not None]
-
-
-def _name_order_fault(before: str | None, role: str) -> str:
-    """The name of a role at the wrong place."""
-    if role == "system":
-        return "second_system" if before == "system" else "late_system"
-    return "assistant_first" if role == "assistant" and before in (None, "system") else "roles_not_alternating"
-
-
 def is_text(record: Record) -> bool:
     """Is it a raw text for domain adaptation, rather than a conversation?"""
     return record["messages"][0]["role"] == "text"
 
 
+def weights_of(message: Mapping[str, object]) -> list[object]:
+    """What a message says about being learnt from: 0 or false, 1 or true, or nothing."""
+    return [message[mark] for mark in MARKS[:2] if message.get(mark) is not None]
+
+
 def is_learnt(message: Mapping[str, object]) -> bool:
     """Is it an answer (or a raw text) that is learnt from?"""
-    return message["role"] in ("assistant", "text") and 0 not in _weights_of(message)
+    return message["role"] in ("assistant", "text") and 0 not in weights_of(message)
 
 
 def keep_learnt_part(messages: list[Message]) -> list[Message]:
@@ -174,7 +122,29 @@ def keep_last_turns(messages: list[Message], most: int | None) -> list[Message]:
     asked = [place for place, message in enumerate(messages) if message["role"] == "user"]
     if most is None or len(asked) <= most:
         return messages
-    return [message for message in messages[:1] if message["role"] == "system"] + messages[asked[-most] :]
+    kept = [message for message in messages[:1] if message["role"] == "system"] + messages[asked[-most] :]
+    return add_tools(kept, find_tools(messages))
+
+
+def cut_trailing_question(messages: list[Message]) -> list[Message]:
+    """The messages up to the last answer: a question that nobody answered teaches nothing. All, if none is answered."""
+    last = max((place for place, message in enumerate(messages) if message["role"] == "assistant"), default=None)
+    return messages if last is None else messages[: last + 1]
+
+
+def find_tools(messages: list[Message]) -> str | None:
+    """The tools of a conversation, as JSON text; None if it has none."""
+    return next((message["tools"] for message in messages if "tools" in message), None)
+
+
+def add_tools(messages: list[Message], tools: str | None) -> list[Message]:
+    """The messages, the first of which has the tools."""
+    return [{**messages[0], "tools": tools}, *messages[1:]] if tools else messages
+
+
+def drop_tools(messages: list[Message]) -> list[Message]:
+    """The messages without the tools of their conversation."""
+    return [cast(Message, {key: value for key, value in message.items() if key != "tools"}) for message in messages]
 
 
 def question_of(record: Record) -> str:
@@ -189,7 +159,12 @@ def question_in(messages: list[Message]) -> str:
 
 def reference_of(record: Record) -> str:
     """What is right: the last answer that is learnt from, or the raw text."""
-    return keep_learnt_part(record["messages"])[-1]["content"]
+    return text_of(keep_learnt_part(record["messages"])[-1])
+
+
+def text_of(message: Message) -> str:
+    """What a message says: its content, and its calls of tools a line each."""
+    return "\n".join(filter(None, (message["content"], write_calls(message.get("tool_calls", ())))))
 
 
 def whole_text_of(record: Record) -> str:
@@ -198,7 +173,7 @@ def whole_text_of(record: Record) -> str:
 
 
 def _join_contents(messages: list[Message]) -> str:
-    return "\n\n".join(message["content"] for message in messages if message["role"] != "system")
+    return "\n\n".join(text_of(message) for message in messages if message["role"] != "system")
 
 
 def fold_text(text: str) -> str:

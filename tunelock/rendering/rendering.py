@@ -2,7 +2,6 @@
 
 import bisect
 import functools
-import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,8 +9,19 @@ from typing import Any, NamedTuple, NotRequired, TypedDict, cast
 
 from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
-from tunelock.records.record import Message, count_turns, is_learnt, keep_last_turns, keep_learnt_part, make_messages
+from tunelock.records.record import (
+    Message,
+    add_tools,
+    count_turns,
+    drop_tools,
+    find_tools,
+    keep_last_turns,
+    keep_learnt_part,
+    make_messages,
+)
+from tunelock.rendering.answer_spans import find_answer_spans, stands_in
 from tunelock.rendering.encoding import (
+    TemplateRefusal,
     apply_template,
     blot_controls,
     compile_control_pattern,
@@ -60,11 +70,21 @@ class RenderedRow(TypedDict):
     weight: NotRequired[float]
 
 
+class RefusedRecord(NamedTuple):
+    """A record that the chat template cannot say: the word and the sentence why not."""
+
+    record: Mapping[str, Any]
+    reason: str
+    why: str
+
+
 class RenderedRecords(NamedTuple):
-    """The rows that fit into `max_length`, and those that do not; both in the order of their records."""
+    """The rows that fit into `max_length`, those that do not, and the records that the chat template cannot say; each
+    in the order of their records."""
 
     rows: list[RenderedRow]
     too_long: list[RenderedRow]
+    refused: list[RefusedRecord]
 
 
 class Rendered(NamedTuple):
@@ -91,7 +111,8 @@ def select_messages(record: Mapping[str, Any], rendering: Rendering) -> list[Mes
     messages = keep_last_turns(keep_learnt_part(record["messages"]), rendering.max_turns)
     if not rendering.system_prompt or messages[0]["role"] in ("system", "text"):
         return messages
-    return [{"role": "system", "content": rendering.system_prompt}, *messages]
+    opening = Message(role="system", content=rendering.system_prompt)
+    return add_tools([opening, *drop_tools(messages)], find_tools(messages))
 
 
 def render_messages(tokenizer: PreTrainedTokenizerBase, messages: list[Message]) -> Rendered:
@@ -101,50 +122,41 @@ def render_messages(tokenizer: PreTrainedTokenizerBase, messages: list[Message])
     everything is.
 
     Raises:
-        Stop: the tokenizer has no chat template, or the template leaves a message out, or does not put an answer, as
-            it is, behind the generation prompt and a control token behind the answer.
+        TemplateRefusal: the template leaves a message or the tools out, or does not put an answer, as it is, behind the
+            generation prompt and a control token behind the answer.
+        Stop: the tokenizer has no chat template.
     """
     if messages[0]["role"] == "text":
         return _render_text(tokenizer, messages[0]["content"])
     text = apply_template(tokenizer, messages)
-    for message in messages:
-        if message["content"].strip() not in text:
-            raise Stop(
-                f"the chat template leaves out the message of the role '{message['role']}'; use another template."
-            )
+    _check_messages(tokenizer, messages, text)
     shadow, controls = hide_controls(tokenizer, messages, text)
     input_ids, starts, ends = encode_text(tokenizer, text, shadow)
     labels, first = [IGNORE] * len(input_ids), 0
     for begin, end in find_answer_spans(tokenizer, messages, text, shadow):
         first, last = bisect.bisect_right(ends, begin), bisect.bisect_left(starts, end)
         if starts[first] != begin:
-            raise Stop("a token straddles the end of the prompt and the answer; this template needs a separator there.")
+            raise TemplateRefusal(
+                "straddling_token",
+                "a token straddles the end of the prompt and the answer; this template needs a separator there.",
+            )
         labels[first:last] = input_ids[first:last]
     return Rendered(input_ids, labels, first, controls)
 
 
-def find_answer_spans(
-    tokenizer: PreTrainedTokenizerBase, messages: list[Message], text: str, shadow: str
-) -> list[tuple[int, int]]:
-    """Where in `text` each answer that is learnt from starts and its end token ends."""
-    spans = []
-    for turn, message in enumerate(messages):
-        if not is_learnt(message):
-            continue
-        prompt, answer = apply_template(tokenizer, messages[:turn], generation=True), message["content"]
-        # Some templates trim answers (Llama 3, Gemma); some put a space before them, for SentencePiece's tokens begin
-        # with the space before a word (Llama 2, Mistral).
-        forms = re.compile(f"{re.escape(answer)}| ?{re.escape(answer.strip())} ?")
-        said = forms.match(text, len(prompt)) if text.startswith(prompt) else None
-        if not said:
-            raise Stop(f"the chat template does not render answer {turn} right behind its generation prompt; mend it.")
-        end = compile_control_pattern(tokenizer).match(shadow, said.end())
-        if not end:
-            raise Stop(
-                "the chat template puts no control token behind the answer, so the model would never learn to stop."
+def _check_messages(tokenizer: PreTrainedTokenizerBase, messages: list[Message], text: str) -> None:
+    """Refuse a template that leaves out what a message says, or the tools."""
+    for message in messages:
+        if not stands_in(message["content"].strip(), text):
+            role = message["role"]
+            raise TemplateRefusal(
+                f"template_without_{role}",
+                f"the chat template leaves out the message of the role '{role}'; use another template.",
             )
-        spans.append((len(prompt), end.end()))
-    return spans
+    if find_tools(messages) and apply_template(tokenizer, drop_tools(messages)) == text:
+        raise TemplateRefusal(
+            "template_without_tools", "the chat template leaves out the tools; use one that knows `tools`."
+        )
 
 
 def _render_text(tokenizer: PreTrainedTokenizerBase, text: str) -> Rendered:
@@ -185,12 +197,21 @@ def render_records(
     """Render records into rows.
 
     No message is truncated: an answer without its end would teach the model not to stop.
+
+    Raises:
+        Stop: the template can say none of the records.
     """
-    rows, too_long = [], []
+    rows, too_long, refused = [], [], []
     for record in records:
         messages = select_messages(record, rendering)
-        rendered = render_messages(tokenizer, messages)
+        try:
+            rendered = render_messages(tokenizer, messages)
+        except TemplateRefusal as refusal:
+            refused.append(RefusedRecord(record, refusal.reason, str(refusal)))
+            continue
         left_out = count_turns(keep_learnt_part(record["messages"])) - count_turns(messages)
         row = cast(RenderedRow, {"id": record["id"], **rendered._asdict(), "turns_left_out": left_out})
         (rows if len(rendered.input_ids) <= rendering.max_length else too_long).append(row)
-    return RenderedRecords(rows, too_long)
+    if refused and not rows and not too_long:
+        raise Stop(refused[0].why)
+    return RenderedRecords(rows, too_long, refused)

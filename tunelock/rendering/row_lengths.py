@@ -2,24 +2,43 @@
 
 import math
 from collections import Counter
+from typing import NamedTuple
 
 from transformers import PreTrainedTokenizerBase
 
 from tunelock.records.record import Record
-from tunelock.rendering.rendering import Rendering, render_messages, select_messages
+from tunelock.rendering.encoding import TemplateRefusal
+from tunelock.rendering.rendering import RefusedRecord, Rendering, render_messages, select_messages
 from tunelock.run.bars import Bar
+from tunelock.run.errors import Stop
 
 BINS = 16
 
 
+class _MeasuredRows(NamedTuple):
+    """The tokens of each row that the chat template can say, and the rows that it cannot."""
+
+    lengths: list[int]
+    refused: list[RefusedRecord]
+
+
 def measure_row_lengths(
     rows: list[Record], tokenizer: PreTrainedTokenizerBase, rendering: Rendering, name: str
-) -> list[int]:
-    """The tokens of each row; `name` is that of the split, for the bar."""
-    lengths = []
+) -> _MeasuredRows:
+    """The tokens of each row; `name` is that of the split, for the bar.
+
+    Raises:
+        Stop: the template can say none of the rows.
+    """
+    lengths, refused = [], []
     for row in Bar(rows, desc=f"measure {name}", unit="row"):
-        lengths.append(len(render_messages(tokenizer, select_messages(row, rendering)).input_ids))
-    return lengths
+        try:
+            lengths.append(len(render_messages(tokenizer, select_messages(row, rendering)).input_ids))
+        except TemplateRefusal as refusal:
+            refused.append(RefusedRecord(row, refusal.reason, str(refusal)))
+    if refused and not lengths:
+        raise Stop(refused[0].why)
+    return _MeasuredRows(lengths, refused)
 
 
 def compute_percentile(sorted_values: list[int], share: float) -> int:
