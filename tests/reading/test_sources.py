@@ -165,6 +165,56 @@ def test_the_repository_may_lie_below_another_spelling(root, folder, form):
     assert names("data/raw/é.jsonl", below) == names("data/raw/e\u0301*", below) == ["data/raw/é.jsonl"]
 
 
+@pytest.mark.parametrize("name", ["e\u0301-ü.jsonl", "é-u\u0308.jsonl"])
+def test_a_name_may_be_written_in_one_form_here_and_the_other_there(root, name):
+    put(root / "data/raw" / name)
+    for path in ("data/raw/é-ü.jsonl", "data/raw/e\u0301-u\u0308.jsonl", "data/raw/é-?.jsonl", "data/raw"):
+        assert names(path, root) == ["data/raw/é-ü.jsonl"]
+
+
+@pytest.mark.parametrize("form", ["NFC", "NFD"])
+def test_a_file_of_dvc_is_there_in_either_form(root, form):
+    put(root / "data/raw" / unicodedata.normalize(form, "é.jsonl"))
+    for other in ("NFC", "NFD"):
+        name = unicodedata.normalize(other, "é.jsonl")
+        put(root / f"data/raw/{name}.dvc", f"outs:\n- md5: 0\n  path: {name}\n".encode())
+    assert names("data/raw", root) == ["data/raw/é.jsonl"]
+
+
+def test_two_names_that_look_alike_stop(root):
+    for form in ("NFC", "NFD"):
+        put(root / "data/raw" / unicodedata.normalize(form, "é.jsonl"))
+    assert "two files have the name data/raw/é.jsonl" in stops("data/raw", root)
+
+
+@pytest.fixture
+def experiment(root, tmp_path, monkeypatch) -> Path:
+    """The copy in which DVC runs an experiment (`--temp`, `--queue`): it has what git has of the repository `root`."""
+    put(root / "data/raw/a.csv")
+    git = ["git", "-C", str(root), "-c", "user.name=n", "-c", "user.email=n@example.invalid"]
+    for command in (["init", "-q"], ["add", "-A"], ["commit", "-qm", "data"]):
+        subprocess.run([*git, *command], check=True)
+    subprocess.run(["git", "clone", "-q", str(root), str(tmp_path / "experiment")], check=True)
+    monkeypatch.setenv("DVC_ROOT", str(root))
+    return tmp_path / "experiment"
+
+
+@pytest.mark.parametrize("path", ["data/raw/b é.csv", "data/raw", "./data/raw/", "data/raw/*.csv", "data/**/b*"])
+@pytest.mark.parametrize("form", ["NFC", "NFD"])
+def test_an_experiment_does_not_go_without_a_file_that_git_does_not_have(root, experiment, path, form):
+    put(root / unicodedata.normalize(form, "data/raw/b é.csv"))
+    words = stops(path, experiment)
+    assert words.startswith(f"data/raw/b é.csv is in {root}, but git does not have it") and "`git add` it" in words
+    assert len(names("data/**/b*", root)) == 1  # the repository itself has it
+
+
+def test_an_experiment_reads_what_git_has_and_misses_nothing_else(root, experiment):
+    for name in ("c/d.txt", "notes.png", ".hidden.csv"):
+        put(root / "data/raw" / name)
+    assert names("data/raw/*.csv", experiment) == names("data/raw/a.csv", experiment) == ["data/raw/a.csv"]
+    assert "data/raw/c/d.txt is in" in stops("data/raw", experiment)
+
+
 def test_a_name_that_is_not_utf8_stops(root):
     with open(os.fsencode(root) + b"/data/raw/\xff.csv", "wb") as file:
         file.write(ROWS)

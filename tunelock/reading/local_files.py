@@ -3,19 +3,18 @@
 import configparser
 import contextlib
 import os
-import re
-import unicodedata
-from collections.abc import Iterator, Sequence
-from fnmatch import fnmatchcase
+from collections import Counter
+from collections.abc import Iterator
 from itertools import chain
 from pathlib import Path, PurePosixPath
 
+from tunelock.reading.file_names import matches_glob, normalise_name, spell_as_on_disk, split_glob
+from tunelock.reading.left_behind import refuse_left_behind
 from tunelock.reading.raw_files import (
     RawFile,
     is_hidden,
     is_supported,
     list_raw_files,
-    normalise_name,
     nothing_in,
     require_supported,
 )
@@ -25,7 +24,6 @@ from tunelock.run.params import load_yaml
 
 RAW = "data/raw"  # what DVC watches of the sources
 GENERAL = "data/general"  # and of general_source
-MAGIC = re.compile(r"[*?[]")
 
 
 def find_local_files(path: str, revision: str | None, root: Path, watched: str = RAW) -> list[RawFile]:
@@ -33,13 +31,23 @@ def find_local_files(path: str, revision: str | None, root: Path, watched: str =
     if not path or "\0" in path or ".." in PurePosixPath(path).parts:
         raise Stop(f"'{path}' is no path that can be read; write one without '..'.")
     root = Path(os.path.abspath(root))
-    place = _spell_as_on_disk(root / path)
+    refuse_left_behind(path, root)
+    place = spell_as_on_disk(root / path)
     files = _select_files(place, path, root, watched)
     if revision:
         _check_pin(place, path, revision)
     else:
         _refuse_unwatched(place, path, files, root, watched)
-    return list(chain.from_iterable(list_raw_files(file, _name_file(file, root), file.name) for file in files))
+    names = {file: _name_file(file, root) for file in files}
+    _refuse_twins(names)
+    return list(chain.from_iterable(list_raw_files(file, name, file.name) for file, name in names.items()))
+
+
+def _refuse_twins(names: dict[Path, str]) -> None:
+    """Stop at two files that differ in the Unicode form of their names alone: the ledger could not tell them apart."""
+    twice = [name for name, count in Counter(names.values()).items() if count > 1]
+    if twice:
+        raise Stop(f"two files have the name {twice[0]}, in two Unicode forms (NFC and NFD); rename one of them.")
 
 
 def _select_files(place: Path | None, path: str, root: Path, watched: str) -> list[Path]:
@@ -49,9 +57,9 @@ def _select_files(place: Path | None, path: str, root: Path, watched: str) -> li
         return [place]
     if place and not place.is_dir():
         raise Stop(f"{path} is neither a file nor a folder; if it is a link to nothing, run `dvc checkout`.")
-    parts = PurePosixPath(path).parts
-    depth = len(parts) if place else next((n for n, part in enumerate(parts) if MAGIC.search(part)), len(parts))
-    base, glob = place or _spell_as_on_disk(root.joinpath(*parts[:depth])), "/".join(parts[depth:]) or "**"
+    split = split_glob(path)
+    base = place or spell_as_on_disk(root.joinpath(*split.base))
+    glob = "**" if place else "/".join(split.glob) or "**"
     if base is None:
         raise Stop(f"{path} is missing{_advise_to_pull(root / path, root)}.")
     _refuse_unpulled(base, glob, root)
@@ -78,20 +86,6 @@ def walk_files(folder: Path) -> Iterator[Path]:
 
 def _refuse_unreadable(error: OSError) -> None:
     raise Stop(f"{error.filename} cannot be listed ({error.strerror}); check the path and its permissions.")
-
-
-def matches_glob(name: str, glob: str) -> bool:
-    """Whether a relative path matches a glob: `*` within a folder, `**` across folders, as in the shell."""
-
-    return _match_parts(PurePosixPath(normalise_name(name)).parts, PurePosixPath(normalise_name(glob)).parts)
-
-
-def _match_parts(parts: Sequence[str], patterns: Sequence[str]) -> bool:
-    if not patterns:
-        return not parts
-    if patterns[0] == "**":
-        return any(_match_parts(parts[skipped:], patterns[1:]) for skipped in range(len(parts) + 1))
-    return bool(parts) and fnmatchcase(parts[0], patterns[0]) and _match_parts(parts[1:], patterns[1:])
 
 
 def _check_pin(place: Path | None, path: str, revision: str) -> None:
@@ -138,28 +132,17 @@ def _refuse_unpulled(base: Path, glob: str, root: Path) -> None:
             wanted = matches_glob(name, glob) or (
                 "**" in glob and not is_supported(name)
             )  # a folder, perhaps with such files
-            if wanted and not tracked.exists():
+            there = spell_as_on_disk(tracked)
+            if wanted and (there is None or not there.exists()):
                 raise Stop(f"{_name_file(tracked, root)} is missing{_advise_to_pull(pointer.with_suffix(''), root)}.")
 
 
 def _advise_to_pull(path: Path, root: Path) -> str:
     """What to do where a path is missing or has nothing in it, if DVC tracks it or a folder above it."""
-    for pointer in (Path(f"{place}.dvc") for place in (path, *path.parents)):
-        if pointer.is_file():
+    for pointer in (spell_as_on_disk(Path(f"{place}.dvc")) for place in (path, *path.parents)):
+        if pointer and pointer.is_file():
             return "; run `dvc pull {0}`, or `dvc checkout {0}` if it was pulled".format(_name_file(pointer, root))
     return "; check the path"
-
-
-def _spell_as_on_disk(path: Path) -> Path | None:
-    """The path as the disk spells it, name by name: macOS writes é as e and an accent, YAML mostly does not."""
-    place = Path(path.anchor)
-    for name in path.relative_to(path.anchor).parts:
-        spellings = [place / name, *(place / unicodedata.normalize(form, name) for form in ("NFC", "NFD"))]
-        found = next(filter(os.path.lexists, spellings), None)
-        if found is None:
-            return None
-        place = found
-    return place
 
 
 def _name_file(path: Path, root: Path) -> str:

@@ -1,7 +1,6 @@
 """Files of raw data as streams, packed or plain, whatever their origin."""
 
 import tempfile
-import unicodedata
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path, PurePosixPath
@@ -9,6 +8,7 @@ from typing import BinaryIO, NamedTuple
 from zipfile import ZipFile, ZipInfo
 
 from tunelock.fetching.archives import open_archive, read_blocks, stream_member, unpack_stream
+from tunelock.reading.file_names import normalise_name
 from tunelock.run.errors import Stop
 
 SUFFIXES = (".jsonl", ".ndjson", ".json", ".csv", ".tsv", ".parquet", ".txt", ".md", ".xml")
@@ -104,10 +104,6 @@ def _open_seekable(opener: Callable[[], BinaryIO]) -> BinaryIO:
             copy.write(block)
     copy.seek(0)
     return copy
-
-
-def normalise_name(name: str) -> str:
-    return unicodedata.normalize("NFC", name)
 
 
 def is_hidden(path: str) -> bool:

@@ -8,7 +8,8 @@ from urllib.parse import unquote
 from tunelock.fetching.archives import find_member, open_archive
 from tunelock.fetching.fetch import fetch_hub_dataset, fetch_url, fetch_wheel, parse_wheel_uri
 from tunelock.fetching.web import redact_url
-from tunelock.reading.local_files import RAW, find_local_files, matches_glob, walk_files
+from tunelock.reading.file_names import matches_glob, normalise_name
+from tunelock.reading.local_files import RAW, find_local_files, walk_files
 from tunelock.reading.raw_files import (
     PACKINGS,
     SUFFIXES,
@@ -17,7 +18,6 @@ from tunelock.reading.raw_files import (
     find_form,
     is_supported,
     list_raw_files,
-    normalise_name,
     nothing_in,
     require_supported,
     wrap_member,

@@ -3,19 +3,34 @@
 import json
 import subprocess
 import sys
+from pathlib import Path
 from typing import Any
 
 from tunelock.run.errors import Stop
 
+_MERGED = (Path("dvc.lock"), Path("dvc.yaml"), Path("params.yaml"))
+
 
 def run_git(*arguments: str) -> str:
-    """The output of one git command; `Stop` with git's own last line if it fails."""
+    """The output of one git command; `Stop` with what git says is wrong if it fails."""
     return _run_to_output(["git", *arguments])
 
 
 def run_dvc_json(*arguments: str) -> Any:
-    """What `dvc … --json` prints; `Stop` with DVC's own last line if it fails."""
+    """What `dvc … --json` prints; `Stop` with what DVC says is wrong if it fails."""
+    _refuse_conflict_markers()
     return json.loads(_run_to_output([sys.executable, "-m", "dvc", *arguments, "--json"]) or "{}")
+
+
+def _refuse_conflict_markers() -> None:
+    """Stop at a merge that was left halfway: of such a file DVC says only that it is invalid."""
+    for file in (path for path in _MERGED if path.is_file()):
+        for number, line in enumerate(file.read_text(encoding="utf-8", errors="replace").splitlines(), 1):
+            if line.startswith("<<<<<<< "):
+                raise Stop(
+                    f"{file}:{number}: a merge left its markers here; settle them (`git checkout --ours {file}` takes "
+                    "this branch's side during the merge), then run `dvc repro` and commit."
+                )
 
 
 def find_ignored_paths(paths: list[str]) -> set[str]:
@@ -27,9 +42,20 @@ def _run_to_output(command: list[str]) -> str:
     """The standard output of a command that must succeed."""
     done = _run_command(command)
     if done.returncode:
-        said = (done.stderr.strip() or done.stdout.strip() or "no message").splitlines()[-1]
-        raise Stop(f"`{' '.join(command[-4:])}` failed: {said}")
+        raise Stop(f"`{' '.join(command[-4:])}` failed: {_find_complaint(done.stderr.strip() or done.stdout)}")
     return done.stdout
+
+
+def _find_complaint(said: str) -> str:
+    """What a message says is wrong: its line of an error, the last one of a traceback, else its first two sentences.
+
+    DVC shows an invalid file as a sentence, the place in the next paragraph and, at the end, lines of the file.
+    """
+    lines = [line.strip() for line in said.splitlines() if line.strip()] or ["no message"]
+    marked = [line for line in lines if line.lower().startswith(("error:", "fatal:"))]
+    if marked or lines[0].startswith("Traceback"):
+        return marked[0].partition(":")[2].strip() if marked else lines[-1]
+    return " ".join([line for line in lines if not line.startswith("WARNING")][:2])
 
 
 def _run_command(command: list[str], stdin: str = "") -> subprocess.CompletedProcess[str]:
