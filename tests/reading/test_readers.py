@@ -471,7 +471,7 @@ def test_any_bytes_stop_or_every_row_is_accounted_for(suffix, content):
 @CHECKED
 @given(st.lists(hostile.map(lambda line: line.replace(b"\n", b"")), max_size=5), st.integers(0, 5), st.booleans())
 def test_a_good_line_among_bad_ones_survives(bad, place, crlf):
-    lines = [line for line in bad if line.strip()]
+    lines = [line for line in bad if line.removeprefix(codecs.BOM_UTF8).strip()]  # with the mark alone, one is blank
     lines.insert(min(place, len(lines)), LINE)
     content = (b"\r\n" if crlf else b"\n").join(lines)
     found = outcome(".jsonl", content)

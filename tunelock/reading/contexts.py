@@ -7,6 +7,7 @@ each. `find_contexts` decides for a file by its first rows, `add_contexts` puts 
 import math
 import re
 from collections.abc import Callable, Iterable
+from itertools import chain
 from typing import Any, NamedTuple
 
 from tunelock.reading.answer_options import find_label, list_options, read_words, write_short
@@ -40,7 +41,7 @@ class Contexts(NamedTuple):
 
 def find_contexts(rows: list[Columns], taken: frozenset[str]) -> Contexts:
     """The contexts among the columns of a file that nothing has `taken`, by their names and what stands in them."""
-    names = [name for name in dict.fromkeys(name for row in rows for name in row) if name not in taken]
+    names = [name for name in dict.fromkeys(chain.from_iterable(rows)) if name not in taken]
     lettered = [name for name in names if find_label(name) and _holds(rows, name, _is_value)]
     return Contexts(
         before=_choose(rows, names, CONTEXTS, reads_as_text) + _choose(rows, names, TITLED, _reads_as_sentences),
@@ -113,9 +114,12 @@ def _list_paragraphs(value: Any) -> list[str] | None:
     if isinstance(value, list) and all(isinstance(part, str) for part in value):
         return value
     if isinstance(value, list) and all(isinstance(part, dict) for part in value):
-        texts = [[text for text in part.values() if isinstance(text, str)] for part in value]
-        return ["\n".join(part) for part in texts]
+        return [_join_texts(part) for part in value]
     return None
+
+
+def _join_texts(part: dict[str, Any]) -> str:
+    return "\n".join(text for text in part.values() if isinstance(text, str))
 
 
 def add_contexts(messages: list[Message], contexts: Contexts, columns: Columns) -> list[Message]:

@@ -56,7 +56,7 @@ def _select_files(place: Path | None, path: str, root: Path, watched: str) -> li
         require_supported(path, path)
         return [place]
     if place and not place.is_dir():
-        raise Stop(f"{path} is neither a file nor a folder; if it is a link to nothing, run `dvc checkout`.")
+        raise Stop(f"{path} is neither a file nor a folder; if it is a link to nothing, run {_advise_to_fetch(place)}.")
     split = split_glob(path)
     base = place or spell_as_on_disk(root.joinpath(*split.base))
     glob = "**" if place else "/".join(split.glob) or "**"
@@ -79,9 +79,15 @@ def walk_files(folder: Path) -> Iterator[Path]:
                 raise Stop(f"{path} is a link to a folder; copy the files in, or name that folder as a source.")
         for path in (Path(here, name) for name in sorted(names) if not is_hidden(name)):
             if path.is_symlink() and not path.exists():
-                raise Stop(f"{path} is a link to nothing; run `dvc checkout` or remove it.")
+                raise Stop(f"{path} is a link to nothing; run {_advise_to_fetch(path)} or remove it.")
             if path.is_file():
                 yield path
+
+
+def _advise_to_fetch(link: Path) -> str:
+    """The command that brings what a link leads to: git-annex and DVC keep data behind links."""
+    by_annex = link.is_symlink() and "annex/objects" in link.readlink().as_posix()
+    return "`git annex get`" if by_annex else "`dvc checkout`"
 
 
 def _refuse_unreadable(error: OSError) -> None:
@@ -110,7 +116,7 @@ def _refuse_unwatched(place: Path | None, path: str, files: list[Path], root: Pa
             pin = f"pin it with revision: {sha256_path(place)}" if place else "name a folder instead and pin that"
             raise Stop(
                 f"{_name_file(file, root)} is not in {watched}, the one folder that DVC watches for new data (a link "
-                f"counts as where it leads); bring it in with `dvc add`, `dvc import` or `dvc import-url`, or {pin}."
+                f"counts as where it leads); copy it there (and `dvc add` the copy if it is large), or {pin}."
             )
 
 

@@ -9,6 +9,7 @@ from zipfile import ZipFile, ZipInfo
 
 from tunelock.fetching.archives import open_archive, read_blocks, stream_member, unpack_stream
 from tunelock.reading.file_names import normalise_name
+from tunelock.reading.first_bytes import HEAD, find_packing, refuse_other_kind, refuse_pointer, refuse_unpacked
 from tunelock.run.errors import Stop
 
 SUFFIXES = (".jsonl", ".ndjson", ".json", ".csv", ".tsv", ".parquet", ".txt", ".md", ".xml")
@@ -61,6 +62,11 @@ def list_raw_files(file: Path, name: str, place: str) -> list[RawFile]:
         raise Stop(f"{name} is empty; remove it or fetch it again.")
     if not place.lower().endswith(".zip"):
         return [_wrap_file(name, place, size, partial(_open_plain, file))]
+    with open(file, "rb") as stream:
+        head = stream.read(HEAD)
+    refuse_pointer(head, name)
+    if not head.startswith(b"PK") or b"[Content_Types].xml" in head:
+        refuse_other_kind(head, ".zip", name)
     archive = open_archive(file, name)
     members = [info for info in archive.infolist() if find_form(info.filename) and not is_hidden(info.filename)]
     if not members:
@@ -78,8 +84,7 @@ def wrap_member(archive: ZipFile, info: ZipInfo, archive_name: str, name: str) -
 def _wrap_file(name: str, place: str, size: int, opener: Callable[[], BinaryIO]) -> RawFile:
     """Wrap what `opener` gives so that it is decompressed, and seekable where the format asks for it."""
     form = find_form(place)
-    if form.packing:
-        opener = partial(_open_packed, opener, form.packing, name, size)
+    opener = partial(_open_content, opener, form, name, size)
     if form.suffix == ".parquet":
         opener = partial(_open_seekable, opener)
     return RawFile(name, form.suffix, size, opener)
@@ -89,8 +94,21 @@ def _open_plain(file: Path) -> BinaryIO:
     return open(file, "rb")
 
 
-def _open_packed(opener: Callable[[], BinaryIO], packing: str, name: str, size: int) -> BinaryIO:
-    return unpack_stream(opener(), packing, name, size)
+def _open_content(opener: Callable[[], BinaryIO], form: _Form, name: str, size: int) -> BinaryIO:
+    """The stream of a file, unpacked by what its first bytes say; `Stop` where they are not what its name says."""
+    stream = opener()
+    head = stream.peek(HEAD)[:HEAD]
+    refuse_pointer(head, name)
+    packing = find_packing(head)
+    if form.packing and not packing:
+        refuse_other_kind(head, form.suffix, name)
+        refuse_unpacked(head, form.packing, name)
+    if packing or form.packing:
+        stream = unpack_stream(stream, packing or form.packing, name, size)
+        head = stream.peek(HEAD)[:HEAD]
+        refuse_pointer(head, name)
+    refuse_other_kind(head, form.suffix, name)
+    return stream
 
 
 def _open_seekable(opener: Callable[[], BinaryIO]) -> BinaryIO:

@@ -65,6 +65,9 @@ def read_parquet_rows(raw: BinaryIO, name: str) -> Iterator[Row | Fault]:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
+    if raw.read(1) in (b"{", b"["):
+        raise Stop(f"{name} is JSON under another name; call it .jsonl or .json.")
+    raw.seek(0)
     number = 0
     try:
         file = pq.ParquetFile(raw)
