@@ -15,7 +15,7 @@ from tunelock.records.record import Record, text_of
 from tunelock.records.splits import SPLITS
 from tunelock.rendering.refused import count_refused, print_refused
 from tunelock.rendering.rendering import RENDERING_PARAMS, Rendering, load_tokenizer
-from tunelock.rendering.row_lengths import count_by_length, measure_row_lengths, summarise_row_lengths
+from tunelock.rendering.row_lengths import count_by_length, measure_cuts, measure_row_lengths, summarise_row_lengths
 from tunelock.run.files import read_json, read_jsonl, write_json, write_text
 from tunelock.run.stage import stage
 
@@ -184,6 +184,8 @@ def main(params, _fingerprint) -> str:
         print_refused(name, measured.refused, len(rows[name]))
         lengths[name], refused[name] = measured.lengths, count_refused(measured.refused)
     figures = summarise_row_lengths(lengths, rendering.max_length)
+    for name in SPLITS:
+        figures[name] |= measure_cuts(rows[name], tokenizer, rendering)
     for name in filter(refused.get, SPLITS):
         figures[name]["refused"] = refused[name]
     about = read_about_data(params.sources)

@@ -38,14 +38,8 @@ from tunelock.reading.reading import Source, read_source
 from tunelock.records.record import Record
 from tunelock.records.scored_row import GENERAL, HELD_OUT, ScoredRow
 from tunelock.rendering.refused import print_refused
-from tunelock.rendering.rendering import (
-    RENDERING_PARAMS,
-    RenderedRow,
-    Rendering,
-    find_end_token,
-    load_tokenizer,
-    render_records,
-)
+from tunelock.rendering.rendering import RENDERING_PARAMS, Rendering, find_end_token, load_tokenizer
+from tunelock.rendering.row_lengths import MOST_LEFT_OUT, keep_fitting_records
 from tunelock.run.errors import Stop
 from tunelock.run.files import read_jsonl, write_jsonl
 from tunelock.run.stage import stage
@@ -66,11 +60,7 @@ OPTION = r"^- (.+)$"  # a line of a general question that is one of the answers 
 def _read_held_out_families(
     tokenizer, rendering: Rendering, patterns: dict[str, str] | None
 ) -> dict[str, list[Family]]:
-    """The questions of test and golden, by split.
-
-    Raises:
-        Stop: one of them is too long, or there are none.
-    """
+    """The questions of test and golden, by split."""
     return {
         split: make_held_out_families(tokenizer, list(read_jsonl(f"data/split/{split}.jsonl")), rendering, patterns)
         for split in HELD_OUT
@@ -80,21 +70,20 @@ def _read_held_out_families(
 def make_held_out_families(
     tokenizer, records: list[Record], rendering: Rendering, patterns: dict[str, str] | None
 ) -> list[Family]:
-    """The questions of a split of the domain, of which each must fit into `max_length`; one that the chat template
-    cannot say is left out."""
-    rows, too_long, refused = render_records(tokenizer, records, rendering)
-    if too_long or not rows:
-        limit = rendering.max_length
-        raise Stop(f"{len(too_long)} of {len(records)} rows exceed max_length {limit}; raise it to score them all.")
-    print_refused("evaluate", refused, len(records))
-    sayable = _select_rendered(records, rows)
-    return make_families(tokenizer, sayable, rows, rendering, patterns or {})
+    """The questions of a split of the domain that fit into `max_length`; a line on stderr says how many do not, and
+    which the chat template cannot say.
 
-
-def _select_rendered(records: list[Record], rows: list[RenderedRow]) -> list[Record]:
-    """The records that have a row."""
-    ids = {row["id"] for row in rows}
-    return [record for record in records if record["id"] in ids]
+    Raises:
+        Stop: more than half of them do not fit, or there are none.
+    """
+    fitting = keep_fitting_records(tokenizer, records, rendering)
+    said = f"{fitting.too_long} of {len(records)} rows exceed max_length {rendering.max_length}"
+    if not fitting.rows or fitting.too_long > MOST_LEFT_OUT * len(records):
+        raise Stop(f"{said}; raise it to score them all.")
+    if fitting.too_long:
+        print(f"{said} and are not scored", file=sys.stderr)
+    print_refused("evaluate", fitting.refused, len(records))
+    return make_families(tokenizer, fitting.records, fitting.rows, rendering, patterns or {})
 
 
 def read_general_families(tokenizer, rendering: Rendering, source: Source) -> list[Family]:
@@ -106,14 +95,13 @@ def read_general_families(tokenizer, rendering: Rendering, source: Source) -> li
         Stop: none is left.
     """
     records, left_out = read_general_records(source)
-    rows, too_long, refused = render_records(tokenizer, records, rendering)
-    left_out["longer than max_length"] += len(too_long)
+    asked, rows, too_long, refused = keep_fitting_records(tokenizer, records, rendering)
+    left_out["longer than max_length"] += too_long
     left_out.update(one.reason for one in refused)
     reasons = ", ".join(f"{count} {reason}" for reason, count in sorted(left_out.items()) if count)
     if not rows:
         raise Stop(f"general_source: no row is left ({reasons}); mend the source or raise max_length.")
     print(f"general: {len(rows)} rows" + (f"; left out: {reasons}" if reasons else ""), file=sys.stderr)
-    asked = _select_rendered(records, rows)
     patterns = {record["task"]: OPTION for record in asked}
     return make_families(tokenizer, asked, rows, rendering, patterns, contrast_choices=False)
 

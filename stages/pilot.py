@@ -2,8 +2,9 @@
 
     python -m stages.pilot
 
-Reads models/base and data/split/{golden,train}.jsonl; writes models/pilot/report.json, models/pilot/samples.json
-and models/pilot/go, whose content never changes: train re-runs when its own inputs do, not when the pilot's do.
+Reads models/base, data/split/{golden,train}.jsonl and metrics/lengths.json; writes models/pilot/report.json,
+models/pilot/samples.json and models/pilot/go, whose content never changes: train re-runs when its own inputs do, not
+when the pilot's do. What lengths and labels say is said before the first step.
 """
 
 import math
@@ -16,6 +17,7 @@ from tunelock.answering.generation import generate_answers
 from tunelock.answering.scoring import Score, score_rows
 from tunelock.model.methods.method_settings import METHOD_PARAMS, MethodSettings
 from tunelock.model.modeling import make_deterministic, resolve_dtype
+from tunelock.records.scored_row import HELD_OUT
 from tunelock.rendering.label_check import find_mislabelled
 from tunelock.rendering.refused import count_refused, list_refused, print_refused
 from tunelock.rendering.rendering import (
@@ -26,13 +28,16 @@ from tunelock.rendering.rendering import (
     load_tokenizer,
     render_records,
 )
+from tunelock.rendering.row_lengths import MOST_LEFT_OUT
 from tunelock.run.errors import Stop
-from tunelock.run.files import read_jsonl, write_json, write_text
+from tunelock.run.files import read_json, read_jsonl, write_json, write_text
 from tunelock.run.scratch import locate_checkpoints
 from tunelock.run.stage import stage
 from tunelock.training.optimisation import OPTIMISATION_PARAMS, build_sft_config
 from tunelock.training.trainee import load_trainee
 from tunelock.training.trainer import Extras, ResponseTrainer
+from tunelock.watching.length_costs import advise_on_long_rows
+from tunelock.watching.shortage import count_row_tokens
 
 BASE = "models/base"
 PROBE_ROWS = 32  # enough for a stable mean, a few seconds to score
@@ -77,32 +82,37 @@ def average_loss(scores: list[Score]) -> float:
 
 
 def _load_pilot_rows(tokenizer: PreTrainedTokenizerBase, rendering: Rendering) -> _PilotRows:
-    """The rows of golden and train; `Stop` if all of one are too long."""
+    """The rows of golden and train."""
     records = list(read_jsonl("data/split/golden.jsonl"))
     train = render_records(tokenizer, read_jsonl("data/split/train.jsonl"), rendering)
     golden = render_records(tokenizer, records, rendering)
-    if not golden.rows or not train.rows:
-        raise Stop(f"no-go: every row is longer than max_length {rendering.max_length}; raise it.")
     for name, found in {"train": train, "golden": golden}.items():
         print_refused(name, found.refused, sum(map(len, found)))
     return _PilotRows(golden, train, find_mislabelled(tokenizer, records, golden.rows, rendering))
 
 
 def list_objections(
-    too_long: int, refused: int, rows: int, limit: float, mislabelled: list[str], before: float, after: float
+    too_long: int,
+    refused: int,
+    rows: int,
+    limit: float,
+    mislabelled: list[str],
+    before: float | None,
+    after: float | None,
 ) -> list[str]:
-    """The reasons against going on, a sentence each; none means go."""
+    """The reasons against going on, a sentence each; none means go. The losses are None before the first step."""
     reasons = []
     if refused > limit * rows:
         reasons.append(f"the chat template cannot say {refused} of {rows} train rows: use another chat_template")
-    if too_long > limit * rows:
-        reasons.append(
-            f"{too_long} of {rows} train rows exceed max_length: raise max_length or lower max_response_chars"
-        )
+    if too_long > limit * rows or too_long == rows:
+        share = f"{too_long / rows:.1%}, and pilot_max_too_long allows {limit:.1%}"
+        reasons.append(f"{too_long} of {rows} train rows exceed max_length ({share})")
     if mislabelled:
         reasons.append(
             f"the labels of {', '.join(mislabelled[:3])} are not their answer and end token: mend the template"
         )
+    if before is None or after is None:
+        return reasons
     if not math.isfinite(after):
         reasons.append(f"the loss became {after}: lower learning_rate")
     elif after >= before:
@@ -112,18 +122,55 @@ def list_objections(
     return reasons
 
 
-def _write_report(rows: _PilotRows, asked: list[dict], before: Look, after: Look, reasons: list[str]) -> None:
-    """Write the report and the samples, whatever came out."""
+def object_to_held_out_rows(lengths: dict[str, dict[str, float]]) -> list[str]:
+    """The held-out splits of which so many rows are too long that the evaluation would stop, a sentence each.
+
+    `lengths`: metrics/lengths.json.
+    """
+    reasons = []
+    for split in HELD_OUT:
+        share = lengths[split].get("share_left_out", lengths[split]["share_above_max_length"])
+        if share > MOST_LEFT_OUT:
+            reasons.append(f"{share:.1%} of the {split} rows exceed max_length, and the evaluation needs half of them")
+    return reasons
+
+
+def _check_rows(rows: _PilotRows, limit: float, long_rows: str) -> None:
+    """Stop before the first step where the lengths or the labels are a reason to."""
+    too_long, refused = len(rows.train.too_long), len(rows.train.refused)
+    every, lengths = too_long + refused + len(rows.train.rows), read_json("metrics/lengths.json")
+    reasons = list_objections(too_long, refused, every, limit, rows.mislabelled, None, None)
+    if not rows.golden.rows:
+        reasons.append("no golden row can be trained on")
+    by_length = object_to_held_out_rows(lengths)
+    reasons += by_length
+    if not reasons:
+        return
+    _write_report(rows, [], None, None, reasons)
+    advice = ""
+    if by_length or too_long > limit * every:
+        measured = list(map(count_row_tokens, rows.train.rows + rows.train.too_long))
+        advice = " " + advise_on_long_rows(lengths["train"], measured, too_long / every, long_rows)
+    raise Stop(f"no-go: {'; '.join(reasons)}. Nothing was trained.{advice}")
+
+
+def _write_report(
+    rows: _PilotRows, asked: list[dict], before: Look | None, after: Look | None, reasons: list[str]
+) -> None:
+    """Write the report and the samples, whatever came out; without looks where nothing was trained."""
     samples = []
-    for row, old, new in zip(asked, before.answers, after.answers):
+    for row, old, new in zip(asked, before.answers if before else [], after.answers if after else []):
         samples.append({"id": row["id"], "before": old, "after": new})
     write_json("models/pilot/samples.json", samples)
     report: dict[str, Any] = {
         "go": not reasons,
         "reasons": reasons,
-        "loss_before": before.loss,
-        "loss_after": after.loss,
+        "loss_before": before.loss if before else None,
+        "loss_after": after.loss if after else None,
+        "golden_rows": len(rows.golden.rows) + len(rows.golden.too_long),
+        "golden_rows_too_long": len(rows.golden.too_long),
         "train_rows_too_long": len(rows.train.too_long),
+        "train_rows_cut": sum(row["context_cut"] > 0 for row in rows.train.rows),
         "rows_refused": {"train": count_refused(rows.train.refused), "golden": count_refused(rows.golden.refused)},
         "refused": list_refused([*rows.train.refused, *rows.golden.refused]),
         "rows_shortened": sum(row["turns_left_out"] > 0 for row in rows.train.rows),
@@ -136,7 +183,9 @@ def _write_report(rows: _PilotRows, asked: list[dict], before: Look, after: Look
 def main(params, fingerprint) -> str:
     make_deterministic(params.seed, params.num_threads)
     dtype, tokenizer = resolve_dtype(params.dtype), load_tokenizer(BASE)
-    rows = _load_pilot_rows(tokenizer, Rendering(**params.select(RENDERING_PARAMS)))
+    rendering = Rendering(**params.select(RENDERING_PARAMS))
+    rows = _load_pilot_rows(tokenizer, rendering)
+    _check_rows(rows, params.pilot_max_too_long, rendering.long_rows)
     model, adapter, _ = load_trainee(BASE, params.method, MethodSettings(**params.select(METHOD_PARAMS)), dtype)
     golden = rows.golden.rows
     asked = [row for row in golden[: params.pilot_samples] if row["prompt_length"]]  # a raw text asks nothing
@@ -149,15 +198,14 @@ def main(params, fingerprint) -> str:
     trainer.train()
     after = probe.look_at(trainer.model)
     shutil.rmtree(root, ignore_errors=True)
-    too_long, refused = len(rows.train.too_long), len(rows.train.refused)
-    every = too_long + refused + len(rows.train.rows)
-    limit = params.pilot_max_too_long
-    reasons = list_objections(too_long, refused, every, limit, rows.mislabelled, before.loss, after.loss)
+    reasons = list_objections(0, 0, len(rows.train.rows), 1, [], before.loss, after.loss)
     _write_report(rows, asked, before, after, reasons)
     if reasons:
         raise Stop("no-go: " + "; ".join(reasons) + ". See models/pilot/samples.json.")
     write_text("models/pilot/go", "go\n")
-    return f"go: loss {before.loss:.3f} to {after.loss:.3f} in {params.pilot_steps} steps"
+    drawn = f"{len(golden)} of {len(golden) + len(rows.golden.too_long)} golden rows"
+    why = f", the others exceed max_length {rendering.max_length}" if rows.golden.too_long else ""
+    return f"go: loss {before.loss:.3f} to {after.loss:.3f} in {params.pilot_steps} steps on {drawn}{why}"
 
 
 if __name__ == "__main__":

@@ -104,6 +104,17 @@ def test_rows_that_do_not_fit_or_no_rows_stop(tokenizer, asked):
         make_held_out_families(tokenizer, [], Rendering(256), None)
 
 
+def test_rows_that_do_not_fit_are_left_out_where_they_are_few(tokenizer, asked, capsys):
+    long = {
+        **asked[0],
+        "id": "long",
+        "messages": [{**asked[0]["messages"][0], "content": "why " * 300}, asked[0]["messages"][-1]],
+    }
+    families = make_held_out_families(tokenizer, [long, *asked], Rendering(256), None)
+    assert [family.record["id"] for family in families] == [record["id"] for record in asked]
+    assert f"1 of {len(asked) + 1} rows exceed max_length 256 and are not scored" in capsys.readouterr().err
+
+
 @pytest.fixture
 def project(tiny_model, asked, tmp_path, monkeypatch):
     """A folder with what the stage reads, and its params."""
@@ -116,7 +127,8 @@ def project(tiny_model, asked, tmp_path, monkeypatch):
     write_jsonl("data/general/questions.jsonl", GENERAL)
     return {
         "num_threads": 1, "dtype": "bfloat16", "system_prompt": None, "max_length": 256, "max_turns": None,
-        "choice_patterns": PATTERNS, "eval_batch_size": 4, "max_predict_samples": 5, "max_new_tokens": 3,
+        "long_rows": "set_aside", "choice_patterns": PATTERNS, "eval_batch_size": 4,
+        "max_predict_samples": 5, "max_new_tokens": 3,
         "generation_backend": "transformers", "general_source": {"path": "data/general/questions.jsonl"},
     }  # fmt: skip
 

@@ -151,7 +151,7 @@ def project(tmp_path, monkeypatch, tiny_model):
     for split in ("test", "golden"):
         write_jsonl(f"data/split/{split}.jsonl", [{"id": split, "group": "g", "task": "t", **turns("Why?", "So.")}])
     values = {key: load_yaml(ROOT / "params.yaml")[key] for key in
-              ("system_prompt", "max_length", "max_turns", "num_threads", "choice_patterns")}  # fmt: skip
+              ("system_prompt", "max_length", "max_turns", "long_rows", "num_threads", "choice_patterns")}  # fmt: skip
     values |= {"dtype": "float32", "eval_batch_size": 5, "max_predict_samples": 0, "max_new_tokens": 1,
                "generation_backend": "transformers"}  # fmt: skip
 

@@ -32,7 +32,7 @@ def folder(tmp_path, monkeypatch) -> Path:
         (tmp_path / "models" / name).mkdir(parents=True)
         (tmp_path / "models" / name / "tokenizer_config.json").write_text("{}")
     (tmp_path / "params.yaml").write_text(
-        "{dtype: float32, num_threads: 1, system_prompt: null, max_turns: null, max_length: 384}"
+        "{dtype: float32, num_threads: 1, system_prompt: null, max_turns: null, max_length: 384, long_rows: set_aside}"
     )
     monkeypatch.chdir(tmp_path)
     return tmp_path

@@ -60,7 +60,7 @@ def folder(tmp_path_factory, tiny_model, split, ours) -> Path:
     """What the command reads, for the tiny model in float32."""
     folder = tmp_path_factory.mktemp("harness")
     (folder / "params.yaml").write_text(
-        "{dtype: float32, system_prompt: null, max_length: 512, max_turns: null, num_threads: 2}"
+        "{dtype: float32, system_prompt: null, max_length: 512, max_turns: null, long_rows: set_aside, num_threads: 2}"
     )
     for name in ("pyproject.toml",):
         (folder / name).symlink_to(ROOT / name)
@@ -154,8 +154,8 @@ def test_the_table_has_both_and_says_how_far_they_are_apart(command, ours):
 def test_the_harness_is_given_our_prompt_token_by_token(command, tokenizer, split):
     for sample, record in zip(command.found["samples"][PERPLEXITY], split):
         prompt, continuation = command.model._encode_pair(*sample["arguments"][0])
-        rendered = render_messages(tokenizer, select_messages(record, Rendering(512)))
-        assert prompt == render_prompt(tokenizer, select_messages(record, Rendering(512))[:-1])
+        rendered = render_messages(tokenizer, select_messages(tokenizer, record, Rendering(512)))
+        assert prompt == render_prompt(tokenizer, select_messages(tokenizer, record, Rendering(512))[:-1])
         assert prompt + continuation == rendered.input_ids[: len(prompt) + rows_tokens(rendered)]
 
 

@@ -183,7 +183,13 @@ def run(tmp_path, monkeypatch, tiny_model):
         for name in ("data/raw", "data/split", "metrics", "models"):
             (tmp_path / folder / name).mkdir(parents=True)
         monkeypatch.chdir(tmp_path / folder)
-        params = {"sources": SOURCES, "max_length": 384, "max_turns": None, "system_prompt": None}
+        params = {
+            "sources": SOURCES,
+            "max_length": 384,
+            "max_turns": None,
+            "system_prompt": None,
+            "long_rows": "set_aside",
+        }
         Path("params.yaml").write_text(json.dumps(params))
         Path("dvc.yaml").write_text(json.dumps({"stages": {"card": {"cmd": "x", "params": [*params]}}}))
         Path("models/base").symlink_to(tiny_model)

@@ -65,7 +65,7 @@ def make_families(
         patterns: by task, what finds the options of a question among its lines.
         contrast_choices: whether questions with options are held against a wrong answer as well.
     """
-    said = [select_messages(record, rendering) for record in records]
+    said = [select_messages(tokenizer, record, rendering) for record in records]
     choices = [find_choice(messages, patterns.get(record["task"])) for record, messages in zip(records, said)]
     contrasted = [number for number, choice in enumerate(choices) if contrast_choices or not choice]
     others = _pick_others(records, rows, contrasted)

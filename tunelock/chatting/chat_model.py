@@ -90,7 +90,7 @@ class ChatModel:
         """The tokens of the prompt, shape (1, length), and how many more the model has positions for."""
         to_come: Message = {"role": "assistant", "content": ""}  # what the rendering of a record ends with
         record = {"messages": [*messages, to_come]}
-        shown = select_messages(record, self._settings.rendering)[:-1]
+        shown = select_messages(self._tokenizer, record, self._settings.rendering)[:-1]
         prompt = render_prompt(self._tokenizer, shown)
         positions = unwrap_model(self._model).config.max_position_embeddings
         if len(prompt) >= positions:

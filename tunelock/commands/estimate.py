@@ -48,24 +48,14 @@ def estimate(
     from tunelock.planning.guides import compare_with_guides
     from tunelock.planning.memory_settings import MemorySettings
     from tunelock.planning.training_rows import measure_rows
+    from tunelock.watching.length_costs import measure_machine
 
     settings, shape = change_settings(change or []), find_shape(model)
     prices = dict.fromkeys(gpu or _read_gpus(), price)
-    machine = _measure_machine(settings.dtype)
+    machine = measure_machine(settings.dtype)
     found = forecast_training(model or "models/base", shape, settings, measure_rows(settings), prices, machine)
     if as_json:
         print_json(asdict(found))
     else:
         guides = compare_with_guides(MemorySettings.from_params(vars(settings)))
         typer.echo("\n".join([*describe_forecast(found), "", *guides]))
-
-
-def _measure_machine(dtype: str):
-    """This machine, in the dtype that a training would have here."""
-    from tunelock.model.modeling import resolve_dtype
-    from tunelock.planning.forecast import Machine
-    from tunelock.watching.progress import measure_matmul_rate
-    from tunelock.watching.shortage import measure_free_memory
-
-    resolved = resolve_dtype(dtype)
-    return Machine(resolved, measure_free_memory(), measure_matmul_rate(resolved))

@@ -15,6 +15,7 @@ from tunelock.harness.harness_scores import (
     tabulate_agreement,
 )
 from tunelock.rendering.rendering import Rendering, load_tokenizer
+from tunelock.rendering.row_lengths import keep_fitting_records
 from tunelock.run.errors import Stop
 from tunelock.run.files import read_jsonl
 from tunelock.run.params import load_yaml
@@ -71,7 +72,9 @@ def _make_documents(split: str, rows: list[dict], folder: str, params: dict, tas
         Stop: none of the tasks has a row.
     """
     records = _read_made(f"data/split/{split}.jsonl", "dvc repro split")
-    made = task_rows.make_documents(records, rows, load_tokenizer(folder), Rendering.from_params(params))
+    tokenizer, rendering = load_tokenizer(folder), Rendering.from_params(params)
+    fitting = keep_fitting_records(tokenizer, records, rendering).records
+    made = task_rows.make_documents(fitting, rows, tokenizer, rendering)
     all_tasks = {CHOICE: made.choice, PERPLEXITY: made.perplexity}
     by_task = {task: all_tasks[task] for task in tasks if all_tasks[task]}
     if not by_task:

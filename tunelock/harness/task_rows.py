@@ -35,7 +35,7 @@ def make_documents(records: list[dict], rows: list[ScoredRow], tokenizer, render
         raise Stop(f"{missing[0]} has no row in models/evaluation; run `dvc repro evaluate` to score the split again.")
     choice, perplexity, left_out = [], [], Counter()
     for record in records:
-        messages, row = select_messages(record, rendering), ours[record["id"]]
+        messages, row = select_messages(tokenizer, record, rendering), ours[record["id"]]
         reason = _find_obstacle(tokenizer, record, messages)
         if reason:
             left_out[reason] += 1

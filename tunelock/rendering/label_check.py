@@ -22,7 +22,7 @@ def find_mislabelled(
     for row in rows:
         record = by_id[row["id"]]
         end = tokenizer.eos_token if is_text(record) else tokenizer.decode([find_end_token(tokenizer)])
-        learnt = list(filter(is_learnt, select_messages(record, rendering)))
+        learnt = list(filter(is_learnt, select_messages(tokenizer, record, rendering)))
         labels = tokenizer.decode([label for label in row["labels"] if label != IGNORE])
         if not _are_answers(labels, learnt, end):
             found.append(row["id"])

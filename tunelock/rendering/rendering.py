@@ -18,6 +18,7 @@ from tunelock.records.record import (
     keep_last_turns,
     keep_learnt_part,
     make_messages,
+    text_of,
 )
 from tunelock.rendering.answer_spans import find_answer_spans, stands_in
 from tunelock.rendering.encoding import (
@@ -28,11 +29,12 @@ from tunelock.rendering.encoding import (
     encode_text,
     hide_controls,
 )
+from tunelock.rendering.long_rows import count_cut_characters, fit_context
 from tunelock.run.errors import Stop
 
 IGNORE = -100  # torch.nn.CrossEntropyLoss(ignore_index) and every Hugging Face collator
 
-RENDERING_PARAMS = ("system_prompt", "max_length", "max_turns")
+RENDERING_PARAMS = ("system_prompt", "max_length", "max_turns", "long_rows")
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,23 +42,27 @@ class Rendering:
     """How records become tokens, by the params of the same names.
 
     Attributes:
-        max_length: the most tokens of a row; longer ones are left out whole.
+        max_length: the most tokens of a row.
         system_prompt: goes first where a record has no system message of its own.
         max_turns: keeps the last questions of a long conversation; None keeps all.
+        long_rows: `set_aside` leaves a row above `max_length` out whole, `cut_context` cuts its context so that it
+            fits (`tunelock.rendering.long_rows`) and leaves out what still does not.
     """
 
     max_length: int
     system_prompt: str | None = None
     max_turns: int | None = None
+    long_rows: str = "set_aside"
 
     @classmethod
     def from_params(cls, params: Mapping[str, Any]) -> "Rendering":
-        """Pick the three out of all the params."""
+        """Pick them out of all the params."""
         return cls(**{key: params[key] for key in RENDERING_PARAMS})
 
 
 class RenderedRow(TypedDict):
-    """A record as tokens: the fields of `Rendered`, with the record's id and how many questions `max_turns` cost it.
+    """A record as tokens: the fields of `Rendered`, with the record's id, how many questions `max_turns` cost it, and
+    how many characters of its context were cut.
 
     `weight` is what the loss of the row is multiplied by, absent for 1.
     """
@@ -67,6 +73,7 @@ class RenderedRow(TypedDict):
     prompt_length: int
     controls: int
     turns_left_out: int
+    context_cut: int
     weight: NotRequired[float]
 
 
@@ -106,8 +113,29 @@ def load_tokenizer(folder: Path | str) -> PreTrainedTokenizerBase:
     return AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
 
 
-def select_messages(record: Mapping[str, Any], rendering: Rendering) -> list[Message]:
-    """The chat messages of a record up to the last answer that is learnt from, with the system prompt first."""
+def select_messages(
+    tokenizer: PreTrainedTokenizerBase, record: Mapping[str, Any], rendering: Rendering
+) -> list[Message]:
+    """The chat messages of a record as the model sees them: up to the last answer that is learnt from, with the system
+    prompt first, the context of a long row cut where `long_rows` says so."""
+    return _fit_messages(tokenizer, _select_whole(record, rendering), rendering)
+
+
+def _fit_messages(tokenizer: PreTrainedTokenizerBase, messages: list[Message], rendering: Rendering) -> list[Message]:
+    if rendering.long_rows != "cut_context" or messages[0]["role"] == "text":
+        return messages
+    prompt, answer = len(render_prompt(tokenizer, messages[:-1])), 0
+    if text_of(messages[-1]):  # empty in a chat, where it is still to come
+        answer = len(render_messages(tokenizer, messages).input_ids) - prompt
+    return fit_context(messages, rendering.max_length, answer, functools.partial(_count_tokens, tokenizer))
+
+
+def _count_tokens(tokenizer: PreTrainedTokenizerBase, prompt: list[Message]) -> int:
+    return len(render_prompt(tokenizer, prompt))
+
+
+def _select_whole(record: Mapping[str, Any], rendering: Rendering) -> list[Message]:
+    """As `select_messages`, nothing of a message cut."""
     messages = keep_last_turns(keep_learnt_part(record["messages"]), rendering.max_turns)
     if not rendering.system_prompt or messages[0]["role"] in ("system", "text"):
         return messages
@@ -196,21 +224,23 @@ def render_records(
 ) -> RenderedRecords:
     """Render records into rows.
 
-    No message is truncated: an answer without its end would teach the model not to stop.
+    No answer is cut: one without its end would teach the model not to stop.
 
     Raises:
         Stop: the template can say none of the records.
     """
     rows, too_long, refused = [], [], []
     for record in records:
-        messages = select_messages(record, rendering)
+        whole = _select_whole(record, rendering)
         try:
+            messages = _fit_messages(tokenizer, whole, rendering)
             rendered = render_messages(tokenizer, messages)
         except TemplateRefusal as refusal:
             refused.append(RefusedRecord(record, refusal.reason, str(refusal)))
             continue
         left_out = count_turns(keep_learnt_part(record["messages"])) - count_turns(messages)
-        row = cast(RenderedRow, {"id": record["id"], **rendered._asdict(), "turns_left_out": left_out})
+        counts = {"turns_left_out": left_out, "context_cut": count_cut_characters(whole, messages)}
+        row = cast(RenderedRow, {"id": record["id"], **rendered._asdict(), **counts})
         (rows if len(rendered.input_ids) <= rendering.max_length else too_long).append(row)
     if refused and not rows and not too_long:
         raise Stop(refused[0].why)

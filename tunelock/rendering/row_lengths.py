@@ -2,17 +2,44 @@
 
 import math
 from collections import Counter
+from dataclasses import replace
 from typing import NamedTuple
 
 from transformers import PreTrainedTokenizerBase
 
 from tunelock.records.record import Record
 from tunelock.rendering.encoding import TemplateRefusal
-from tunelock.rendering.rendering import RefusedRecord, Rendering, render_messages, select_messages
+from tunelock.rendering.rendering import (
+    RefusedRecord,
+    RenderedRow,
+    Rendering,
+    render_messages,
+    render_records,
+    select_messages,
+)
 from tunelock.run.bars import Bar
 from tunelock.run.errors import Stop
 
 BINS = 16
+MOST_LEFT_OUT = 0.5  # share of a held-out split that may be too long; what is measured on the rest stands for it
+
+
+class _FittingRecords(NamedTuple):
+    """The records whose rows fit into `max_length`, those rows, how many do not fit, and what no template can say."""
+
+    records: list[Record]
+    rows: list[RenderedRow]
+    too_long: int
+    refused: list[RefusedRecord]
+
+
+def keep_fitting_records(
+    tokenizer: PreTrainedTokenizerBase, records: list[Record], rendering: Rendering
+) -> _FittingRecords:
+    """The records that fit, with their rows, in the order that they have."""
+    rows, too_long, refused = render_records(tokenizer, records, rendering)
+    fitting = {row["id"] for row in rows}
+    return _FittingRecords([record for record in records if record["id"] in fitting], rows, len(too_long), refused)
 
 
 class _MeasuredRows(NamedTuple):
@@ -25,20 +52,29 @@ class _MeasuredRows(NamedTuple):
 def measure_row_lengths(
     rows: list[Record], tokenizer: PreTrainedTokenizerBase, rendering: Rendering, name: str
 ) -> _MeasuredRows:
-    """The tokens of each row; `name` is that of the split, for the bar.
+    """The tokens of each row, no context cut; `name` is that of the split, for the bar.
 
     Raises:
         Stop: the template can say none of the rows.
     """
-    lengths, refused = [], []
+    lengths, refused, whole = [], [], replace(rendering, long_rows="set_aside")
     for row in Bar(rows, desc=f"measure {name}", unit="row"):
         try:
-            lengths.append(len(render_messages(tokenizer, select_messages(row, rendering)).input_ids))
+            lengths.append(len(render_messages(tokenizer, select_messages(tokenizer, row, whole)).input_ids))
         except TemplateRefusal as refusal:
             refused.append(RefusedRecord(row, refusal.reason, str(refusal)))
     if refused and not lengths:
         raise Stop(refused[0].why)
     return _MeasuredRows(lengths, refused)
+
+
+def measure_cuts(rows: list[Record], tokenizer: PreTrainedTokenizerBase, rendering: Rendering) -> dict[str, float]:
+    """The share of rows whose context is cut, and of those that are left out all the same, if `long_rows` cuts."""
+    if rendering.long_rows != "cut_context":
+        return {}
+    found = render_records(tokenizer, rows, rendering)
+    cut = sum(row["context_cut"] > 0 for row in found.rows)
+    return {"share_context_cut": cut / len(rows), "share_left_out": len(found.too_long) / len(rows)}
 
 
 def compute_percentile(sorted_values: list[int], share: float) -> int:

@@ -19,6 +19,7 @@ class ModelParams(StrictFields):
     system_prompt: str | None
     max_length: Annotated[int, Field(ge=32)]
     max_turns: Limit
+    long_rows: Literal["set_aside", "cut_context"]
 
 
 @rule("model_revision: a wheel is pinned by its sha256 (64 hex digits); put it here.")

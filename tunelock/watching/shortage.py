@@ -127,10 +127,11 @@ def watch_memory(base: Path | str, rows: list[dict], values: dict[str, Any]):
 def _find_largest_batch(rows: list[dict], settings: MemorySettings) -> Batch:
     """The batch of the longest rows, which our sampler puts first; packed sequences are all full."""
     size = settings.per_device_train_batch_size
-    longest = sorted(map(_count_tokens, rows))[-size:]
+    longest = sorted(map(count_row_tokens, rows))[-size:]
     length = settings.max_length if settings.packing else longest[-1].tokens
     return Batch(size, length, sum(row.labelled for row in longest))
 
 
-def _count_tokens(row: dict) -> RowLength:
+def count_row_tokens(row: dict) -> RowLength:
+    """The length of a rendered row."""
     return RowLength(len(row["input_ids"]), sum(label >= 0 for label in row["labels"]))
