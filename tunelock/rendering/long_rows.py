@@ -63,11 +63,11 @@ def cut_context(
         return None
     text = prompt[context.message]["content"][context.start : context.stop]
     for ends in (_list_ends(_SENTENCE_END, text), _list_ends(_WORD_END, text), _list_letters(text)):
-        fitting = bisect.bisect_right(ends, limit, key=lambda end: count_tokens(_shorten(prompt, context, end)))
-        while fitting and count_tokens(_shorten(prompt, context, ends[fitting - 1])) > limit:
+        fitting = bisect.bisect_right(ends, limit, key=lambda end: count_tokens(_cut_at(prompt, context, end)))
+        while fitting and count_tokens(_cut_at(prompt, context, ends[fitting - 1])) > limit:
             fitting -= 1
         if fitting:
-            return _shorten(prompt, context, ends[fitting - 1])
+            return _cut_at(prompt, context, ends[fitting - 1])
     return None
 
 
@@ -77,7 +77,7 @@ def count_cut_characters(whole: list[Message], cut: list[Message]) -> int:
     return missing + len(CUT) if whole != cut else 0
 
 
-def _shorten(prompt: list[Message], context: _Context, end: int) -> list[Message]:
+def _cut_at(prompt: list[Message], context: _Context, end: int) -> list[Message]:
     """The prompt with the first `end` characters of its context."""
     text = prompt[context.message]["content"]
     kept = text[context.start : context.start + end].rstrip()
