@@ -17,6 +17,7 @@ from typing import NamedTuple
 from docs.draw_dag import draw_dag, read_stages
 from tests.browser import Browser
 from tunelock.pull_request.comment_files import write_comment
+from tunelock.pull_request.report_gate import view_gate
 from tunelock.pull_request.two_commits import compare_with_base
 from tunelock.report.evidence import ANSWER_FILES, NEEDED, read_evidence
 from tunelock.report.images import encode_png
@@ -52,8 +53,8 @@ def make_report(_base: str) -> bytes:
     """The first screen of the report."""
     with tempfile.TemporaryDirectory() as folder:
         page = Path(folder, "report.html")
-        found = build_report(read_evidence(), describe_surroundings(), read_review(ANSWER_FILES), CHECKS)
-        page.write_text(found, encoding="utf-8")
+        evidence, review = read_evidence(), read_review(ANSWER_FILES)
+        page.write_text(build_report(evidence, describe_surroundings(), view_gate(), review, CHECKS), encoding="utf-8")
         return take_picture(page, whole=False)
 
 

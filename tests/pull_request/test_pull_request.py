@@ -15,6 +15,7 @@ from tunelock.pull_request.facts import Facts
 from tunelock.pull_request.gate import check_lock
 from tunelock.pull_request.lock import list_stale, refuse_tracked_cache
 from tunelock.pull_request.pairing import compare_commits, pair_rows, read_scores
+from tunelock.pull_request.report_gate import view_gate
 from tunelock.pull_request.thresholds import GateLine, check_rules, judge_gate
 from tunelock.pull_request.two_commits import compare_rows
 from tunelock.run.errors import Stop
@@ -183,6 +184,24 @@ def test_the_verdict_comes_first_and_the_gate_exits_with_it(clones, branch, exit
     assert perplexity.startswith("failed" if exits else "passed") and perplexity.endswith(f": {verdict}")
     assert retention.startswith("passed    retention 0.97 >= 0.95 (main: 0.97); 95 % interval 0.9600 to 0.9800")
     assert lock.startswith("passed    dvc.lock")
+
+
+def test_the_report_shows_what_the_gate_says(clones, tmp_path, monkeypatch):
+    monkeypatch.chdir(clones["worse"].folder)
+    gate = view_gate("main")
+    assert gate.outcome == "failed" and gate.reason == ""
+    (failed,) = [check for check in gate.checks if check.result == "failed"]
+    assert failed.metric == "test_perplexity_tuned" and failed.rule == "<= main"
+    assert failed.remark.startswith(f"main has {read_main_perplexity():.6g}; ")
+    monkeypatch.chdir(tmp_path)
+    nowhere = view_gate("main")
+    assert (nowhere.outcome, nowhere.checks) == ("not checked", []) and "git" in nowhere.reason
+
+
+def read_main_perplexity() -> float:
+    """The metric of main, in the clone that one stands in."""
+    shown = subprocess.run(["git", "show", "origin/main:metrics/evaluate.json"], capture_output=True, check=True)
+    return json.loads(shown.stdout)["test_perplexity_tuned"]
 
 
 def test_the_comment_shows_what_changed_and_nothing_else(clones):

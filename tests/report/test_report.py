@@ -14,14 +14,16 @@ from tests.browser import Browser
 from tests.command_line import run_tunelock
 from tests.conftest import ROOT
 from tests.made_results import general_rows, made_results, made_rows
+from tunelock.metrics.registry import METRICS
 from tunelock.records.scored_row import RowPair
 from tunelock.report import input_views, views
 from tunelock.report.evidence import NEEDED, read_evidence, read_pairs
 from tunelock.report.extremes import find_extremes, find_forgotten, score_general_tasks
 from tunelock.report.page import build_policy, replace_minus, show_chance, show_difference, show_number, show_share
+from tunelock.report.parts import GateCheck, GatePart
 from tunelock.report.readme_results import MARKS
-from tunelock.report.report_page import SECTIONS
-from tunelock.report.surroundings import list_gpu_names, read_commit, read_field, read_versions
+from tunelock.report.report_page import SECTIONS, build_report
+from tunelock.report.surroundings import describe_surroundings, list_gpu_names, read_commit, read_field, read_versions
 from tunelock.report.text import clip_text, reveal_unseen
 from tunelock.run.errors import Stop
 from tunelock.run.files import read_json
@@ -243,6 +245,7 @@ def test_the_headline_is_the_first_sentence():
         "It rose by 0.1 (95 % interval). Golden agrees.",
     )
     assert views.split_headline("One only.") == ("One only.", "")
+    assert views.split_headline("It fell (-0.7); golden agrees.") == ("It fell (-0.7).", "Golden agrees.")
 
 
 def test_comparisons_stand_by_split_in_the_order_of_the_metrics_and_may_lack_an_interval():
@@ -260,6 +263,58 @@ def test_results_have_every_metric_with_the_verdict_on_the_tuned_model():
     rows = views.list_results(evaluate | {"test_perplexity_improvement": 0.5}, {"test_loss": {"verdict": "better"}})
     assert [row.key for row in rows] == ["perplexity", "new"]
     assert rows[0].cells == [(1.0, "undecided"), (1.0, "better"), (None, "undecided"), (None, "undecided")]
+
+
+def gated(outcome: str, *checks: GateCheck) -> str:
+    """The report of the working directory with this gate."""
+    return build_report(read_evidence(), describe_surroundings(), GatePart("main", outcome, list(checks), ""), None, {})
+
+
+def test_what_failed_the_gate_and_the_contrast_stand_on_the_first_screen(results, tmp_path):
+    found = read_json("metrics/retention.json") | {"general_contrast_change": -0.4061}
+    Path("metrics/retention.json").write_text(json.dumps(found))
+    failed = GateCheck("general_contrast_change", ">= -0.2", "-0.4061", "failed", "95 % -0.5 to -0.3")
+    Path("report.html").write_text(gated("failed", failed, GateCheck("retention", ">= 0.95", "0.962", "passed", "")))
+    browser = Browser(tmp_path / "profile")
+    try:
+        browser.open(results / "report.html")
+        browser.size(1280)
+        gate = browser.do("document.querySelector('.gate').innerText")
+        assert "The gate failed:" in gate and "general contrast change is -0.4061; the rule: >= -0.2" in gate
+        assert "retention" not in gate  # only what failed
+        shown = "[...document.querySelectorAll('.gate, .tile')].filter(e => e.getBoundingClientRect().bottom < 900)"
+        assert browser.do(f"{shown}.length") == 6
+        assert "−0.406" in browser.do(f"{shown}.map(e => e.innerText).join()")
+    finally:
+        browser.close()
+
+
+def test_a_gate_that_passed_or_was_not_checked_says_so(results):
+    assert "The gate passed." in gated("passed", GateCheck("retention", ">= 0.95", "0.962", "passed", ""))
+    assert "The gate was not checked." in written()  # no git here
+    assert "git" in Texts(Path("report.html").read_text()).sections[None]
+
+
+def test_no_table_is_cut_off_however_many_metrics_and_tasks_there_are(results, tmp_path):
+    for split in ("test", "golden"):
+        figures = {"low": 66.31, "high": 117.35, **dict.fromkeys(METRICS, 84.47)}
+        rows = [
+            {"task": f"{task}-a-task-with-a-long-name", "model": model, **figures}
+            for task in range(9)
+            for model in ("base", "tuned")
+        ]
+        (results / f"metrics/plots/tasks_{split}.json").write_text(json.dumps(rows))
+    written()
+    browser = Browser(tmp_path / "profile")
+    try:
+        browser.open(results / "report.html")
+        for width in (1280, 1000, 800, 600, 400):
+            browser.size(width)
+            cut = "[...document.querySelectorAll('.scroll')].filter(e => e.scrollWidth > e.clientWidth + 1)"
+            assert browser.do(f"{cut}.map(e => e.closest('section').id)") == [], width
+            assert browser.do("document.documentElement.scrollWidth") <= width
+    finally:
+        browser.close()
 
 
 def test_a_retention_without_interval_is_said_to_have_none(results):

@@ -39,13 +39,15 @@ def report(
 
 
 def _write_page() -> None:
+    from tunelock.pull_request.report_gate import view_gate
     from tunelock.report.evidence import ANSWER_FILES, read_evidence
     from tunelock.report.report_page import REPORT, build_report
     from tunelock.report.surroundings import describe_surroundings
     from tunelock.review.ticks import CHECKS, read_review
     from tunelock.run.files import write_text
 
-    write_text(REPORT, build_report(read_evidence(), describe_surroundings(), read_review(ANSWER_FILES), CHECKS))
+    evidence, review = read_evidence(), read_review(ANSWER_FILES)
+    write_text(REPORT, build_report(evidence, describe_surroundings(), view_gate(), review, CHECKS))
     typer.echo(REPORT.resolve().as_uri())
 
 

@@ -40,12 +40,33 @@ class ClaimPart:
 
 
 @dataclass(frozen=True, slots=True)
+class GateCheck:
+    """A rule of the gate: what was found and the result: passed, failed or undecided."""
+
+    metric: str
+    rule: str
+    value: str
+    result: str
+    remark: str
+
+
+@dataclass(frozen=True, slots=True)
+class GatePart:
+    """outcome: passed, failed, undecided or `not checked`, then with the reason; base: the revision compared with."""
+
+    base: str
+    outcome: str
+    checks: list[GateCheck]
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
 class TaskPart:
-    """The tasks of one split."""
+    """The tasks of one split, a table each."""
 
     title: str
     chart: Markup
-    table: TaskTable
+    tables: list[TaskTable]
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,6 +129,7 @@ class ReportPage:
     around: Surroundings
     sections: dict[str, str]
     claim: ClaimPart
+    gate: GatePart
     results: list[ResultRow]
     tasks: list[TaskPart]
     training: TrainingPart

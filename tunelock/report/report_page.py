@@ -20,6 +20,7 @@ from tunelock.report.parts import (
     DataPart,
     ForgettingPart,
     FreshEyesPart,
+    GatePart,
     ReportPage,
     ReviewPart,
     SplitComparisons,
@@ -38,12 +39,15 @@ SECTIONS = {
 SPLITS = {"test": "test split", "golden": "golden set"}
 
 
-def build_report(found: Evidence, around: Surroundings, review: dict | None, checks: dict[str, str]) -> str:
+def build_report(
+    found: Evidence, around: Surroundings, gate: GatePart, review: dict | None, checks: dict[str, str]
+) -> str:
     """The page as HTML.
 
     Args:
         found: the metrics, params and dvc.lock.
         around: where and when the page is made.
+        gate: what the gate says of these results.
         review: metrics/review.json, or None where nobody reviewed these answers.
         checks: the titles of what reviewers ticked, by name.
     """
@@ -51,6 +55,7 @@ def build_report(found: Evidence, around: Surroundings, review: dict | None, che
         around=around,
         sections={key: title for key, title in SECTIONS.items() if review or key != "review"},
         claim=_view_claim(found),
+        gate=gate,
         results=views.list_results(found.evaluate, found.claims),
         tasks=_view_tasks(found),
         training=_view_training(found),

@@ -1,6 +1,7 @@
 """What the report says of the metrics: its tables, out of metrics/evaluate.json, claims.json and fresh_eyes.json."""
 
 import re
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from tunelock.metrics.registry import METRICS, name_judged
@@ -65,19 +66,22 @@ class ComparisonRow(NamedTuple):
     strip: _Strip | None
 
 
-class _TaskColumn(NamedTuple):
-    """A column of the table by task."""
+class _TaskFigure(NamedTuple):
+    """A metric of a task: digits to show, what it is, its values; intervals where the metric has some."""
 
     key: str
     digits: int
     about: str
+    base: float | None
+    tuned: float | None
+    intervals: dict[str, tuple[float, float]]
 
 
 class TaskTable(NamedTuple):
-    """Metrics by task and model: the columns that some task has, and the rows of metrics/plots/tasks_SPLIT.json."""
+    """The metrics of a task by model, out of metrics/plots/tasks_SPLIT.json."""
 
-    columns: list[_TaskColumn]
-    rows: list[TaskRow]
+    task: str
+    figures: list[_TaskFigure]
 
 
 class FreshEyesRow(NamedTuple):
@@ -93,9 +97,10 @@ class FreshEyesRow(NamedTuple):
 
 
 def split_headline(sentences: str) -> Headline:
-    """The sentences of a claim."""
-    first, *others = re.split(r"(?<=[.!?])\s+(?=\S)", sentences.strip(), maxsplit=1)
-    return Headline(first, " ".join(others))
+    """The first sentence of a claim, up to a semicolon if it has one, and the rest."""
+    first, *others = re.split(r"(?<=[.!?;])\s+(?=\S)", sentences.strip(), maxsplit=1)
+    rest = " ".join(others)
+    return Headline(f"{first[:-1]}." if first.endswith(";") else first, rest[:1].upper() + rest[1:])
 
 
 def list_results(evaluate: dict[str, float], claims: dict[str, Any]) -> list[ResultRow]:
@@ -171,8 +176,24 @@ def list_fresh_eyes(fresh_eyes: dict[str, Any]) -> list[FreshEyesRow]:
     return rows
 
 
-def tabulate_tasks(rows: list[TaskRow]) -> TaskTable:
-    """The metrics of each task and model."""
-    known = set().union(*rows)
-    columns = [_TaskColumn(key, one.digits, one.meaning) for key, one in METRICS.items() if key in known]
-    return TaskTable(columns, sorted(rows, key=lambda row: (row["task"], row["model"])))
+def tabulate_tasks(rows: list[TaskRow]) -> list[TaskTable]:
+    """The metrics of each task and model, a table a task."""
+    tasks: dict[str, dict[str, TaskRow]] = {}
+    for row in rows:
+        tasks.setdefault(row["task"], {})[row["model"]] = row
+    return [TaskTable(task, _list_task_figures(models)) for task, models in sorted(tasks.items())]
+
+
+def _list_task_figures(models: Mapping[str, Mapping[str, Any]]) -> list[_TaskFigure]:
+    """Each metric that the task has; the interval in a row is that of its perplexity."""
+    figures = []
+    for key, metric in METRICS.items():
+        base, tuned = (models.get(model, {}).get(key) for model in ("base", "tuned"))
+        if base is None and tuned is None:
+            continue
+        intervals = {}
+        for model, row in models.items():
+            if key == "perplexity" and row.get("low") is not None:
+                intervals[model] = (row["low"], row["high"])
+        figures.append(_TaskFigure(key, metric.digits, metric.meaning, base, tuned, intervals))
+    return figures
