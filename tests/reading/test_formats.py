@@ -6,6 +6,7 @@ from hypothesis import strategies as st
 
 from tunelock.reading.formats import FORMATS, detect_format, map_columns
 from tunelock.reading.rows import Unfit
+from tunelock.records.record import drop_question_marks
 
 
 def said(*turns: tuple[str, str]) -> list[dict]:
@@ -16,11 +17,15 @@ SINGLE = said(("user", "Why?"), ("assistant", "Because."))
 SYSTEM = said(("system", "Be brief.")) + SINGLE
 LONG = SINGLE + said(("user", "Really?"), ("assistant", "Yes."))
 TOOLS = said(("user", "2+2?"), ("assistant", "I ask."), ("tool", "4"), ("assistant", "Four."))
+CALLED = said(("user", "Rain?"), ("assistant", "I look."), ("tool", "No."), ("assistant", "It is dry."))
+CALLED[0]["tools"] = '[{"type": "function", "function": {"name": "get_weather", "parameters": {}}}]'
+CALLED[1]["tool_calls"] = [{"name": "get_weather", "arguments": '{"city": "Paris", "at": null}', "id": "a1"}]
+CALLED[2] |= {"name": "get_weather", "tool_call_id": "a1"}
 WEIGHTED = [*SINGLE[:1], {**SINGLE[1], "weight": 0}, *LONG[2:]]
 TEXT = said(("text", " Once upon\n\na time. "))
 FITS = {
-    "chatml": [SINGLE, SYSTEM, LONG, TOOLS, WEIGHTED],
-    "sharegpt": [SINGLE, SYSTEM, LONG, TOOLS, WEIGHTED],
+    "chatml": [SINGLE, SYSTEM, LONG, TOOLS, CALLED, WEIGHTED],
+    "sharegpt": [SINGLE, SYSTEM, LONG, TOOLS, CALLED, WEIGHTED],
     "alpaca": [SINGLE, SYSTEM],
     "instruction": [SINGLE, SYSTEM],
     "completion": [SINGLE],
@@ -35,7 +40,9 @@ def test_every_format_is_covered():
 
 @pytest.mark.parametrize("name", FORMATS)
 @pytest.mark.parametrize(
-    "messages", [SINGLE, SYSTEM, LONG, TOOLS, WEIGHTED, TEXT], ids=["one", "system", "two", "tool", "weight", "text"]
+    "messages",
+    [SINGLE, SYSTEM, LONG, TOOLS, CALLED, WEIGHTED, TEXT],
+    ids=["one", "system", "two", "tool", "called", "weight", "text"],
 )
 def test_a_format_gives_back_what_it_holds_and_refuses_what_it_cannot_hold(name, messages):
     known = FORMATS[name]
@@ -87,7 +94,7 @@ def test_any_question_and_answer_survive_the_round_trip(name, asked, answered):
     ],
 )  # fmt: skip
 def test_the_variants_that_people_keep_are_understood(columns, messages):
-    assert FORMATS[detect_format(columns)].to_messages(columns) == messages
+    assert drop_question_marks(FORMATS[detect_format(columns)].to_messages(columns)) == messages
 
 
 @pytest.mark.parametrize(
@@ -101,12 +108,12 @@ def test_the_variants_that_people_keep_are_understood(columns, messages):
         ({"question": " ", "answer": "Because."}, "empty_turn"),
         ({"instruction": "Why?", "output": "Yes.", "history": [["Why?"]]}, "not_a_message"),
         ({"instruction": "Why?", "output": "Yes.", "history": [["Why?", None]]}, "content_not_text"),
-        ({"conversations": [{"from": "narrator", "value": "Why?"}]}, "unknown_role"),
+        ({"conversations": [{"from": "narrator", "value": "Why?"}]}, "unknown_role 'narrator'"),
         ({"conversations": ["Why?", "Because."]}, "not_a_message"),
-        ({"conversations": None}, "not_a_message"),
+        ({"conversations": None}, "no_messages"),
         (
             {"conversations": [{"from": "function_call", "value": "{}"}]},
-            "tool_calls",
+            "bad_tool_call",
         ),
         ({"prompt": SINGLE[:1], "completion": "Because."}, "not_text 'prompt'"),
         ({"messages": "Why?"}, "no_messages"),
@@ -135,7 +142,7 @@ def test_any_table_is_mapped_by_templates():
         "instruction": "{titel}: {frage}", "context": "{kontext}", "response": "{antwort}", "system": "{rolle}",
     }  # fmt: skip
     expected = said(("system", "Be brief."), ("user", "CWE-79: Why?\n\nA."), ("assistant", "Because."))
-    assert map_columns(mapping, row) == expected
+    assert drop_question_marks(map_columns(mapping, row)) == expected
     assert map_columns({"text": "{titel}. {antwort}"}, row) == said(("text", "CWE-79. Because."))
 
 

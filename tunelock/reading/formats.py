@@ -4,19 +4,22 @@ chatml: `messages` (OpenAI, TRL). sharegpt: `conversations` of from/value. alpac
 instruction: instruction, context, response (Dolly). completion: prompt, completion (TRL). qa: question, answer.
 text: raw text for domain adaptation. Any other columns are mapped by templates such as `response: "{reply}"`.
 
-A new format is a function from columns to messages, which ends in `read_chatml` so that the rules of conversations
+A new format is a function from columns to messages, which ends in `read_chat` so that the rules of conversations
 hold, one back from messages to columns, and a line in `FORMATS`. The schema of params.yaml, detection and
 `tunelock convert` follow from the table; name it in the comment on `sources` in params.yaml.
 """
 
-from collections.abc import Callable
-from typing import NamedTuple
+from collections.abc import Callable, Iterable
+from typing import Any, NamedTuple
 
-from tunelock.reading.chats import read_chatml, read_sharegpt, write_chatml, write_sharegpt
+from tunelock.reading.chats import find_turns, read_chat, write_chatml, write_sharegpt
 from tunelock.reading.rows import Columns, Unfit
+from tunelock.reading.tool_shapes import TOOL_COLUMNS
 from tunelock.reading.values import fill_template, read_cell
 from tunelock.records.record import Message, make_messages
 
+CHATS = ("chatml", "sharegpt")  # formats of one reader: each takes the turns of the other
+CHAT_OPTIONAL = frozenset({"system", *TOOL_COLUMNS})
 OPTIONAL = ("context", "system")  # parts that a record may lack
 
 
@@ -45,12 +48,19 @@ def _from_alpaca(columns: Columns) -> list[Message]:
         read_cell(columns, "system"),
     )
     history = columns.get("history") or []
-    if not isinstance(history, list) or not all(isinstance(pair, list | tuple) and len(pair) == 2 for pair in history):
+    if not isinstance(history, list):
         raise Unfit("not_a_message")
-    earlier = []
-    for question, reply in history:
-        earlier += [{"role": "user", "content": question}, {"role": "assistant", "content": reply}]
-    return read_chatml({"messages": messages[:-2] + earlier + messages[-2:]})
+    earlier: list[Any] = []
+    for turn in history:
+        earlier += _read_pair(turn)
+    return read_chat({"messages": [*messages[:-2], *earlier, *messages[-2:]]})
+
+
+def _read_pair(turn: Any) -> list[Any]:
+    """A question and its answer as two turns; a turn as it is."""
+    if isinstance(turn, list | tuple) and len(turn) == 2:
+        return [{"role": "user", "content": turn[0]}, {"role": "assistant", "content": turn[1]}]
+    return [turn]
 
 
 def _read_columns(instruction: str, context: str | None, response: str) -> Callable[[Columns], list[Message]]:
@@ -58,7 +68,7 @@ def _read_columns(instruction: str, context: str | None, response: str) -> Calla
 
     def read_columns(columns: Columns) -> list[Message]:
         asked = read_cell(columns, instruction), read_cell(columns, context) if context else ""
-        return read_chatml(
+        return read_chat(
             {"messages": make_messages(*asked, read_cell(columns, response), read_cell(columns, "system"))}
         )
 
@@ -68,7 +78,7 @@ def _read_columns(instruction: str, context: str | None, response: str) -> Calla
 def _from_completion(columns: Columns) -> list[Message]:
     """Prompt and completion, as texts or as lists of messages."""
     if isinstance(columns["prompt"], list) and isinstance(columns["completion"], list):
-        return read_chatml({"messages": columns["prompt"] + columns["completion"]})
+        return read_chat({**columns, "messages": columns["prompt"] + columns["completion"]})
     return _read_columns("prompt", None, "completion")(columns)
 
 
@@ -86,6 +96,8 @@ def _write_columns(names: tuple[str, str], system: str | None = None) -> Callabl
     def write_columns(messages: list[Message]) -> Columns:
         roles = [message["role"] for message in messages]
         if roles != ["user", "assistant"] and (roles != ["system", "user", "assistant"] or system is None):
+            raise Unfit("does_not_fit")
+        if "tools" in messages[0] or "tool_calls" in messages[-1]:
             raise Unfit("does_not_fit")
         contents = {message["role"]: message["content"] for message in messages}
         first = {system: contents["system"]} if "system" in contents else {}
@@ -105,8 +117,8 @@ def _to_alpaca(messages: list[Message]) -> Columns:
 
 
 FORMATS = {  # in the order in which a row is asked for its marks
-    "chatml": Format(frozenset({"messages"}), read_chatml, write_chatml),
-    "sharegpt": Format(frozenset({"conversations"}), read_sharegpt, write_sharegpt, frozenset({"system"})),
+    "chatml": Format(frozenset({"messages"}), read_chat, write_chatml, CHAT_OPTIONAL),
+    "sharegpt": Format(frozenset({"conversations"}), read_chat, write_sharegpt, CHAT_OPTIONAL),
     "alpaca": Format(
         frozenset({"instruction", "output"}),
         _from_alpaca,
@@ -125,7 +137,7 @@ FORMATS = {  # in the order in which a row is asked for its marks
         frozenset({"prompt", "completion"}),
         _from_completion,
         _write_columns(("prompt", "completion")),
-        frozenset({"system"}),
+        frozenset({"system", *TOOL_COLUMNS}),
         one_question=True,
     ),
     "qa": Format(
@@ -140,8 +152,22 @@ FORMATS = {  # in the order in which a row is asked for its marks
 
 
 def detect_format(columns: Columns) -> str | None:
-    """The format whose marks these columns have; None if there is none."""
-    return next((name for name, known in FORMATS.items() if known.columns <= columns.keys()), None)
+    """The format whose marks these columns have, or a chat's where a column holds turns; None if there is none."""
+    marked = next((name for name, known in FORMATS.items() if known.columns <= columns.keys()), None)
+    return marked or ("chatml" if find_turns(columns) else None)
+
+
+def fits_format(kind: str, columns: Columns) -> bool:
+    """Whether a row has the columns of a format; the turns of a chat may stand in any of CHAT_COLUMNS."""
+    return FORMATS[kind].columns <= columns.keys() or (kind in CHATS and find_turns(columns) is not None)
+
+
+def list_columns_read(kind: str, rows: Iterable[Columns]) -> frozenset[str]:
+    """The columns that a format reads in these rows."""
+    if kind not in CHATS:
+        return FORMATS[kind].reads()
+    turns = filter(None, map(find_turns, rows))
+    return frozenset(turns) | FORMATS[kind].optional
 
 
 def map_columns(mapping: dict[str, str], columns: Columns) -> list[Message]:

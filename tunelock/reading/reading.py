@@ -13,7 +13,16 @@ from tunelock.reading.shape import Source, find_shape, read_messages
 from tunelock.reading.sources import RawFile, find_files
 from tunelock.reading.unused_columns import ColumnWatch, UnusedColumn
 from tunelock.reading.values import fill_key
-from tunelock.records.record import LeftOutRow, Message, Record, fold_text, hash_texts, make_record, replace_texts
+from tunelock.records.record import (
+    LeftOutRow,
+    Message,
+    Record,
+    cut_trailing_question,
+    fold_text,
+    hash_texts,
+    make_record,
+    replace_texts,
+)
 from tunelock.run.bars import Bar
 from tunelock.run.errors import Stop
 
@@ -105,10 +114,12 @@ def _make_records(name: str, source: Source, file: RawFile, row: Row, messages: 
     if source.task:
         task = fill_key(source.task, row.columns, "missing_task")
     group = _find_group(source, file, row, text)
-    for part in [messages] if text is None else _cut_messages(messages, source.chunk_chars):
+    answered = cut_trailing_question(messages)
+    repairs = [*row.repairs, *(["trailing_question"] if len(answered) < len(messages) else [])]
+    for part in [answered] if text is None else _cut_messages(messages, source.chunk_chars):
         record = make_record(part, name, file.name, row.line, task, group, source.licence)
-        if row.repairs:
-            record["repairs"] = list(row.repairs)
+        if repairs:
+            record["repairs"] = repairs
         yield record
 
 

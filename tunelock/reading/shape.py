@@ -4,7 +4,7 @@ from collections import Counter
 from typing import NamedTuple
 
 from tunelock.reading.contexts import Contexts, add_contexts, find_contexts
-from tunelock.reading.formats import FORMATS, detect_format, map_columns
+from tunelock.reading.formats import FORMATS, detect_format, fits_format, list_columns_read, map_columns
 from tunelock.reading.rows import Columns, Fault, Row, Unfit
 from tunelock.reading.unused_columns import suggest_name
 from tunelock.reading.values import list_places
@@ -62,7 +62,7 @@ def find_shape(source: Source, name: str, probe: list[Row | Fault]) -> _Shape:
     named = frozenset(source.ignore_columns or []).union(*map(list_places, templates))
     kind = None if source.columns else _decide_format(source, name, rows)
     if kind is None or not FORMATS[kind].one_question:
-        return _Shape(kind, Contexts(), named | (FORMATS[kind].reads() if kind else frozenset()))
+        return _Shape(kind, Contexts(), named | (list_columns_read(kind, rows) if kind else frozenset()))
     reads = FORMATS[kind].reads()
     taken = reads.union(source.ignore_columns or [], list_places(source.task or ""))
     contexts = find_contexts([row for row in rows if FORMATS[kind].columns <= row.keys()], taken)
@@ -107,6 +107,6 @@ def read_messages(source: Source, shape: _Shape, columns: Columns) -> list[Messa
     if source.columns:
         return map_columns(source.columns, columns)
     kind = shape.kind or detect_format(columns)  # where no row decided on the file's, the row's own counts
-    if kind is None or not FORMATS[kind].columns <= columns.keys():
+    if kind is None or not fits_format(kind, columns):
         raise Unfit("other_format")
     return add_contexts(FORMATS[kind].to_messages(columns), shape.contexts, columns)

@@ -129,7 +129,9 @@ def keep_last_turns(messages: list[Message], most: int | None) -> list[Message]:
 def cut_trailing_question(messages: list[Message]) -> list[Message]:
     """The messages up to the last answer: a question that nobody answered teaches nothing. All, if none is answered."""
     last = max((place for place, message in enumerate(messages) if message["role"] == "assistant"), default=None)
-    return messages if last is None else messages[: last + 1]
+    if last is None or any(message["role"] not in ("user", "tool") for message in messages[last + 1 :]):
+        return messages
+    return messages[: last + 1]
 
 
 def find_tools(messages: list[Message]) -> str | None:
