@@ -103,7 +103,7 @@ def test_the_variants_that_people_keep_are_understood(columns, messages):
         ({"question": "Why?", "answer": ["Because."]}, "not_text 'answer'"),
         ({"question": ["Why?"], "answer": "Because."}, "not_text 'question'"),
         ({"question": "Why?", "answer": float("nan")}, "empty_answer"),
-        ({"question": "Why?", "answer": float("inf")}, "nan_or_infinity 'answer'"),
+        ({"question": "Why?", "answer": float("inf")}, "infinity 'answer'"),
         ({"question": "Why?", "answer": None}, "empty_answer"),
         ({"question": " ", "answer": "Because."}, "empty_turn"),
         ({"instruction": "Why?", "output": "Yes.", "history": [["Why?"]]}, "not_a_message"),

@@ -90,8 +90,10 @@ def _refuse_duplicate_keys(pairs: list[tuple[str, object]]) -> dict:
     return found
 
 
-def _refuse_constant(_text: str) -> None:
-    raise Unfit("nan_or_infinity")
+def _read_constant(text: str) -> None:
+    """NaN is no value, as null is none: Python writes it for a hole in a table. JSON has neither it nor infinity."""
+    if text != "NaN":
+        raise Unfit("infinity")
 
 
 def _parse_int(text: str) -> int:
@@ -108,7 +110,7 @@ def _parse_float(text: str) -> float:
 
 STRICT = json.JSONDecoder(
     object_pairs_hook=_refuse_duplicate_keys,
-    parse_constant=_refuse_constant,
+    parse_constant=_read_constant,
     parse_int=_parse_int,
     parse_float=_parse_float,
 )

@@ -4,11 +4,14 @@ import csv
 import io
 import json
 from collections.abc import Iterator
-from typing import BinaryIO
+from typing import TYPE_CHECKING, BinaryIO
 
 from tunelock.reading.json_rows import walk_strings
 from tunelock.reading.rows import SURROGATE, Fault, Row, quote_row
 from tunelock.run.errors import Stop
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 MAX_CELL = 8 * 2**20  # characters
 
@@ -60,6 +63,17 @@ def _make_csv_row(line: int, header: list[str], cells: list[str]) -> Row | Fault
     return Fault(line, reason, quote_row(json.dumps(cells))) if reason else Row(line, dict(zip(header, cells)))
 
 
+def _shorten_floats(batch: "pa.RecordBatch") -> "pa.RecordBatch":
+    """Numbers of 32 bits as the shortest ones that they are: 0.1, which is 0.10000000149011612 in 64 bits."""
+    import pyarrow as pa
+
+    for place, column in enumerate(batch.schema):
+        if column.type == pa.float32():
+            shortest = batch.column(place).cast(pa.string()).cast(pa.float64())
+            batch = batch.set_column(place, column.name, shortest)
+    return batch
+
+
 def read_parquet_rows(raw: BinaryIO, name: str) -> Iterator[Row | Fault]:
     """Rows of a Parquet file, by number."""
     import pyarrow as pa
@@ -73,7 +87,7 @@ def read_parquet_rows(raw: BinaryIO, name: str) -> Iterator[Row | Fault]:
         file = pq.ParquetFile(raw)
         _check_header(file.schema_arrow.names, name)
         for batch in file.iter_batches(batch_size=1000):
-            for columns in batch.to_pylist():
+            for columns in _shorten_floats(batch).to_pylist():
                 number += 1
                 has_nul = any("\0" in text for text in walk_strings(columns))
                 yield Fault(number, "nul", quote_row(repr(columns))) if has_nul else Row(number, columns)

@@ -50,7 +50,7 @@ def _write_number(number: int | float | Decimal) -> str | None:
     if math.isnan(number):
         return None
     if math.isinf(number):
-        raise Unfit("nan_or_infinity")
+        raise Unfit("infinity")
     if number == int(number) and (isinstance(number, int | Decimal) or abs(number) < EXACT):
         return str(int(number))
     return format(number, "f") if isinstance(number, Decimal) else repr(number)
