@@ -153,6 +153,12 @@ def test_a_group_in_two_splits_stops(gate, one, other):
         gate(kinds=[], **rows)
 
 
+@pytest.mark.parametrize("spellings", [("Acme Inc", "ACME Inc"), ("Straße", "STRASSE"), ("12.5", "12.50")])
+def test_a_group_in_two_splits_stops_whatever_its_spelling(gate, spellings):
+    with pytest.raises(Stop, match=r"the group of mine-[0-9a-f]{16} is in two splits"):
+        gate(kinds=[], train=[row(), row(group=spellings[0])], test=[row(group=spellings[1]), row()])
+
+
 @pytest.mark.parametrize(("one", "other"), [("train", "golden"), ("val", "test")])
 def test_a_row_in_two_splits_stops(gate, one, other):
     same = row(group="one")

@@ -347,6 +347,11 @@ def test_golden_by_rule_takes_what_has_the_value(run):
     assert [row["group"] for row in found["golden"]] == ["hard one"]
 
 
+def test_a_golden_group_is_found_whatever_the_case_in_which_it_is_written(run):
+    found = run([*MANY, row("Acme Inc"), row("ACME INC", 1)], golden_groups=["acme inc"])
+    assert sorted(row["group"] for row in found["golden"]) == ["ACME INC", "Acme Inc"]
+
+
 def test_what_shares_a_group_with_a_golden_row_is_left_out(run):
     rows = [*MANY, *(row(f"g{n}", 9, "hard") for n in range(20, 24))]
     found = run(rows, golden_groups=None, golden_where={"task": "hard"})
