@@ -164,7 +164,7 @@ def test_a_hole_is_a_hole_whatever_the_file_and_the_type(name, data):
     assert {file: rows for file, rows in results.items() if rows != first} == {}
 
 
-@pytest.mark.parametrize("name", ["numbers", "texts", "dates"])
+@pytest.mark.parametrize("name", ["whole numbers", "numbers", "texts", "dates"])
 @quickly
 @given(data=st.data())
 def test_a_value_in_an_answer_is_the_same_text_by_columns_and_by_format(name, data):
@@ -181,6 +181,13 @@ def test_a_value_in_an_answer_is_the_same_text_by_columns_and_by_format(name, da
     if name == "dates":
         plain = {file: rows for file, rows in by_columns.items() if not file.endswith(("json", "jsonl"))}
     assert {file: rows for file, rows in plain.items() if rows != first} == {}
+
+
+def test_a_text_that_ends_like_a_whole_number_stays_where_its_column_has_others():
+    Path("data/raw/a.csv").write_text("q,a,year\nQ1?,3.0,2019.0\nQ2?,3.1,\nQ3?,3.10,2020.0\n")
+    found = read("data/raw/a.csv", columns={"instruction": "{q} {year}", "response": "{a}"})
+    said = [[message["content"] for message in messages] for _, _, _, messages in found]
+    assert said == [["Q1? 2019", "3.0"], ["Q2?", "3.1"], ["Q3? 2020", "3.10"]]
 
 
 NUMBERS = {"a.jsonl": '{"q": "2+2?", "a": 4.0}\n', "b.json": '[{"q": "2+2?", "a": 4}]', "c.csv": "q,a\n2+2?,4\n"}

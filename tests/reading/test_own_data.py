@@ -135,7 +135,7 @@ def test_a_param_reruns_what_reads_it_and_nothing_before(repository, facts):
         ({"path": "data/raw/csv", "delimiter": ";"}, "the columns Antwort, Frage are of no known format"),
         (
             {"path": "data/raw/csv", "delimiter": ";", "columns": {"instruction": "{Q}", "response": "{Antwort}"}},
-            f"{ROWS} of {ROWS} rows of source 'mine' were set aside (missing_column 'Q': {ROWS})",
+            "`columns.instruction` asks for the column 'Q', which no row has",
         ),
     ],
     ids=["wrong delimiter", "no columns", "misspelt column"],

@@ -3,7 +3,9 @@
 import csv
 import io
 import json
+import re
 from collections.abc import Iterator
+from itertools import chain, islice
 from typing import TYPE_CHECKING, BinaryIO
 
 from tunelock.reading.json_rows import walk_strings
@@ -14,10 +16,38 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 MAX_CELL = 8 * 2**20  # characters
+PROBED_CELLS = 1000  # rows that say whether a column has whole numbers
+WHOLE = re.compile(r"-?(?:0|[1-9]\d*)\.0")
 
 
 def read_csv_rows(stream: BinaryIO, name: str, delimiter: str) -> Iterator[Row | Fault]:
-    """Rows of a table with a header (RFC 4180); all cells are text, "NA" and "null" included."""
+    """Rows of a table with a header (RFC 4180); all cells are text, "NA" and "null" included.
+
+    A column in which each number ends in .0 is one of whole numbers, so that 2019.0 is 2019 as in any other file:
+    pandas writes them so, and makes them so where a column has a hole.
+    """
+    rows = _read_text_cells(stream, name, delimiter)
+    probe = list(islice(rows, PROBED_CELLS))
+    whole = _find_whole_columns([row.columns for row in probe if isinstance(row, Row)])
+    for row in chain(probe, rows):
+        for column in whole if isinstance(row, Row) else ():
+            if WHOLE.fullmatch(row.columns[column]):
+                row.columns[column] = row.columns[column].removesuffix(".0")
+        yield row
+
+
+def _find_whole_columns(rows: list[dict[str, str]]) -> list[str]:
+    """The columns whose cells are empty or numbers that end in .0."""
+    found = []
+    for column in rows[0] if rows else ():
+        cells = [row[column] for row in rows if row[column]]
+        if cells and all(map(WHOLE.fullmatch, cells)):
+            found.append(column)
+    return found
+
+
+def _read_text_cells(stream: BinaryIO, name: str, delimiter: str) -> Iterator[Row | Fault]:
+    """Rows of a table as its cells stand there."""
     lines = io.TextIOWrapper(stream, encoding="utf-8", errors="surrogateescape", newline="")
     csv.field_size_limit(MAX_CELL)
     try:
