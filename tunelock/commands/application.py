@@ -19,12 +19,13 @@ from tunelock.commands.preview import preview
 from tunelock.commands.report import report
 from tunelock.commands.review import review
 from tunelock.commands.seeds import seeds
+from tunelock.commands.start import start
 from tunelock.commands.verify import verify
 from tunelock.run.errors import Stop
 
 PANELS = {
     "Look": (chat, preview, report, review),
-    "Before a run": (configure, estimate, convert),
+    "Before a run": (start, configure, estimate, convert),
     "After a run": (harness, seeds, verify),
     "In a pull request": (pr,),
 }

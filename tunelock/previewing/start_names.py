@@ -1,0 +1,78 @@
+"""What the names of columns say in a handful of languages: question, answer, context, options, task, group, or none."""
+
+import re
+
+ANSWERS = (
+    "answer", "response", "completion", "output", "reply", "assistant", "chosen", "final_decision",
+    "final_answer", "correct_answer", "correct_option", "correct", "best_answer", "answerkey", "answer_key",
+    "label", "labels", "label_text", "target", "targets", "solution", "gold", "answers", "summary",
+    "highlights", "translation", "class", "sentiment", "verdict", "intent", "cop", "antwort", "réponse",
+    "reponse", "respuesta", "resposta", "risposta", "ответ", "回答", "答案", "答", "答え", "回复", "标签",
+    "類別", "답변", "답",
+)  # fmt: skip
+QUESTIONS = (
+    "instruction", "question", "prompt", "query", "utterance", "problem", "ask", "user", "input", "claim",
+    "statement", "hypothesis", "questions", "sentence", "title", "frage", "aufgabe", "pregunta", "domanda",
+    "pergunta", "вопрос", "问题", "提问", "質問", "問題", "问", "질문",
+)  # fmt: skip
+CONTEXTS = (
+    "context", "contexts", "passage", "document", "contract", "article", "paragraph", "input", "background",
+    "abstract", "evidence", "text", "body", "story", "content", "excerpt", "premise", "dialogue", "dialog",
+    "sentence", "sentence1", "sentence2", "claim", "hypothesis", "history", "knowledge", "clause", "kontext",
+    "contexte", "contexto", "contesto", "контекст", "上下文", "文章", "背景", "文本", "本文", "지문",
+)  # fmt: skip
+OPTIONS = ("options", "choices", "candidates", "alternatives", "endings", "选项", "選択肢")
+SYSTEMS = ("system", "system_prompt", "system_message")
+TASKS = (
+    "task", "category", "topic", "type", "subject", "domain", "area", "section", "subset", "intent", "kind",
+    "genre", "kategorie", "thema", "catégorie", "categoría", "categoria", "类别", "分类", "주제",
+)  # fmt: skip
+GROUPS = (
+    "customer", "user", "account", "patient", "author", "person", "client", "doc", "document", "contract",
+    "case", "thread", "conversation", "session", "ticket", "article", "passage", "context", "file", "filename",
+    "title", "url", "source", "company", "product", "order", "group", "page", "book", "chapter", "video",
+    "paper", "kunde", "cliente", "客户", "用户",
+)  # fmt: skip
+KEYS = ("id", "ids", "key", "uid", "uuid", "guid", "no", "nr", "number", "hash", "index", "idx", "编号")
+TELL_THE_ANSWER = (
+    "explanation", "exp", "rationale", "reasoning", "cot", "justification", "why", "hint", "rejected",
+    "distractor", "wrong", "incorrect", "correct", "feedback", "score", "rating", "confidence", "label",
+    "labels", "gold",
+)  # fmt: skip
+NO_TEXT = (
+    "date", "time", "timestamp", "created", "updated", "at", "url", "link", "href", "path", "lang", "language",
+    "split", "version", "start", "end", "count", "length", "len", "num", "size", "licence", "license",
+)  # fmt: skip
+LETTERED = re.compile(r"(?:options?|choices?|answers?|op|opt)?[_ ]?([a-h]|[1-8])", re.IGNORECASE)
+
+
+def _split_name(name: str) -> list[str]:
+    """The words of a column's name in lower case: `answerKey` and `Answer-key` are answer, key."""
+    apart = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", name)
+    return [word for word in re.split(r"[\W_]+", apart.casefold()) if word]
+
+
+def rank_name(name: str, known: tuple[str, ...]) -> int | None:
+    """How well a name fits a list: the place of the whole name in it, behind those the place of one of its words."""
+    words = _split_name(name)
+    for whole in ("_".join(words), "".join(words)):
+        if whole in known:
+            return known.index(whole)
+    places = [known.index(word) for word in words if word in known]
+    return len(known) + min(places) if places and not has_word(name, (*KEYS, *NO_TEXT)) else None
+
+
+def has_word(name: str, known: tuple[str, ...]) -> bool:
+    """Whether one of the words of a name is in a list."""
+    return any(word in known for word in _split_name(name))
+
+
+def find_lettered(names: list[str]) -> list[str]:
+    """The columns that hold the options one by one: A, B, C, D or option_1, option_2; none if there is only one."""
+    found = {match[1].upper(): name for name in names if (match := LETTERED.fullmatch(name))}
+    first = [letter for letter in ("A", "1") if letter in found]
+    if not first:
+        return []
+    run = [chr(ord(first[0]) + place) for place in range(len(found))]
+    kept = [found[letter] for letter in run if letter in found]
+    return kept if len(kept) > 1 else []
