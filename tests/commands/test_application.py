@@ -33,8 +33,8 @@ COMMANDS = list_commands()
 
 def test_every_command_is_there():
     assert {" ".join(words) for words in COMMANDS} == {
-        "start", "chat", "preview", "report", "review", "review count", "configure", "estimate", "convert", "harness", "seeds",
-        "verify", "pr", "pr comment", "pr gate",
+        "start", "chat", "preview", "report", "review", "review count", "configure", "estimate", "convert", "harness",
+        "seeds", "verify", "pr", "pr comment", "pr gate",
     }  # fmt: skip
 
 
