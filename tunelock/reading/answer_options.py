@@ -23,7 +23,7 @@ def find_label(name: str) -> str | None:
     return (found[1] or found[2]).upper() if found else None
 
 
-def list_options(value: Any, answer: str) -> list[str] | None:
+def write_options(value: Any, answer: str) -> list[str] | None:
     """A line an option: a text as it is, and what is labelled with its label; None for what are no options."""
     match value:
         case str():

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable
 from itertools import chain
 from typing import Any, NamedTuple
 
-from tunelock.reading.answer_options import find_label, list_options, read_words, write_short
+from tunelock.reading.answer_options import find_label, read_words, write_options, write_short
 from tunelock.reading.rows import Columns, Unfit
 from tunelock.records.record import PARAGRAPH_END, Message
 
@@ -104,7 +104,7 @@ def _is_value(value: Any) -> bool:
 
 
 def _can_be_listed(value: Any) -> bool:
-    return list_options(value, "") is not None
+    return write_options(value, "") is not None
 
 
 def _list_paragraphs(value: Any) -> list[str] | None:
@@ -158,7 +158,7 @@ def _read_options(contexts: Contexts, columns: Columns, answer: str) -> list[str
     lines: list[str] = []
     for name in contexts.options:
         if not is_blank(columns.get(name)):
-            listed = list_options(columns[name], answer)
+            listed = write_options(columns[name], answer)
             if listed is None:
                 raise Unfit("not_text", name)
             lines += listed

@@ -10,7 +10,7 @@ from typing import BinaryIO
 
 from tunelock.reading.cwe import read_cwe_rows
 from tunelock.reading.json_rows import read_json_rows, read_jsonl_rows
-from tunelock.reading.rows import SHOWN, SURROGATE, Fault, Row, quote_row, read_numbered_lines
+from tunelock.reading.rows import SHOWN, SURROGATE, Fault, Rest, Row, quote_row, read_numbered_lines
 from tunelock.reading.sources import RawFile
 from tunelock.reading.table_rows import read_csv_rows, read_parquet_rows
 from tunelock.run.errors import Stop
@@ -38,11 +38,11 @@ def read_rows(
         stream, repairs = _decode_stream(raw, file.name, encoding, progress)
         match file.suffix:
             case ".csv" | ".tsv":
-                rows = read_csv_rows(stream, file.name, delimiter or ("\t" if file.suffix == ".tsv" else ","))
+                rows = read_csv_rows(stream, file.name, delimiter, "\t" if file.suffix == ".tsv" else ",")
             case ".json":
                 rows = read_json_rows(stream, file.name)
             case ".jsonl" | ".ndjson":
-                rows = read_jsonl_rows(stream)
+                rows = read_jsonl_rows(stream, file.name)
             case _:
                 rows = _read_text_rows(stream, chunk_chars)
         yield from _note_repairs(rows, file.name, repairs)
@@ -67,7 +67,7 @@ def _decode_stream(
     """A stream of UTF-8 bytes without byte-order mark, and the repairs this took."""
     stream = io.BufferedReader(raw, 2**20) if isinstance(raw, io.RawIOBase) else raw
     head = stream.read(64)
-    stream = io.BufferedReader(_Rest(head, stream, progress), 2**20)
+    stream = io.BufferedReader(Rest(head, stream, progress), 2**20)
     repairs = ("byte_order_mark",) if head.startswith(codecs.BOM_UTF8) else ()
     stream.read(len(codecs.BOM_UTF8) if repairs else 0)
     if encoding:
@@ -89,23 +89,6 @@ def _detect_wide_encoding(head: bytes) -> str | None:
         if min(inside) > max(len(head) // 16, 4 * max(outside)):
             return name
     return None
-
-
-class _Rest(io.RawIOBase):
-    """A stream whose first bytes were read already."""
-
-    def __init__(self, head: bytes, stream: BinaryIO, progress: Progress):
-        self.head, self.stream, self.progress = head, stream, progress
-
-    def readable(self) -> bool:
-        return True
-
-    def readinto(self, buffer) -> int:
-        block, self.head = (self.head[: len(buffer)], self.head[len(buffer) :])
-        block = block or self.stream.read(len(buffer))
-        buffer[: len(block)] = block
-        self.progress(len(block))
-        return len(block)
 
 
 class _Recoded(io.RawIOBase):

@@ -1,13 +1,16 @@
 """How many rows of a source became records, by file, and the stops where these are too few."""
 
+import re
 from collections import Counter, defaultdict
 from dataclasses import dataclass, field
 
+from tunelock.reading.json_elements import is_python
 from tunelock.reading.unused_columns import ColumnWatch
 from tunelock.records.record import LeftOutRow, Record
 from tunelock.run.errors import Stop
 
 SET_ASIDE = "set_aside_"
+LIST_VALUE = re.compile(r'": \[')
 SHOWN_RAW = 200  # characters of a row that is set aside
 
 
@@ -58,6 +61,20 @@ def refuse_many_set_aside(counts: dict[str, SourceCounts], limit: float) -> None
 
 
 def _show_row(row: LeftOutRow) -> str:
-    """The first row that was set aside, as a sentence."""
+    """The first row that was set aside, in a sentence, and what would make it readable where that shows."""
     raw = row["raw"] if len(row["raw"]) <= SHOWN_RAW else f"{row['raw'][:SHOWN_RAW]}…"
-    return f"The first row set aside is {row['file']}:{row['line']} ({row['reason']}): {raw!r}."
+    return f"The first row set aside is {row['file']}:{row['line']} ({row['reason']}): {raw!r}.{_advise(row)}"
+
+
+def _advise(row: LeftOutRow) -> str:
+    """What to do about a row by its reason and by how it looks."""
+    raw = row["raw"].strip()
+    if row["reason"] == "not_json" and is_python(raw):
+        return " This is Python's notation: write it with json.dumps."
+    if row["reason"] == "not_json":
+        return " Write one object a line, without commas between the lines (.jsonl), or an array (.json)."
+    if row["reason"] == "not_an_object":
+        return ' A row is an object, which names its columns, such as {"question": "…", "answer": "…"}.'
+    if row["reason"].startswith("not_text") and LIST_VALUE.search(raw):
+        return " A column holds a list: write one object a row, each with its own values."
+    return ""

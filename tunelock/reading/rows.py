@@ -1,8 +1,9 @@
 """What a reader yields: a row of columns, or a fault that carries the row which is none."""
 
+import io
 import itertools
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, BinaryIO, NamedTuple
 
 SHOWN = 2000  # characters of a bad row that are kept
@@ -46,12 +47,30 @@ class _NumberedLine(NamedTuple):
     whole: bool
 
 
-def read_numbered_lines(stream: BinaryIO) -> Iterator[_NumberedLine]:
-    """Yield each line, which ends at a newline and nowhere else.
+class Rest(io.RawIOBase):
+    """A stream whose first bytes were read already."""
+
+    def __init__(self, head: bytes, stream: BinaryIO, progress: Callable[[int], object] | None = None):
+        self.head, self.stream, self.progress = head, stream, progress
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer) -> int:
+        block, self.head = (self.head[: len(buffer)], self.head[len(buffer) :])
+        block = block or self.stream.read(len(buffer))
+        buffer[: len(block)] = block
+        if self.progress:
+            self.progress(len(block))
+        return len(block)
+
+
+def read_numbered_lines(stream: BinaryIO, first: int = 1) -> Iterator[_NumberedLine]:
+    """Yield each line, which ends at a newline and nowhere else, numbered from `first`.
 
     The rest of a line above `MAX_LINE` is passed over, so that it fills no memory.
     """
-    for number in itertools.count(1):
+    for number in itertools.count(first):
         line = stream.readline(MAX_LINE + 1)
         if not line:
             return

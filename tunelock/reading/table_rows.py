@@ -8,25 +8,28 @@ from collections.abc import Iterator
 from itertools import chain, islice
 from typing import TYPE_CHECKING, BinaryIO
 
-from tunelock.reading.json_rows import walk_strings
 from tunelock.reading.rows import SURROGATE, Fault, Row, quote_row
+from tunelock.reading.strict_json import walk_strings
 from tunelock.run.errors import Stop
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
 MAX_CELL = 8 * 2**20  # characters
+EXCEL_LINE = re.compile(rb'"?sep=(.)"?(?:\r\n|\r|\n)')  # what Excel takes the delimiter from
 PROBED_CELLS = 1000  # rows that say whether a column has whole numbers
 WHOLE = re.compile(r"-?(?:0|[1-9]\d*)\.0")
 
 
-def read_csv_rows(stream: BinaryIO, name: str, delimiter: str) -> Iterator[Row | Fault]:
+def read_csv_rows(stream: io.BufferedReader, name: str, declared: str | None, usual: str) -> Iterator[Row | Fault]:
     """Rows of a table with a header (RFC 4180); all cells are text, "NA" and "null" included.
+
+    The delimiter is the one that the source declares, else that of Excel's first line `sep=;`, else the usual one.
 
     A column in which each number ends in .0 is one of whole numbers, so that 2019.0 is 2019 as in any other file:
     pandas writes them so, and makes them so where a column has a hole.
     """
-    rows = _read_text_cells(stream, name, delimiter)
+    rows = _read_text_cells(stream, name, declared, usual)
     probe = list(islice(rows, PROBED_CELLS))
     whole = _find_whole_columns([row.columns for row in probe if isinstance(row, Row)])
     for row in chain(probe, rows):
@@ -46,26 +49,36 @@ def _find_whole_columns(rows: list[dict[str, str]]) -> list[str]:
     return found
 
 
-def _read_text_cells(stream: BinaryIO, name: str, delimiter: str) -> Iterator[Row | Fault]:
+def _read_text_cells(stream: io.BufferedReader, name: str, declared: str | None, usual: str) -> Iterator[Row | Fault]:
     """Rows of a table as its cells stand there."""
+    excel = EXCEL_LINE.match(stream.peek(16)[:16])
+    if excel:
+        stream.read(excel.end())
+    delimiter = declared or (excel[1].decode(errors="replace") if excel else usual)
     lines = io.TextIOWrapper(stream, encoding="utf-8", errors="surrogateescape", newline="")
     csv.field_size_limit(MAX_CELL)
+    before = 1 if excel else 0  # lines that the reader does not count
     try:
         reader = csv.reader(lines, delimiter=delimiter, strict=True)
     except TypeError:
         raise Stop(f'{name}: {delimiter!r} is no delimiter; set one character, a tab as "\\t".') from None
-    opened = 1
+    opened = before + 1
     try:
         header = next(reader, None)
         if not header:
             raise Stop(f"{name} has no header line; add one with the names of its columns.")
         _check_header(header, name, delimiter)
-        opened = reader.line_num + 1
+        opened = before + reader.line_num + 1
         for cells in reader:
             if cells:
                 yield _make_csv_row(opened, header, cells)
-            opened = reader.line_num + 1
+            opened = before + reader.line_num + 1
     except csv.Error as error:
+        if "field limit" in str(error):
+            raise Stop(
+                f"{name}:{opened}: a cell of the row that starts here is larger than {MAX_CELL >> 20} MiB; close "
+                "its quotes, or cut the text into several rows."
+            ) from None
         raise Stop(f"{name}:{opened}: the row that starts here is no CSV ({error}); close its quotes.") from None
 
 
@@ -121,8 +134,16 @@ def read_parquet_rows(raw: BinaryIO, name: str) -> Iterator[Row | Fault]:
                 number += 1
                 has_nul = any("\0" in text for text in walk_strings(columns))
                 yield Fault(number, "nul", quote_row(repr(columns))) if has_nul else Row(number, columns)
+    except pa.ArrowNotImplementedError as error:
+        raise Stop(
+            f"{name}: a column has a layout of Parquet that pyarrow does not read, after row {number} "
+            f"({_first_line(error)}); write it with a smaller row_group_size, or as JSON lines."
+        ) from None
     except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
-        why = str(error).partition("\n")[0]
-        raise Stop(f"{name}: damaged Parquet after row {number} ({why}); fetch it again.") from None
+        raise Stop(f"{name}: damaged Parquet after row {number} ({_first_line(error)}); fetch it again.") from None
     if not number:
         raise Stop(f"{name} holds no rows; remove it or put its rows back.")
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).partition("\n")[0]

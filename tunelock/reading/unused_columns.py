@@ -6,8 +6,8 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from tunelock.reading.contexts import is_blank, names_context, reads_as_text
-from tunelock.reading.json_rows import walk_strings
 from tunelock.reading.rows import Columns
+from tunelock.reading.strict_json import walk_strings
 from tunelock.records.record import Message
 from tunelock.run.errors import Stop
 
