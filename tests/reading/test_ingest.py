@@ -286,7 +286,8 @@ def test_task_and_group_are_filled_from_columns_and_change_the_id():
 @pytest.mark.parametrize("doc", [None, "", " "], ids=["null", "empty", "blank"])
 def test_a_row_without_a_value_for_its_group_stops(doc):
     path = put("a.jsonl", [*qa(doc="a"), *qa(doc=doc)])
-    with pytest.raises(Stop, match=re.escape("data/raw/a.jsonl:4: no value for the group '{doc}'")):
+    words = "data/raw/a.jsonl:4: no value for the group '{doc}', as the column 'doc' is empty; fill the column"
+    with pytest.raises(Stop, match=re.escape(words)):
         records_of(path, group="{doc}")
 
 

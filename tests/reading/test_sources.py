@@ -208,6 +208,13 @@ def test_an_experiment_does_not_go_without_a_file_that_git_does_not_have(root, e
     assert len(names("data/**/b*", root)) == 1  # the repository itself has it
 
 
+def test_a_file_of_dvc_that_an_experiment_lacks_is_to_be_pulled(root, experiment):
+    for place in (root, experiment):
+        put(place / "data/raw/set.dvc", b"outs:\n- md5: 0\n  path: set\n")
+    put(root / "data/raw/set/b.csv")
+    assert "run `dvc pull data/raw/set.dvc`" in stops("data/raw", experiment)
+
+
 def test_an_experiment_reads_what_git_has_and_misses_nothing_else(root, experiment):
     for name in ("c/d.txt", "notes.png", ".hidden.csv"):
         put(root / "data/raw" / name)

@@ -21,7 +21,9 @@ def refuse_left_behind(path: str, root: Path) -> None:
         return
     untracked = run_git("-C", str(clone), "--literal-pathspecs", "ls-files", "--others", "-z", "--", str(base))
     for name in filter(is_supported, untracked.split("\0")):
-        if _is_meant(name, path) and not is_hidden(name) and spell_as_on_disk(root / name) is None:
+        if not _is_meant(name, path) or is_hidden(name) or _is_of_dvc(name, root):
+            continue
+        if spell_as_on_disk(root / name) is None:
             raise Stop(
                 f"{normalise_name(name)} is in {clone}, but git does not have it, so this experiment's copy lacks it; "
                 "`git add` it, or its .dvc file after `dvc add`, and run the experiment again."
@@ -32,3 +34,8 @@ def _is_meant(name: str, path: str) -> bool:
     """Whether the path of a source is this file, a folder with it, or a glob that it matches."""
     folder = Path(normalise_name(path))
     return Path(normalise_name(name)).is_relative_to(folder) or matches_glob(name, path)
+
+
+def _is_of_dvc(name: str, root: Path) -> bool:
+    """Whether DVC tracks this file or a folder above it: then it is to be pulled, and git has its .dvc file."""
+    return any(spell_as_on_disk(root / f"{place}.dvc") for place in (Path(name), *Path(name).parents))

@@ -137,9 +137,12 @@ def _find_group(source: Source, file: RawFile, row: Row, text: str | None) -> st
     try:
         return fill_key(source.group, row.columns, "missing_group")
     except Unfit as unfit:
+        why = {"missing_group": "is empty", "missing_column": "is not there"}.get(
+            unfit.reason, "holds no text or number"
+        )
         raise Stop(
-            f"{file.name}:{row.line}: no value for the group {source.group!r} in the column '{unfit.column}'; fill the "
-            "column or drop `group`."
+            f"{file.name}:{row.line}: no value for the group {source.group!r}, as the column '{unfit.column}' {why}; "
+            "fill the column or drop `group`."
         ) from None
 
 

@@ -97,7 +97,7 @@ def read_cell(columns: Columns, key: str) -> str:
     try:
         return write_value(columns.get(key)) or ""
     except Unfit as unfit:
-        raise Unfit(str(unfit), key) from None
+        raise Unfit(unfit.reason, key) from None
 
 
 def list_places(template: str) -> list[str]:
@@ -141,7 +141,7 @@ def _fill_key_place(columns: Columns, missing: str, place: re.Match[str]) -> str
     try:
         text = _write_key(columns[name])
     except Unfit as unfit:
-        raise Unfit(str(unfit), name) from None
+        raise Unfit(unfit.reason, name) from None
     if text is None:
         raise Unfit(missing, name)
     return text
