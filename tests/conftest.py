@@ -87,7 +87,7 @@ class Project:
         self.folder = folder
         self.env = {key: value for key, value in os.environ.items() if not key.startswith(("DVC_", "GIT_"))}
         self.env["PATH"] = f"{Path(sys.executable).parent}:{self.env['PATH']}"
-        # Trackers are installed for the tests and not for a user: an empty `wandb` hides the one whose import takes seconds.
+        # A user has no trackers, the tests do: an empty `wandb` hides the one whose import takes seconds.
         self.env |= {"PYTHONPATH": str(ROOT / "tests/as_a_user"), "PYTHONPYCACHEPREFIX": f"{folder}.pycache"}
 
     def run(self, *command: str, check: bool = True, **env: str) -> subprocess.CompletedProcess:
