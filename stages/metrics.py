@@ -3,7 +3,7 @@
     python -m stages.metrics
 
 Reads models/evaluation/{base,tuned}.jsonl, data/split/train.jsonl, models/pilot/report.json, models/train/*.json and
-models/merge_proof.json; writes metrics/{evaluate,claims,train,retention,diagnosis,fresh_eyes,versions}.json,
+models/merge_proof.json; writes metrics/{evaluate,claims,train,retention,diagnosis,fresh_eyes,versions,rows}.json,
 metrics/scores.csv, metrics/plots/ and metrics/samples.md. What each file holds: `tunelock.claims`,
 `tunelock.diagnosis` and `tunelock.claims.samples`.
 """
@@ -20,7 +20,7 @@ from tunelock.claims.samples import format_samples, format_scores
 from tunelock.diagnosis.diagnosis import DIAGNOSIS_PARAMS, count_verdicts, describe_verdict, diagnose_run
 from tunelock.metrics.digits import round_digits
 from tunelock.metrics.labels import label_rows
-from tunelock.metrics.registry import METRICS, describe_versions
+from tunelock.metrics.registry import METRICS, describe_versions, name_row_sets
 from tunelock.metrics.texts import explain_left_out
 from tunelock.metrics.training_figures import list_losses, measure_training
 from tunelock.records.scored_row import HELD_OUT, ScoredRow, is_held_out
@@ -77,6 +77,7 @@ def main(params, _fingerprint) -> str:
         "retention": measure_retention(rows.general_base, rows.general_tuned, level, samples),
         "fresh_eyes": seen,
         "versions": describe_versions(),
+        "rows": name_row_sets([*labelled[0], *rows.general_base]),
         "train": measure_training(log, *others),
         "diagnosis": count_verdicts(verdicts),
     }

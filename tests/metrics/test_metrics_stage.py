@@ -15,7 +15,7 @@ from tunelock.claims.samples import SAMPLES, format_samples, format_scores
 from tunelock.metrics.digits import round_digits
 from tunelock.metrics.labels import MAX_LABELS, label_rows
 from tunelock.metrics.metric import Column, Metric, pair_with_ones
-from tunelock.metrics.registry import METRICS
+from tunelock.metrics.registry import METRICS, name_row_sets
 from tunelock.pull_request.seed_report import list_default_metrics
 from tunelock.records.record import make_messages
 from tunelock.report.result_table import format_results
@@ -294,6 +294,26 @@ def test_general_rows_are_for_retention_alone(project):
     names = ("evaluate", "claims", "fresh_eyes", "plots/tasks_test", "plots/tasks_golden", "plots/calibration")
     assert not [name for name in names if "general" in json.dumps(read_json(f"metrics/{name}.json"))]
     assert not [name for name in ("scores.csv", "samples.md") if "general" in Path("metrics", name).read_text()]
+
+
+def test_the_rows_behind_each_figure_are_named_by_their_content(project):
+    found = read_json("metrics/rows.json")
+    assert set(found) == {"test", "golden", "general"} and set(found["general"]) >= {"loss", "choice_accuracy"}
+    assert all(name in METRICS for names in found.values() for name in names)
+    assert found["test"]["loss"] == found["test"]["perplexity"] != found["general"]["loss"]
+
+
+def test_rows_are_the_same_by_their_content_and_not_by_their_ids_or_their_order():
+    rows = [row(id="a", answer="x", reference="one"), row(id="b", tokens=2, reference="two")]
+    known = name_row_sets(rows)["test"]
+    moved = name_row_sets([rows[1] | {"id": "c", "loss": 9.0}, rows[0] | {"answer": "other"}])["test"]
+    assert moved == known
+    other_text = name_row_sets([rows[0] | {"reference": "One"}, rows[1]])["test"]
+    assert not [name for name in known if other_text[name] == known[name]]
+    other_tokens = name_row_sets([rows[0], rows[1] | {"tokens": 3}])["test"]
+    assert {name for name in known if other_tokens[name] != known[name]} == {"loss", "perplexity"}
+    all_answered = name_row_sets([rows[0], rows[1] | {"answer": "y"}])["test"]
+    assert all_answered["loss"] == known["loss"] and all_answered["chrf"] != known["chrf"]
 
 
 def count_question_marks(rows: list[dict]) -> np.ndarray:

@@ -16,7 +16,7 @@ from tunelock.pull_request.gate import check_lock
 from tunelock.pull_request.lock import list_stale, refuse_tracked_cache
 from tunelock.pull_request.pairing import compare_commits, pair_rows, read_scores
 from tunelock.pull_request.report_gate import view_gate
-from tunelock.pull_request.thresholds import GateLine, check_rules, judge_gate
+from tunelock.pull_request.thresholds import EXIT, NOT_CHECKED, GateLine, check_rules, judge_gate
 from tunelock.pull_request.two_commits import compare_rows
 from tunelock.run.errors import Stop
 from tunelock.run.params import load_yaml
@@ -29,8 +29,9 @@ stages:
   judge:
     cmd: python judge.py
     deps: [judge.py]
-    params: [loss, noise, retention]
+    params: [loss, noise, retention, texts]
     outs:
+      - metrics/rows.json: {cache: false}
       - metrics/scores.csv: {cache: false}
       - metrics/plots: {cache: false}
     metrics:
@@ -56,7 +57,8 @@ for split, count in (("test", 60), ("golden", 30)):
         tuned = tokens * (draw.uniform(2.4, 2.8) + params["loss"] + jitter)
         sums = totals.setdefault(split, [0, 0, 0])
         totals[split] = [sums[0] + tokens, sums[1] + base, sums[2] + tuned]
-        rows.append({"id": f"{split}-{number}", "split": split, "task": "explain", "group": f"{split}-{number // 3}",
+        own = "other" if split == "test" and params["texts"] == "b" else split
+        rows.append({"id": f"{own}-{number}", "split": split, "task": "explain", "group": f"{split}-{number // 3}",
                      "tokens": tokens, "loss_base": f"{base:.6g}", "loss_tuned": f"{tuned:.6g}", "contrast_base": 0.1,
                      "contrast_tuned": f"{0.5 - params['loss']:.6g}", "rouge_l_base": "", "rouge_l_tuned": "",
                      "token_f1_base": "", "token_f1_tuned": "", "right_base": number % 2, "right_tuned": 1})
@@ -75,7 +77,10 @@ claim = {"claim": "gain", "claim_sentence": "x", "test_loss": {"difference": dif
 kept = params["retention"]
 retention = {"retention": kept, "retention_low": kept - 0.01, "retention_high": kept + 0.01}
 data = {"total": {"rows": 100, "kept": 90, "dropped": {"near_duplicate": 10}}}
-for name, value in {"evaluate": metrics, "claims": claim, "retention": retention, "data": data}.items():
+sets = {split: dict.fromkeys(("loss", "perplexity", "chrf"), f"{split} {params['texts']}") for split in totals}
+sets["golden"] = {"loss": "golden"}
+metrics["test_chrf_tuned"] = 20 + params["loss"]
+for name, value in {"rows": sets, "evaluate": metrics, "claims": claim, "retention": retention, "data": data}.items():
     Path(f"metrics/{name}.json").write_text(json.dumps(value))
 for split in totals:
     Path(f"metrics/plots/tasks_{split}.json").write_text(json.dumps(
@@ -87,12 +92,16 @@ PARAMS = """
 loss: {loss}
 noise: {noise}
 retention: {retention}
+texts: {texts}
 lora_r: 16
 confidence_level: 0.95
 bootstrap_samples: 500
 gate: {{test_perplexity_tuned: "<= main", retention: ">= 0.95"}}
 """
-BRANCHES = {"main": (0.0, 0), "better": (-0.2, 0), "worse": (0.2, 0), "noise": (0.01, 3)}  # loss, seed of the noise
+BRANCHES = {  # loss, seed of the noise, texts of test
+    "main": (0.0, 0, "a"), "better": (-0.2, 0, "a"), "worse": (0.2, 0, "a"), "noise": (0.01, 3, "a"),
+    "other": (-0.2, 0, "b"),
+}  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -105,10 +114,13 @@ def remote(tmp_path_factory) -> Path:
     made.run("dvc", "init", "-q")
     (made.folder / "dvc.yaml").write_text(DVC_YAML)
     (made.folder / "judge.py").write_text(JUDGE)
-    for name, (loss, noise) in BRANCHES.items():
+    made.run("git", "add", "-A")
+    made.run("git", "-c", "user.name=a", "-c", "user.email=a@example.invalid", "commit", "-qm", "no metrics yet")
+    made.run("git", "branch", "start")
+    for name, (loss, noise, texts) in BRANCHES.items():
         if name != "main":
             made.run("git", "switch", "-qc", name, "main")
-        (made.folder / "params.yaml").write_text(PARAMS.format(loss=loss, noise=noise, retention=0.97))
+        (made.folder / "params.yaml").write_text(PARAMS.format(loss=loss, noise=noise, retention=0.97, texts=texts))
         made.run("dvc", "repro", "-q")
         made.run("git", "add", "-A")
         made.run("git", "-c", "user.name=a", "-c", "user.email=a@example.invalid", "commit", "-qm", name)
@@ -153,6 +165,29 @@ def here(project: Project, *command: str, exits: int = 0) -> str:
         done = run_tunelock("pr", *command)
     assert done.exit_code == exits, done.output
     return done.stdout + done.stderr
+
+
+def test_other_test_rows_are_compared_nowhere_and_decide_nothing(clones):
+    said, text = here(clones["other"], "gate", exits=2), text_of(clones["other"])
+    perplexity, retention, lock, *_ = said.splitlines()
+    why = "the test rows are not those of the other commit: 60 are new, 60 are gone"
+    assert perplexity.startswith("undecided test_perplexity_tuned") and why in perplexity
+    assert retention.startswith("passed") and lock.startswith("passed")
+    assert "### Not compared with `main` row by row; gate not decided: `test_perplexity_tuned`" in text
+    (left_out,) = [line for line in text.splitlines() if line.startswith("Not compared: ")]
+    assert left_out.endswith(f"{why}.") and "`test_chrf_tuned`" in left_out and "`test_perplexity_base`" in left_out
+    assert not re.search(r"^\| `test_", text.partition("#### Params")[2], re.MULTILINE)
+    assert "test.png" not in text and f"No chart of test: {why}." in text and "golden.png" in text
+    assert "**golden: better.**" in text  # those rows are the same
+
+
+def test_the_first_result_of_a_project_is_held_against_the_base_model_on_the_same_rows(clones):
+    said = here(clones["worse"], "gate", "origin/start")
+    figures = json.loads((clones["worse"].folder / "metrics/evaluate.json").read_text())
+    perplexity = said.splitlines()[0]
+    assert perplexity.startswith("passed    test_perplexity_tuned")
+    assert f"(the base model: {figures['test_perplexity_base']:.6g})" in perplexity
+    assert "The other commit has no metrics: this is the first result." in said
 
 
 def text_of(project: Project) -> str:
@@ -373,19 +408,27 @@ def test_a_score_that_is_no_number_is_told():
 
 def test_a_revision_that_is_not_there_is_told(clones):
     assert "no revision 'gone'; name a branch, tag or commit" in run(clones["better"], "comment", "gone", exits=1)
-    assert "no revision '--help'" in here(clones["better"], "gate", "--", "--help", exits=2)
+    assert "no revision '--help'" in here(clones["better"], "gate", "--", "--help", exits=3)
+
+
+def test_what_cannot_be_checked_has_an_exit_code_that_no_outcome_has(clones):
+    assert sorted(EXIT.values()) == [0, 1, 2] and NOT_CHECKED == 3
+    assert run(clones["better"], "gate", "gone", exits=3).startswith("tunelock pr gate: git has no revision 'gone'")
+    assert "No such option" in here(clones["better"], "gate", "--jsn", exits=3)
+    (line,) = [line for line in (ROOT / "docs/numbers.md").read_text().splitlines() if "pr gate main  " in line]
+    assert "0 passed, 1 failed, 2 undecided, 3 not checked" in line
 
 
 def test_a_script_reads_the_gate_as_json_and_its_exit_code(clones):
     found = json.loads(here(clones["worse"], "gate", "--json", exits=1))
     assert found["outcome"] == "failed"
     assert {check["result"] for check in found["checks"]} >= {"failed"}
-    assert here(clones["better"], "gate", "no-such-branch", "--json", exits=2).startswith("tunelock pr gate: ")
+    assert here(clones["better"], "gate", "no-such-branch", "--json", exits=3).startswith("tunelock pr gate: ")
 
 
 def test_a_shallow_clone_is_told_how_to_get_the_rest(remote, tmp_path):
     project = cloned(remote, tmp_path, "better", "--depth=1")
-    assert "run `git fetch --unshallow origin`" in here(project, "gate", exits=2)
+    assert "run `git fetch --unshallow origin`" in here(project, "gate", exits=3)
     project.run("git", "fetch", "-q", "--depth=1", "origin", "main:main")
     assert "passed    test_perplexity_tuned" in here(project, "gate")
 

@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from typer.core import TyperCommand
 
 from tunelock.commands.options import Json, print_json, resolve_path
 from tunelock.run.errors import Stop
@@ -48,28 +49,45 @@ def comment(
     typer.echo(f"{folder / 'comment.md'}; `cd {folder} && gh pr comment --body-file comment.md{attached}` posts it")
 
 
-@pr.command()
+_UsageError = typer.BadParameter.__mro__[1]  # Typer has no name of its own for it
+
+
+class _GateCommand(TyperCommand):
+    """A command line that cannot be read ends as what cannot be checked does, not as what is undecided."""
+
+    def parse_args(self, ctx: typer.Context, args: list[str]) -> list[str]:
+        from tunelock.pull_request.thresholds import NOT_CHECKED
+
+        try:
+            return super().parse_args(ctx, args)
+        except _UsageError as error:
+            error.exit_code = NOT_CHECKED
+            raise
+
+
+@pr.command(cls=_GateCommand)
 def gate(base: Base = "main", as_json: Json = False) -> None:
     """Check the rules under `gate` in params.yaml.
 
     Also checks that dvc.lock and metrics/ come from this code and its params. Exit code 0 if all passed, 1 if a check
-    failed, 2 if none failed but one could not be decided.
+    failed, 2 if none failed but one could not be decided (other test rows, too few groups), 3 if nothing was checked
+    (no such revision, a file is missing).
 
     Example: tunelock pr gate main || echo "not yet"
     """
     from tunelock.pull_request.gate import check_gate, note_changed_rules
     from tunelock.pull_request.lock import refuse_tracked_cache
-    from tunelock.pull_request.thresholds import EXIT, UNDECIDED, judge_gate
+    from tunelock.pull_request.thresholds import EXIT, NOT_CHECKED, judge_gate
     from tunelock.pull_request.two_commits import compare_with_base
 
     try:
         refuse_tracked_cache()
         found = compare_with_base(base)
-        lines = check_gate(found.rules, found.metrics, found.rows.comparisons, found.level)
-        remarks = list(filter(None, (note_changed_rules(found.rules, found.commit), found.rows.unpaired_because)))
+        lines = check_gate(found)
+        remarks = list(filter(None, (note_changed_rules(found), found.rows.unpaired_because)))
     except Stop as stop:
         typer.echo(f"tunelock pr gate: {stop}", err=True)
-        raise typer.Exit(EXIT[UNDECIDED]) from None
+        raise typer.Exit(NOT_CHECKED) from None
     if as_json:
         print_json({"outcome": judge_gate(lines), "checks": [line._asdict() for line in lines], "remarks": remarks})
     else:
@@ -85,5 +103,5 @@ def _format_check(line, base: str) -> str:
     from tunelock.pull_request.markdown import escape_unprintable, format_six_digits
 
     measured = f"{line.metric} {format_six_digits(line.value)}" if line.value is not None else line.metric
-    before = f" ({base}: {format_six_digits(line.base)})" if line.base is not None else ""
+    before = f" ({line.owner or base}: {format_six_digits(line.base)})" if line.base is not None else ""
     return f"{line.result:10}{escape_unprintable(measured)} {line.rule}{before}{'; ' if line.note else ''}{line.note}"

@@ -53,6 +53,7 @@ METRICS = (
         direction=0,
         digits=1,
         unit="tokens",
+        hangs_on=("tokens",),
     ),
     Metric(
         "repetition",

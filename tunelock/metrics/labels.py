@@ -121,6 +121,7 @@ METRICS = (
             Floor("majority_accuracy", "the commonest label alone"),
             Floor("chance_accuracy", "guessing a label"),
         ),
+        hangs_on=("reference_label",),
     ),
     Metric(
         "majority_accuracy",
@@ -132,6 +133,7 @@ METRICS = (
         score_commonest,
         direction=0,
         in_table=True,
+        hangs_on=("reference_label",),
     ),
     Metric(
         "chance_accuracy",
@@ -142,6 +144,7 @@ METRICS = (
         _count_chances,
         direction=0,
         in_table=True,
+        hangs_on=("reference_label",),
     ),
     Metric(
         "macro_f1",
@@ -151,6 +154,7 @@ METRICS = (
         _has_reference_label,
         _count_labels,
         _score_macro_f1,
+        hangs_on=("reference_label",),
     ),
     Metric(
         "format_valid",

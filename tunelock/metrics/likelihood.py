@@ -6,6 +6,7 @@ from tunelock.metrics.metric import Column, Metric, average_sums, divide_safely,
 from tunelock.records.scored_row import ScoredRow
 
 HERE = "tunelock/metrics/likelihood.py"
+TOKENS = ("tokens",)  # nats a token of two tokenizers are not the same unit
 
 
 def _has_loss(_row: ScoredRow) -> bool:
@@ -86,6 +87,7 @@ METRICS = (
         digits=2,
         in_table=True,
         headline=True,
+        hangs_on=TOKENS,
     ),
     Metric(
         "loss",
@@ -97,7 +99,8 @@ METRICS = (
         direction=-1,
         unit="nats a token",
         in_table=True,
-        column=Column("loss", summed=True, same_tokens=True),
+        column=Column("loss", summed=True),
+        hangs_on=TOKENS,
     ),
     Metric(
         "contrast",
@@ -107,7 +110,8 @@ METRICS = (
         _has_contrast,
         _count_contrasts,
         unit="nats a token",
-        column=Column("contrast", same_tokens=True),
+        column=Column("contrast"),
+        hangs_on=TOKENS,
     ),
     Metric(
         "match_accuracy",
@@ -129,5 +133,6 @@ METRICS = (
         _count_confidence,
         _score_calibration,
         direction=-1,
+        hangs_on=TOKENS,
     ),
 )

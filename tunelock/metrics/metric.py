@@ -19,13 +19,11 @@ MAX_LABELS = 200  # with more, a label has a row or two and macro-F1 says little
 class Column(NamedTuple):
     """The column of a metric in metrics/scores.csv, in which pull requests compare two commits row by row.
 
-    summed: it holds the sum over the row's tokens, and its mean is by token. same_tokens: two commits can be compared
-    only on rows that both cut into the same tokens.
+    summed: it holds the sum over the row's tokens, and its mean is by token.
     """
 
     name: str
     summed: bool = False
-    same_tokens: bool = False
 
 
 def average_sums(sums: np.ndarray) -> np.ndarray:
@@ -89,6 +87,7 @@ class Metric:
     digits, unit: as people see it. in_table: a row of the result table. headline: a row of README.md.
     shrinks_with_length: it falls when answers become shorter, whatever they say. column: its place in
         metrics/scores.csv. floors: what it is beside; one that is not above them says so in the claim.
+    hangs_on: what of a row, beside question and reference, must be the same for two figures to be of the same thing.
     """
 
     name: str
@@ -108,6 +107,7 @@ class Metric:
     shrinks_with_length: bool = False
     column: Column | None = None
     floors: tuple[Floor, ...] = ()
+    hangs_on: tuple[str, ...] = ()
     signature: Callable[[], str] | None = None
 
     def measure(self, rows: list[ScoredRow]) -> float | None:

@@ -61,6 +61,7 @@ METRICS = (
         binary=True,
         in_table=True,
         floors=FLOORS,
+        hangs_on=("choices",),
     ),
     Metric(
         "choice_majority",
@@ -72,6 +73,7 @@ METRICS = (
         score_commonest,
         direction=0,
         in_table=True,
+        hangs_on=("choices",),
     ),
     Metric(
         "choice_chance",
@@ -82,6 +84,7 @@ METRICS = (
         _count_chances_of_options,
         direction=0,
         in_table=True,
+        hangs_on=("choices",),
     ),
     Metric(
         "choice_ties",
@@ -91,6 +94,7 @@ METRICS = (
         _has_choices,
         _count_ties,
         direction=0,
+        hangs_on=("choices",),
     ),
     Metric(
         "choice_accuracy_norm",
@@ -100,5 +104,6 @@ METRICS = (
         _has_choices,
         _count_right_by_characters,
         binary=True,
+        hangs_on=("choices",),
     ),
 )

@@ -1,7 +1,11 @@
 """All metrics by name, in the order in which they are shown. A new one is a line in METRICS of its family's file."""
 
+import hashlib
+import json
+
 from tunelock.metrics import answers, labels, likelihood, multiple_choice, texts
 from tunelock.metrics.metric import Metric
+from tunelock.records.scored_row import ScoredRow
 
 METRICS: dict[str, Metric] = {
     metric.name: metric
@@ -18,6 +22,26 @@ METRICS: dict[str, Metric] = {
 def describe_versions() -> dict[str, dict[str, str]]:
     """metrics/versions.json: version, source and, where a library counts by its settings, the signature."""
     return {name: metric.describe() for name, metric in METRICS.items()}
+
+
+def name_row_sets(rows: list[ScoredRow]) -> dict[str, dict[str, str]]:
+    """metrics/rows.json: by split and metric a hash of the content of all rows that the figure is of.
+
+    Two commits whose hashes are equal measured the same questions and references, whatever the order or the ids.
+    """
+    found: dict[str, dict[str, str]] = {}
+    for split in sorted({row["split"] for row in rows}):
+        for name, metric in METRICS.items():
+            measured = [row for row in rows if row["split"] == split and metric.has(row)]
+            if measured:
+                found.setdefault(split, {})[name] = _hash_contents(measured, metric.hangs_on)
+    return found
+
+
+def _hash_contents(rows: list[ScoredRow], keys: tuple[str, ...]) -> str:
+    """16 hexadecimal digits of SHA-256 over questions, references and what else a metric hangs on."""
+    contents = sorted(json.dumps([row.get(key) for key in ("question", "reference", *keys)]) for row in rows)
+    return hashlib.sha256("\n".join(contents).encode()).hexdigest()[:16]
 
 
 def name_judged(name: str) -> str:

@@ -59,6 +59,7 @@ def _tabulate_gate(facts: Facts) -> str:
 def _format_gate_line(line: GateLine) -> list[str]:
     rule = line.rule if line.metric == LOCK else format_code(line.rule)
     here, base = format_six_digits(line.value), format_six_digits(line.base)
+    base += f" ({line.owner})" if line.owner else ""
     return [format_code(line.metric), here, rule, base, f"**{line.result}**", line.note]
 
 
@@ -82,12 +83,14 @@ def _format_param(value: object) -> str:
 
 def _show_charts(facts: Facts) -> str:
     """The charts, or where they are: a comment on GitHub shows no image that is not hosted somewhere."""
+    undrawn = " ".join(facts.undrawn)
     if not facts.charts:
-        return ""
+        return undrawn
     if facts.charts_at:
-        return f"Charts: {', '.join(facts.charts)} ([as files of this run]({facts.charts_at}))."
+        return f"Charts: {', '.join(facts.charts)} ([as files of this run]({facts.charts_at})). {undrawn}".strip()
     images = [f"![{title}]({name})" for name, title in facts.charts.items()] + [""]
-    return format_table(["", ""], [images[at : at + 2] for at in range(0, len(images) - 1, 2)])
+    table = format_table(["", ""], [images[at : at + 2] for at in range(0, len(images) - 1, 2)])
+    return _join_blocks([table, undrawn]).strip()
 
 
 def _tabulate_pairs(facts: Facts) -> str:
@@ -157,8 +160,23 @@ def _tabulate_other_metrics(facts: Facts) -> str:
     shown = {"retention", "retention_low", "retention_high"}
     for one in facts.comparisons:
         shown |= {f"{one.split}_{name}_tuned" for name in METRICS if name_judged(name) == one.metric}
+    unlike = _group_unlike(facts)
+    for names in unlike.values():
+        shown |= set(names)
     rows = _list_changes(facts.metrics, lambda file: file not in OWN_PLACE, frozenset(shown))
-    return _fold_changes("Other metrics", facts, rows)
+    left_out = [f"Not compared: {', '.join(map(format_code, names))}: {why}." for why, names in unlike.items()]
+    return _join_blocks([_fold_changes("Other metrics", facts, rows), *left_out]).strip()
+
+
+def _group_unlike(facts: Facts) -> dict[str, list[str]]:
+    """The metrics that both commits have, but not of the same thing, by the reason why."""
+    found: dict[str, list[str]] = {}
+    for file, values in sorted(facts.metrics.items()):
+        for key, pair in sorted(values.items()) if file not in OWN_PLACE else []:
+            why = facts.likeness.explain(key)
+            if why and pair.get("old") is not None and pair.get("new") is not None:
+                found.setdefault(why, []).append(key)
+    return found
 
 
 def _tabulate_funnel(facts: Facts) -> str:

@@ -2,6 +2,7 @@
 
 from typing import NamedTuple
 
+from tunelock.pull_request.likeness import Likeness
 from tunelock.pull_request.pairing import Comparison, PairedRows
 from tunelock.pull_request.thresholds import GateLine, MetricsDiff, ValuePair
 
@@ -15,7 +16,8 @@ class Facts(NamedTuple):
     comparisons, pairs: row by row, or unpaired_because says why not.
     base_claims, claims: metrics/claims.json of BASE and of this commit, {} for none.
     gate, gate_note: its lines, and a remark.
-    charts: title by file name; charts_at: a link to them, if they are elsewhere.
+    charts: title by file name; charts_at: a link to them, if they are elsewhere; undrawn: why a chart is not there.
+    likeness: what of both can be compared.
     """
 
     base: str
@@ -33,3 +35,5 @@ class Facts(NamedTuple):
     gate_note: str
     charts: dict[str, str]
     charts_at: str | None
+    undrawn: tuple[str, ...] = ()
+    likeness: Likeness = Likeness()

@@ -3,6 +3,8 @@
 import csv
 import io
 import math
+from collections import Counter
+from collections.abc import Collection
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -32,12 +34,27 @@ class _ScorePair(NamedTuple):
 
 
 class PairedRows(NamedTuple):
-    """Rows that both commits scored, how many have no partner, and how many have other tokens than before."""
+    """Rows that both commits scored; by split how many are gone, are new, and have other tokens than before."""
 
     rows: list[_ScorePair]
-    only_base: int
-    only_here: int
-    other_tokens: int
+    gone: Counter[str]
+    new: Counter[str]
+    retokenised: Counter[str]
+
+    @property
+    def only_base(self) -> int:
+        """How many rows the other commit alone has."""
+        return self.gone.total()
+
+    @property
+    def only_here(self) -> int:
+        """How many rows this commit alone has."""
+        return self.new.total()
+
+    @property
+    def other_tokens(self) -> int:
+        """How many rows of both have other tokens than before."""
+        return self.retokenised.total()
 
 
 class Comparison(NamedTuple):
@@ -78,18 +95,27 @@ def read_scores(text: str, where: str) -> dict[_RowKey, dict[str, str]]:
 def pair_rows(base: dict[_RowKey, dict[str, str]], here: dict[_RowKey, dict[str, str]]) -> PairedRows:
     """The rows of both, in this commit's order."""
     rows = [_ScorePair(base[key], row) for key, row in here.items() if key in base]
-    other_tokens = sum(pair.base["tokens"] != pair.here["tokens"] for pair in rows)
-    return PairedRows(rows, len(base.keys() - here.keys()), len(here.keys() - base.keys()), other_tokens)
+    retokenised = Counter(pair.here["split"] for pair in rows if pair.base["tokens"] != pair.here["tokens"])
+    gone, new = (Counter(key.split for key in keys) for keys in (base.keys() - here.keys(), here.keys() - base.keys()))
+    return PairedRows(rows, gone, new, retokenised)
 
 
-def compare_commits(pairs: PairedRows, level: float, samples: int) -> list[Comparison]:
-    """Every metric of every split that both commits measured, with a verdict that allows for their number."""
+def count_groups(here: dict[_RowKey, dict[str, str]]) -> Counter[str]:
+    """How many groups each split has."""
+    return Counter(split for split, _ in {(key.split, row["group"]) for key, row in here.items()})
+
+
+def compare_commits(pairs: PairedRows, level: float, samples: int, without: Collection[str] = ()) -> list[Comparison]:
+    """Every metric of every split that both commits measured, with a verdict that allows for their number.
+
+    `without` names metrics that the two commits compute in different ways.
+    """
     from tunelock.claims.significance import adjust_by_holm
 
     found = []
     for split in sorted({pair.here["split"] for pair in pairs.rows}, key=lambda name: (name != "test", name)):
         members = [pair for pair in pairs.rows if pair.here["split"] == split]
-        for metric in list_column_metrics():
+        for metric in (one for one in list_column_metrics() if one.name not in without):
             measured = [pair for pair in members if _has_metric(pair, metric)]
             if measured:
                 interval = _measure_interval(measured, metric, level, samples)
@@ -106,7 +132,7 @@ def _name_column(metric: Metric) -> str:
 def _has_metric(pair: _ScorePair, metric: Metric) -> bool:
     """Whether both rows have what the metric is made of."""
     column = _name_column(metric)
-    comparable = not metric.column.same_tokens or pair.base["tokens"] == pair.here["tokens"]
+    comparable = "tokens" not in metric.hangs_on or pair.base["tokens"] == pair.here["tokens"]
     return comparable and pair.base[column] != "" and pair.here[column] != ""
 
 

@@ -3,7 +3,8 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from tunelock.pull_request.pairing import Comparison, PairedRows, compare_commits, pair_rows, read_scores
+from tunelock.pull_request.likeness import Likeness, compare_likeness, compare_versions
+from tunelock.pull_request.pairing import Comparison, PairedRows, compare_commits, count_groups, pair_rows, read_scores
 from tunelock.pull_request.thresholds import MetricsDiff
 from tunelock.run.errors import Stop
 from tunelock.run.params import load_yaml
@@ -14,16 +15,18 @@ SCORES = Path("metrics/scores.csv")
 
 @dataclass(frozen=True, slots=True)
 class _RowComparison:
-    """The tuned models of both commits row by row; or nothing, and why."""
+    """The tuned models of both commits row by row; or nothing, and why. `groups` are those of each split here."""
 
     comparisons: list[Comparison]
     pairs: PairedRows | None
     unpaired_because: str
+    groups: dict[str, int]
 
 
 @dataclass(frozen=True, slots=True)
 class TwoCommits:
-    """`base` as it was asked for, its commit, rules of the gate and level of params.yaml here, what was compared."""
+    """`base` as it was asked for, its commit, rules of the gate and level of params.yaml here, what was compared, and
+    what of it can be."""
 
     base: str
     commit: str
@@ -31,6 +34,7 @@ class TwoCommits:
     level: float
     metrics: MetricsDiff
     rows: _RowComparison
+    likeness: Likeness
 
 
 def compare_with_base(base: str) -> TwoCommits:
@@ -45,21 +49,20 @@ def compare_with_base(base: str) -> TwoCommits:
     except KeyError as key:
         raise Stop(f"params.yaml lacks {key}; add it back (`git diff params.yaml` shows what was there).") from None
     metrics = run_dvc_json("metrics", "diff", "--all", commit)
-    return TwoCommits(base, commit, rules, level, metrics, compare_rows(commit, level, samples))
+    rows = compare_rows(commit, level, samples)
+    return TwoCommits(base, commit, rules, level, metrics, rows, compare_likeness(commit, rows.pairs, rows.groups))
 
 
 def compare_rows(commit: str, level: float, samples: int) -> _RowComparison:
     """Compare the scores here with those of a commit; intervals of a level out of so many resamples."""
     if not SCORES.exists():
         raise Stop(f"{SCORES} is missing; run `dvc repro` to make it.")
-    before = read_file_at(commit, str(SCORES))
+    before, here = read_file_at(commit, str(SCORES)), read_scores(SCORES.read_text(encoding="utf-8"), str(SCORES))
+    groups = dict(count_groups(here))
     if before is None:
-        return _RowComparison([], None, f"The other commit has no `{SCORES}`, so there are no rows to pair.")
-    here = read_scores(SCORES.read_text(encoding="utf-8"), str(SCORES))
+        return _RowComparison([], None, f"The other commit has no `{SCORES}`, so there are no rows to pair.", groups)
     pairs = pair_rows(read_scores(before, f"{SCORES} of {commit[:7]}"), here)
-    found = compare_commits(pairs, level, samples)
-    if any((one.split, one.metric) == ("test", "loss") for one in found):
-        return _RowComparison(found, pairs, "")
-    return _RowComparison(
-        found, pairs, "The two commits have no test row in common that both scored on the same tokens."
-    )
+    found = compare_commits(pairs, level, samples, compare_versions(commit))
+    common = any((one.split, one.metric) == ("test", "loss") for one in found)
+    why_not = "" if common else "The two commits have no test row in common that both scored on the same tokens."
+    return _RowComparison(found, pairs, why_not, groups)

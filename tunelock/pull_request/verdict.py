@@ -8,12 +8,13 @@ from tunelock.pull_request.pairing import Comparison, measure_relative_change
 from tunelock.pull_request.thresholds import FAILED, PASSED, UNDECIDED, GateLine, judge_gate, keep_finite
 
 HEADLINES = {
-    "better": "Better than {base} on the test split",
-    "worse": "Worse than {base} on the test split",
-    "undecided": "No difference from {base} that the test split can show",
-    "too few groups": "Not told apart from {base}: the test split has too few groups",
-    "unchanged": "The same test results as {base}",
+    "better": "Better than {base} on {rows}",
+    "worse": "Worse than {base} on {rows}",
+    "undecided": "No difference from {base} that {rows} can show",
+    "too few groups": "Not told apart from {base}: too few groups in {rows}",
+    "unchanged": "The same results as {base} on {rows}",
 }
+ALL, COMMON = "the test split", "the test rows that both have"
 OTHER_STYLE = "But it tells the right answer of a question from others less well (contrast): look at the style."
 GATE = {FAILED: "failed", UNDECIDED: "not decided"}
 
@@ -23,7 +24,8 @@ def compose_verdict(facts: Facts) -> str:
     by_name = {(one.split, one.metric): one for one in facts.comparisons}
     test, contrast = by_name.get(("test", "loss")), by_name.get(("test", "contrast"))
     headline = HEADLINES[test.verdict] if test else "Not compared with {base} row by row"
-    title = f"### {headline.format(base=format_code(facts.base))}; {_describe_gate(facts.gate)}"
+    rows = COMMON if facts.likeness.explain("test_loss_tuned") else ALL
+    title = f"### {headline.format(base=format_code(facts.base), rows=rows)}; {_describe_gate(facts.gate)}"
     points = [] if test else [facts.unpaired_because]
     points += [_describe_loss(one, facts.level) for one in facts.comparisons if one.metric == "loss"]
     if test and contrast and test.verdict == "better" and contrast.verdict == "worse":
@@ -70,7 +72,7 @@ def _describe_retention(facts: Facts) -> str:
     new, low, high = (keep_finite(values.get(key, {}).get("new")) for key in keys)
     if new is None:
         return ""
-    old = keep_finite(values["retention"].get("old"))
+    old = None if facts.likeness.explain("retention") else keep_finite(values["retention"].get("old"))
     before = f"{format_number(old)} → " if old is not None else ""
     bounds = f", {format_level(facts.level)} {format_number(low)} to {format_number(high)}" if low is not None else ""
     return f"Retention of general ability: {before}{format_number(new)}{bounds}."

@@ -8,7 +8,7 @@ from tunelock.schema.field_types import StrictFields
 
 _METRIC = r"^[a-z][a-z0-9_]*(\.[a-z0-9_]+)*$"  # its file may stand before it: claims.p
 _NUMBER = r"-?\d+(\.\d+)?([eE]-?\d+)?"
-_THRESHOLD = rf"^(<=|>=|<|>|==) ?(main( ?\* ?{_NUMBER})?|{_NUMBER})$"
+_THRESHOLD = rf"^(<=|>=|<|>|==) ?((main|base)( ?\* ?{_NUMBER})?|{_NUMBER})$"
 
 
 class ClaimsParams(StrictFields):
