@@ -40,7 +40,8 @@ def name_row_sets(rows: list[ScoredRow]) -> dict[str, dict[str, str]]:
 
 def _hash_contents(rows: list[ScoredRow], keys: tuple[str, ...]) -> str:
     """16 hexadecimal digits of SHA-256 over questions, references and what else a metric hangs on."""
-    contents = sorted(json.dumps([row.get(key) for key in ("question", "reference", *keys)]) for row in rows)
+    wanted = ("question", "reference", *keys)
+    contents = sorted(json.dumps(list(map(row.get, wanted))) for row in rows)
     return hashlib.sha256("\n".join(contents).encode()).hexdigest()[:16]
 
 

@@ -52,8 +52,8 @@ def explain_left_out(rows: list[ScoredRow]) -> str:
 
 def _split_texts(rows: list[ScoredRow]) -> tuple[list[str], list[str]]:
     """The answers and the references, in Unicode form NFC."""
-    answers, references = ([unicodedata.normalize("NFC", row[key]) for row in rows] for key in ("answer", "reference"))
-    return answers, references
+    answers = [unicodedata.normalize("NFC", row["answer"]) for row in rows]
+    return answers, [unicodedata.normalize("NFC", row["reference"]) for row in rows]
 
 
 def _count_bleu(rows: list[ScoredRow]) -> np.ndarray:

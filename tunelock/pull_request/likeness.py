@@ -73,7 +73,7 @@ def compare_likeness(commit: str, pairs: PairedRows | None, groups: dict[str, in
     """What this working tree and a commit have in common, out of git alone."""
     if pairs is None and read_file_at(commit, EVALUATE) is None:
         return Likeness(groups=groups, is_first=True)
-    before, here = read_json_at(commit, ROWS, {}), _read_here(ROWS)
+    before, here = read_json_at(commit, ROWS, {}), _read_present(ROWS)
     known = _compare_row_sets(before, here, pairs) if before and here else _compare_ids(pairs)
     return Likeness(known, compare_versions(commit), _compare_val(commit), groups)
 
@@ -116,11 +116,12 @@ def _compare_ids(pairs: PairedRows | None) -> dict[str, dict[str, str]]:
 
 def compare_versions(commit: str) -> dict[str, str]:
     """By metric, that both commits have it, but in two versions."""
-    before, here, found = read_json_at(commit, VERSIONS, {}), _read_here(VERSIONS), {}
+    before, here, found = read_json_at(commit, VERSIONS, {}), _read_present(VERSIONS), {}
     for name in sorted(before.keys() & here.keys()):
-        old, new = ([one.get(key) for key in ("version", "signature")] for one in (before[name], here[name]))
-        if old != new:
-            found[name] = f"{name} is not counted as at the other commit (version {old[0]} there, {new[0]} here)"
+        old, new = before[name], here[name]
+        if any(old.get(key) != new.get(key) for key in ("version", "signature")):
+            versions = f"version {old.get('version')} there, {new.get('version')} here"
+            found[name] = f"{name} is not counted as at the other commit ({versions})"
     return found
 
 
@@ -132,5 +133,5 @@ def _compare_val(commit: str) -> str:
     return "" if same else "the val rows are not those of the other commit"
 
 
-def _read_here(path: str) -> Any:
+def _read_present(path: str) -> Any:
     return read_json(path) if Path(path).exists() else {}

@@ -96,13 +96,14 @@ def pair_rows(base: dict[_RowKey, dict[str, str]], here: dict[_RowKey, dict[str,
     """The rows of both, in this commit's order."""
     rows = [_ScorePair(base[key], row) for key, row in here.items() if key in base]
     retokenised = Counter(pair.here["split"] for pair in rows if pair.base["tokens"] != pair.here["tokens"])
-    gone, new = (Counter(key.split for key in keys) for keys in (base.keys() - here.keys(), here.keys() - base.keys()))
-    return PairedRows(rows, gone, new, retokenised)
+    gone = Counter(key.split for key in base.keys() - here.keys())
+    return PairedRows(rows, gone, Counter(key.split for key in here.keys() - base.keys()), retokenised)
 
 
 def count_groups(here: dict[_RowKey, dict[str, str]]) -> Counter[str]:
     """How many groups each split has."""
-    return Counter(split for split, _ in {(key.split, row["group"]) for key, row in here.items()})
+    groups = {(key.split, row["group"]) for key, row in here.items()}
+    return Counter(split for split, _ in groups)
 
 
 def compare_commits(pairs: PairedRows, level: float, samples: int, without: Collection[str] = ()) -> list[Comparison]:
