@@ -17,7 +17,8 @@ from tunelock.claims.comparison import Compared, bin_reliability, compare_models
 from tunelock.claims.fresh_eyes import examine_answers, flatten_shares
 from tunelock.claims.retention import measure_retention
 from tunelock.claims.samples import format_samples, format_scores
-from tunelock.diagnosis.diagnosis import DIAGNOSIS_PARAMS, count_verdicts, describe_verdict, diagnose_run
+from tunelock.diagnosis.diagnosis import DIAGNOSIS_PARAMS, count_verdicts, describe_verdicts, diagnose_run
+from tunelock.diagnosis.remedies import compose_remedy
 from tunelock.metrics.digits import round_digits
 from tunelock.metrics.labels import label_rows
 from tunelock.metrics.registry import METRICS, describe_versions, name_row_sets
@@ -70,7 +71,9 @@ def main(params, _fingerprint) -> str:
     measured = compare_models(*labelled, METRICS.values())
     differences = judge_differences(measured, rows.base, level, samples)
     seen = examine_answers(rows.base, rows.tuned, lambda: read_jsonl("data/split/train.jsonl"), level)
-    verdicts = diagnose_run(log, params.select(DIAGNOSIS_PARAMS), rows.tuned, rows.base)
+    settings, high = params.select(DIAGNOSIS_PARAMS), read_json("models/train/high_steps.json")
+    verdicts = diagnose_run(log, settings, rows.tuned, rows.base, {one["step"]: one["rows"] for one in high})
+    remedy = compose_remedy(verdicts, settings)
     found = {
         "evaluate": flatten_scores(measured, rows.base) | flatten_shares(seen),
         "claims": differences | make_claim(differences, level, explain_left_out(rows.base)),
@@ -79,13 +82,13 @@ def main(params, _fingerprint) -> str:
         "versions": describe_versions(),
         "rows": name_row_sets([*labelled[0], *rows.general_base]),
         "train": measure_training(log, *others),
-        "diagnosis": count_verdicts(verdicts),
+        "diagnosis": count_verdicts(verdicts, remedy),
     }
     for name, value in (found | _plot_training(log) | _plot_metrics(measured, rows.base, level, samples)).items():
         write_json(f"metrics/{name}.json", round_digits(value))
     write_text("metrics/scores.csv", format_scores(rows.base, measured))
     write_text("metrics/samples.md", format_samples(rows.base, rows.tuned))
-    print(*seen["suspicious"], *map(describe_verdict, verdicts), sep="\n", file=sys.stderr)
+    print(*seen["suspicious"], describe_verdicts(verdicts, remedy), sep="\n", file=sys.stderr)
     return found["claims"]["claim_sentence"]
 
 

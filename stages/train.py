@@ -3,7 +3,8 @@
     python -m stages.train
 
 Reads models/base, data/split/{train,val}.jsonl and the pilot's go; writes models/adapter (what was trained, of the
-checkpoint with the lowest validation loss), models/train/log.json (the curves) and models/train/too_long.json.
+checkpoint with the lowest validation loss), models/train/log.json (the curves), models/train/high_steps.json (the rows
+of steps whose loss stands out) and models/train/too_long.json.
 """
 
 import functools
@@ -23,8 +24,10 @@ from tunelock.run.files import read_jsonl, whole_folder, write_json
 from tunelock.run.hashing import sha256_value
 from tunelock.run.scratch import locate_checkpoints
 from tunelock.run.stage import hold_lock, stage
+from tunelock.training.batches import LengthGroupedSampler
 from tunelock.training.checkpoints import find_latest_whole, list_checkpoints
 from tunelock.training.curves import extract_curve, find_best_step
+from tunelock.training.high_steps import HighStep, list_high_steps
 from tunelock.training.optimisation import OPTIMISATION_PARAMS, build_sft_config
 from tunelock.training.penalties.all_penalties import build_penalty
 from tunelock.training.trainee import load_trainee
@@ -49,10 +52,11 @@ class _TrainingRows(NamedTuple):
 
 
 class _Trained(NamedTuple):
-    """The checkpoint with the lowest validation loss, and the curves."""
+    """The checkpoint with the lowest validation loss, the curves, and the steps that stand out."""
 
     best: Path
     log: list[dict]
+    high_steps: list[HighStep]
 
 
 def _load_splits(
@@ -102,8 +106,10 @@ def train(trainer: ResponseTrainer, root: Path) -> _Trained:
         trainer.state = TrainerState.load_from_json(str(resume_from / "trainer_state.json"))
     if not resume_from or not trainer.is_over(trainer.state):  # over: it was killed before the result was handed on
         trainer.train(resume_from_checkpoint=str(resume_from) if resume_from else None)
-    history = trainer.state.log_history
-    return _Trained(list_checkpoints(root)[find_best_step(history)], extract_curve(history))
+    history, config = trainer.state.log_history, trainer.args
+    log, sampler = extract_curve(history), LengthGroupedSampler(trainer.lengths, config.train_batch_size, config.seed)
+    high = list_high_steps(log, trainer.row_ids, sampler, config.gradient_accumulation_steps)
+    return _Trained(list_checkpoints(root)[find_best_step(history)], log, high)
 
 
 def _write_results(trained: _Trained, too_long: dict[str, list[str]], **provenance: Any) -> None:
@@ -112,6 +118,7 @@ def _write_results(trained: _Trained, too_long: dict[str, list[str]], **provenan
         copy_weights(trained.best, folder)
         record_base(folder, BASE, **provenance)
     write_json("models/train/log.json", trained.log)
+    write_json("models/train/high_steps.json", trained.high_steps)
     write_json("models/train/too_long.json", too_long)
 
 

@@ -163,7 +163,8 @@ def made_results(folder: Path) -> Path:
     write(folder, "metrics/diagnosis.json", {
         "verdicts": 1,
         "overfitting": {"step": 50, "evidence": "the validation loss was lowest at step 50, 2.801, and rose to 2.934, "
-                        "while the train loss fell to 2.412.", "remedy": ["dvc exp run -S early_stopping_patience=2"]},
+                        "while the train loss fell to 2.412.", "rows": ["cwe-train-1"]},
+        "remedy": ["dvc exp run -S early_stopping_patience=2"],
     })  # fmt: skip
     plots(folder, random.Random(0))
     for model, rows in made_rows().items():

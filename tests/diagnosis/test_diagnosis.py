@@ -6,10 +6,12 @@ import random
 import shlex
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from tests.conftest import ROOT
-from tunelock.diagnosis.diagnosis import DIAGNOSIS_PARAMS, count_verdicts, describe_verdict, diagnose_run
-from tunelock.diagnosis.remedies import REMEDIES, list_remedies
+from tunelock.diagnosis.diagnosis import DIAGNOSIS_PARAMS, count_verdicts, describe_verdicts, diagnose_run
+from tunelock.diagnosis.remedies import REMEDIES, RunVerdict, compose_remedy
 from tunelock.run.files import format_json_line
 from tunelock.run.params import load_yaml
 from tunelock.schema.params_problems import find_problems
@@ -187,7 +189,7 @@ def test_overfitting_is_a_validation_loss_that_turned_up_for_good():
     losses = falling(100, end=1.6)
     verdict = diagnose_run(curve(losses, {20: 3.0, 40: 2.6, 60: 2.7, 80: 2.9, 100: 3.1}, epochs=5.0), SETTINGS)[0]
     assert (verdict.name, verdict.step) == ("overfitting", 40)
-    assert verdict.remedy[:2] == ["dvc exp run -S num_train_epochs=2", "dvc exp run -S early_stopping_patience=2"]
+    assert compose_remedy([verdict], SETTINGS) == ["dvc exp run -S num_train_epochs=2"]
     assert of(losses, {20: 3.0, 40: 2.6, 60: 2.61, 80: 2.62, 100: 2.62}) == []
     assert of(losses[:60], {20: 3.0, 40: 2.6, 60: 2.8}) == []  # one worse validation may be chance
 
@@ -280,34 +282,136 @@ def test_mismatch_is_a_loss_that_validation_did_not_have():
     assert of_answers(golden, {20: 2.4, 40: 2.2}) == []  # one test row alone says nothing
 
 
-@pytest.mark.parametrize("name", REMEDIES)
+def many(stopped: int, count: int = 100) -> list[dict]:
+    """Rows of which so many end by themselves."""
+    return [row | {"id": f"{n}", "stopped": n < stopped} for n, row in enumerate(rows() * (count // 20))]
+
+
+def judge(tuned: list[dict], base: list[dict]) -> list[str]:
+    return names(curve(falling(40)), SETTINGS, tuned, [row | {"loss": 30.0} for row in base])
+
+
+@pytest.mark.parametrize(
+    ("tuned", "base", "expected"),
+    [(5, 14, False), (5, 90, True), (0, 14, True), (0, 0, True), (45, 100, True), (40, 60, False), (60, 100, False)],
+)
+def test_never_stops_is_compared_with_how_often_the_base_stops(tuned, base, expected):
+    assert judge(many(tuned), many(base)) == ["never_stops"] * expected
+
+
+def test_what_the_base_does_as_well_is_no_fault_of_the_run():
+    circles = rows(lambda i: f"{THINGS[i % 5]} " * 9)
+    assert judge(circles, circles) == [] and "gibberish" in judge(circles, rows())
+    strange = rows(lambda i: f"{THINGS[i % 5]} qua{i} xol{i} brmph{i} zzt{i} wok{i} mip{i}")
+    assert judge(strange, strange) == [] and "gibberish" in judge(strange, rows())
+    any_question = rows(lambda i: "Escape the output and log what was refused.")
+    assert judge(any_question, any_question) == [] and judge(any_question, rows()) == ["unrelated"]
+    question = "What is weakness {} about, and what is to be done against it?"
+    copies = rows(question.format, question=question)
+    assert "copies" not in judge(copies, copies) and "copies" in judge(copies, rows(question=question))
+
+
+def test_the_evidence_has_the_figure_of_the_base_beside_it():
+    (verdict,) = diagnose_run(curve(falling(40)), SETTINGS, many(5), [row | {"loss": 30.0} for row in many(90)])
+    assert verdict.evidence.startswith("5% of 100 answers end by themselves (of the base's 90%)")
+    assert verdict.rows == ("5", "6", "7")
+
+
+def test_quoted_are_answers_that_learnt_the_quotation_marks_of_their_references():
+    quoted = [row | {"reference": f'"{row["reference"]}"'} for row in rows()[:8]] + rows()[8:]
+    learnt = [row | {"answer": f'"{row["answer"]}"'} if n < 7 else row for n, row in enumerate(quoted)]
+    assert judge(learnt, quoted) == ["quoted"]
+    (verdict,) = diagnose_run(curve(falling(40)), SETTINGS, learnt, [row | {"loss": 30.0} for row in quoted])
+    assert "35% of the answers" in verdict.evidence and "40% of the references" in verdict.evidence
+    assert compose_remedy([verdict], SETTINGS) == ["tunelock preview --id 0 --id 1 --id 2"]
+    assert judge(quoted, quoted) == [] and judge(rows(), rows()) == []
+    within = [row | {"answer": 'say "yes" or "no"', "reference": 'say "yes" or "no"'} for row in rows()]
+    assert "quoted" not in judge(within, rows())
+
+
+def test_a_spike_names_the_rows_of_its_step_and_a_loss_that_stays_high_the_hardest_rows():
+    losses = [7.5 if i == 40 else loss for i, loss in enumerate(falling(80))]
+    (spike,) = diagnose_run(curve(losses), SETTINGS, batches={41: ["a-1", "a-2"], 7: ["a-9"]})
+    assert spike.rows == ("a-1", "a-2")
+    assert compose_remedy([spike], SETTINGS)[-1] == "tunelock preview --id a-1 --id a-2"
+    hard = [row | {"loss": 60.0 + n} if n > 16 else row for n, row in enumerate(rows(loss=26.2))]
+    (flat,) = [one for one in diagnose_run(curve([3.4] * 120), SETTINGS, hard, hard) if one.name == "flat"]
+    assert flat.rows == ("19", "18", "17")
+
+
+ALL = [RunVerdict(name, 3, "seen", epochs=0.3125) for name in REMEDIES]
+SETS = st.lists(st.sampled_from(ALL), min_size=1, unique=True)
+PULLS = {
+    "learning_rate": 1,
+    "num_train_epochs": 1,
+    "lora_r": 1,
+    "max_grad_norm": 1,
+    "lora_dropout": -1,
+    "warmup_steps": -1,
+}
+
+
+def changes_of(commands: list[str]) -> dict[str, object]:
+    """What the experiments among these commands change; fails where a param is changed twice."""
+    found = {}
+    for command in commands:
+        words = shlex.split(command)
+        for word in words[4::2] if words[0] == "dvc" else ():
+            key, _, value = word.partition("=")
+            assert key not in found
+            found[key] = None if value == "null" else json.loads(value)
+    return found
+
+
+@given(SETS)
+def test_one_remedy_follows_from_all_verdicts_and_never_pulls_both_ways(verdicts):
+    commands = compose_remedy(verdicts, SETTINGS)
+    assert sum(command.startswith("dvc") for command in commands) <= 1
+    changes = changes_of(commands)
+    pulls = {PULLS[key] * (1 if value > SETTINGS[key] else -1) for key, value in changes.items() if key in PULLS}
+    assert len(pulls) <= 1, commands
+    assert not (pulls == {1} and "early_stopping_patience" in changes)
+    assert find_problems(PARAMS | changes) == []
+    assert compose_remedy(verdicts[::-1], SETTINGS)[:1] == commands[:1]  # whatever the order of the verdicts
+
+
+def test_the_gravest_verdict_has_the_first_word():
+    verdicts = [one for one in ALL if one.name in ("gibberish", "never_stops", "no_gain", "flat")]
+    assert compose_remedy(verdicts, SETTINGS)[0] == "dvc exp run -S learning_rate=0.0001"
+    assert compose_remedy(verdicts[1:], SETTINGS)[0].startswith("dvc exp run -S num_train_epochs=2")
+
+
+@pytest.mark.parametrize("verdict", ALL, ids=[one.name for one in ALL])
 @pytest.mark.parametrize(
     "changed",
     [{}, {"learning_rate": 0.6, "lora_r": 1, "max_grad_norm": 0.01}, {"near_duplicate_threshold": None},
      {"warmup_steps": 100.0, "chat_template": "templates/x.jinja"}, {"num_train_epochs": 3, "method": "full"}],
 )  # fmt: skip
-def test_every_remedy_is_a_command_whose_change_passes_the_schema(name, changed):
+def test_every_remedy_is_a_command_whose_change_passes_the_schema(verdict, changed):
     params = PARAMS | changed
     assert find_problems(params) == []
-    commands = list_remedies(name, params, epochs=0.3125)
-    assert commands and len(set(commands)) == len(commands)
+    commands = compose_remedy([verdict], params)
+    assert commands or verdict.name == "mismatch"
     for command in commands:
         words = shlex.split(command)
-        if words[0] == "tunelock":
-            assert words[1:3] == ["preview", params["sources"]["cwe"]["path"]]
-            continue
-        assert words[:4] == ["dvc", "exp", "run", "-S"] and len(words) == 5
-        key, _, value = words[4].partition("=")
-        value = None if value == "null" else json.loads(value)
+        assert words[:4] == ["dvc", "exp", "run", "-S"] or words[:3] == [
+            "tunelock",
+            "preview",
+            params["sources"]["cwe"]["path"],
+        ]
+    for key, value in changes_of(commands).items():
         assert params[key] != value
         assert find_problems(params | {key: value}) == []
 
 
 def test_the_counted_verdicts_are_flat_and_stable():
     verdicts = diagnose_run(curve([3.4] * 120), SETTINGS)
-    found = count_verdicts(verdicts)
-    assert found["verdicts"] == 1 and set(found["flat"]) == {"step", "evidence", "remedy"}
-    assert "dvc exp run -S learning_rate=0.01" in found["flat"]["remedy"]
-    assert format_json_line(found) == format_json_line(count_verdicts(diagnose_run(curve([3.4] * 120), SETTINGS)))
-    assert count_verdicts([]) == {"verdicts": 0}
-    assert describe_verdict(verdicts[0]).splitlines()[1] == "    dvc exp run -S learning_rate=0.01"
+    remedy = compose_remedy(verdicts, SETTINGS)
+    found = count_verdicts(verdicts, remedy)
+    assert found["verdicts"] == 1 and set(found["flat"]) == {"step", "evidence", "rows"}
+    assert found["remedy"] == ["dvc exp run -S learning_rate=0.01"]
+    assert format_json_line(found) == format_json_line(
+        count_verdicts(diagnose_run(curve([3.4] * 120), SETTINGS), remedy)
+    )
+    assert count_verdicts([], []) == {"verdicts": 0}
+    assert describe_verdicts(verdicts, remedy).splitlines()[1] == "    dvc exp run -S learning_rate=0.01"

@@ -243,6 +243,7 @@ def inputs(params, tmp_path, monkeypatch) -> Path:
     write_jsonl("data/split/train.jsonl", [{"id": "t", "messages": make_messages("a", "", "b")}])
     log = [{"step": n, "loss": 3 - n / 20, "grad_norm": 1.0, "learning_rate": 1e-3} for n in range(1, 30)]
     write_json("models/train/log.json", [*log, {"step": 20, "eval_loss": 2.5}, {"step": 29, "eval_loss": 2.6}])
+    write_json("models/train/high_steps.json", [{"step": 7, "loss": 9.0, "rows": ["train-7"]}])
     write_json("models/train/too_long.json", {"train": ["x"], "val": []})
     write_json("models/pilot/report.json", {"loss_before": 3.0, "loss_after": 2.0, "control_strings": 0})
     write_json("models/merge_proof.json", {"merged_against_adapter": 0.01})

@@ -4,11 +4,14 @@ import random
 
 import pytest
 import torch
+from transformers import TrainerCallback
 
 from tunelock.model.modeling import load_model, make_deterministic
 from tunelock.model.tuned import compute_hidden_states
 from tunelock.rendering.rendering import IGNORE, Rendering, render_records
 from tunelock.training.batches import Collator, LengthGroupedSampler, assign_packs, join_rows, make_dataset, pack_rows
+from tunelock.training.curves import extract_curve
+from tunelock.training.high_steps import MOST, list_high_steps, list_step_rows
 from tunelock.training.optimisation import build_sft_config
 from tunelock.training.trainer import Extras, ResponseTrainer
 
@@ -111,6 +114,57 @@ def trainer_for(tiny_model, tokenizer, rows, folder, packing: bool) -> ResponseT
     return ResponseTrainer(
         load_model(tiny_model, "float32"), tokenizer, config, None, rows, [], Extras(packing=packing)
     )
+
+
+class Witness(TrainerCallback):
+    """Notes which rows were trained on in each optimiser step."""
+
+    def __init__(self):
+        self.trainer, self.steps = None, []
+
+    def on_step_begin(self, args, state, control, **kwargs):
+        self.steps.append([])
+
+    def watch(self, trainer: ResponseTrainer) -> None:
+        step = trainer.training_step
+
+        def watched(model, inputs, *more):
+            self.steps[-1] += inputs["row"].tolist()
+            return step(model, inputs, *more)
+
+        trainer.training_step = watched
+
+
+@pytest.mark.parametrize("packing", [False, True])
+def test_the_rows_of_a_step_are_those_that_were_trained_on_in_it(tiny_model, tokenizer, rows, tmp_path, packing):
+    make_deterministic(0, 1)
+    config = build_sft_config(
+        tmp_path, "float32", 2, max_length=MAX_LENGTH, gradient_checkpointing=False, gradient_accumulation_steps=2,
+        num_train_epochs=2, seed=3, save_strategy="no",
+    )  # fmt: skip
+    rows, witness = rows[:7], Witness()
+    trainer = ResponseTrainer(
+        load_model(tiny_model, "float32"), tokenizer, config, None, rows, [], Extras(packing, callbacks=[witness])
+    )
+    witness.watch(trainer)
+    trainer.train()
+    sampler = LengthGroupedSampler(trainer.lengths, 2, seed=3)
+    found = [list_step_rows(sampler, 2, step) for step in range(1, trainer.state.max_steps + 1)]
+    assert found == witness.steps and len(found) > 1
+    high = list_high_steps(extract_curve(trainer.state.log_history), trainer.row_ids, sampler, 2)
+    assert {id for step in high for id in step["rows"]} == {row["id"] for row in rows}  # a short run keeps all
+
+
+def test_the_steps_that_stand_out_are_kept_with_their_rows():
+    losses = [3.0 - 0.02 * step for step in range(100)]
+    losses[60], losses[80] = 9.0, 2.5
+    log = [{"step": step, "loss": loss} for step, loss in enumerate(losses, 1)]
+    sampler = LengthGroupedSampler([10] * 400, 4, seed=0)
+    found = list_high_steps(log, [f"row-{n}" for n in range(400)], sampler, 1)
+    assert len(found) == MOST and [one["step"] for one in found] == sorted(one["step"] for one in found)
+    assert {61, 81} <= {one["step"] for one in found}
+    (spike,) = [one for one in found if one["step"] == 61]
+    assert spike["rows"] == [f"row-{n}" for n in list(sampler)[240:244]] and spike["loss"] == 9.0
 
 
 def loss_and_gradients(trainer: ResponseTrainer) -> tuple[float, dict[str, torch.Tensor]]:

@@ -11,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 
 from tunelock.claims.significance import compute_mcnemar
-from tunelock.diagnosis.answer_rules import is_copied
+from tunelock.diagnosis.answer_texts import is_copied
 from tunelock.records.ngrams import hash_ngrams, hash_runs, hash_words, split_words
 from tunelock.records.record import whole_text_of
 from tunelock.records.scored_row import ScoredRow

@@ -3,65 +3,26 @@ of it.
 
 A row is one of `stages.evaluate`: question, reference, loss, tokens, answer, stopped, new_tokens.
 Each share is compared with that of the references, so that a task whose right answers are repetitive, copied or all
-alike is not held to be faulty.
+alike is not held to be faulty, and with that of the base's answers: what the base does too is no fault of the run.
 """
 
 import math
-import re
 from collections import Counter
 from collections.abc import Callable
 from statistics import mean, stdev
-from typing import NamedTuple
 
+from tunelock.diagnosis.answer_texts import is_copied, is_looping, is_quoted, measure_overlap, split_words
+from tunelock.diagnosis.loss_rules import MIN_ANSWERS, NAMED, SURE, Finding, RunAnswers, find_mismatch, find_no_gain
 from tunelock.records.scored_row import ScoredRow
 
-MIN_ANSWERS = 10  # fewer say nothing about a share
 EXCESS = 0.3  # more answers with a fault than references: beyond chance with ten, and worth a look with any number
 STRANGE = 0.4  # more words that nobody uses here than references have; a good answer says some things in its own way
+BEYOND_BASE = 0.1  # and that many more than the base's answers
 STOPS = 0.5  # fewer answers that end by themselves, where the reference would have had room
-LOOP = 0.5  # share of a text's runs of four words that stood in it before
-COPY = 0.8  # share of a text's runs of four words that stand in the question
+BASE_STOPS = 0.05  # a base that ends fewer of its answers gives no figure to compare with: that is still to be learnt
+FEWER_STOPS, STOPS_LEFT = 0.3, 0.25  # so many fewer than the base's answers, or that share of them beyond doubt
+QUOTED = 0.1  # share of answers in quotation marks, where references are as well: residue of a table that was misread
 RELATED = 2.0  # standard errors by which answers are to be closer to their own references than to others'
-DIFFERS = 1.1  # loss a token of test over that of validation, or the other way round; both are drawn alike
-GAIN = 0.02  # share of the base's loss that training is to take away, or it was for nothing
-SURE = 3.0  # and that difference in standard errors
-
-
-class RunAnswers(NamedTuple):
-    """What a rule looks at: the rows that have an answer, those of the base, the lowest validation loss if known."""
-
-    rows: list[ScoredRow]
-    base: list[ScoredRow]
-    validation_loss: float | None
-
-
-def _split_words(text: str) -> list[str]:
-    """Lower-case words; in scripts without spaces, characters."""
-    return re.findall(r"[\u3040-\u30ff\u3400-\u9fff]|\w+", text.lower())
-
-
-def _list_runs(text: str, size: int = 4) -> list[tuple[str, ...]]:
-    """All runs of `size` words."""
-    words = _split_words(text)
-    return [tuple(words[i : i + size]) for i in range(len(words) - size + 1)]
-
-
-def _is_looping(text: str, _question: str) -> bool:
-    """Whether a text says the same again and again."""
-    runs = _list_runs(text)
-    return len(runs) > 3 and 1 - len(set(runs)) / len(runs) > LOOP
-
-
-def is_copied(text: str, question: str) -> bool:
-    """Whether a text is taken out of the question."""
-    runs, there = _list_runs(text), set(_list_runs(question))
-    return bool(runs) and sum(run in there for run in runs) / len(runs) > COPY
-
-
-def _measure_overlap(left: Counter, right: Counter) -> float:
-    """F1 of two bags of words (Rajpurkar et al. 2016, https://arxiv.org/abs/1606.05250)."""
-    common = (left & right).total()
-    return 2 * common / (left.total() + right.total()) if common else 0.0
 
 
 def _share_with_fault(rows: list[ScoredRow], key: str, has_fault: Callable[[str, str], bool]) -> float:
@@ -69,56 +30,100 @@ def _share_with_fault(rows: list[ScoredRow], key: str, has_fault: Callable[[str,
     return mean(has_fault(row[key], row["question"]) for row in rows)
 
 
+def _name_rows(rows: list[ScoredRow], has_fault: Callable[[str, str], bool]) -> tuple[str, ...]:
+    """The ids of the first rows whose answer has the fault."""
+    return tuple(row["id"] for row in rows if has_fault(row["answer"], row["question"]))[:NAMED]
+
+
+def _find_excess(
+    answers: RunAnswers, measure: Callable[[list[ScoredRow], str], float], excess: float, words: str
+) -> str | None:
+    """The sentence about a share of the answers that is above that of the references and of the base's answers."""
+    share, expected = measure(answers.rows, "answer"), measure(answers.rows, "reference")
+    before = measure(answers.base_answers, "answer") if answers.base_answers else None
+    if share <= expected + excess or (before is not None and share <= before + BEYOND_BASE):
+        return None
+    base = "" if before is None else f", of the base's answers {before:.0%}"
+    return f"{share:.0%} {words}, of the references {expected:.0%}{base}."
+
+
 def _share_unknown_words(rows: list[ScoredRow], key: str) -> float:
     """The share of words under `key` that no question and no reference of another row has."""
     rows_with = Counter()
     for row in rows:
-        rows_with.update({*_split_words(row["question"]), *_split_words(row["reference"])})
+        rows_with.update({*split_words(row["question"]), *split_words(row["reference"])})
     words = strange = 0
     for row in rows:
-        only_in_reference = set(_split_words(row["reference"])) - set(_split_words(row["question"]))
-        for word in _split_words(row[key]):
+        only_in_reference = set(split_words(row["reference"])) - set(split_words(row["question"]))
+        for word in split_words(row[key]):
             words += 1
             strange += rows_with[word] <= (word in only_in_reference)
     return strange / max(1, words)
 
 
-def _find_gibberish(answers: RunAnswers) -> str | None:
+def _find_gibberish(answers: RunAnswers) -> Finding | None:
     """Answers that go round in circles, or are made of words that nobody uses here."""
-    rows = answers.rows
-    share, expected = (_share_with_fault(rows, key, _is_looping) for key in ("answer", "reference"))
-    if share > expected + EXCESS:
-        return f"{share:.0%} of the answers repeat themselves, of the references {expected:.0%}."
-    share, expected = (_share_unknown_words(rows, key) for key in ("answer", "reference"))
-    if share > expected + STRANGE:
-        return f"{share:.0%} of the answers' words stand in no question or reference, of a reference's {expected:.0%}."
-    return None
+
+    def share_looping(rows: list[ScoredRow], key: str) -> float:
+        return _share_with_fault(rows, key, is_looping)
+
+    if seen := _find_excess(answers, share_looping, EXCESS, "of the answers repeat themselves"):
+        return Finding(seen, _name_rows(answers.rows, is_looping))
+    words = "of the answers' words stand in no question or reference"
+    seen = _find_excess(answers, _share_unknown_words, STRANGE, words)
+    return Finding(seen) if seen else None
 
 
-def _find_endless(answers: RunAnswers) -> str | None:
-    """Answers that are cut where the reference would have had room."""
+def _find_endless(answers: RunAnswers) -> Finding | None:
+    """Answers that are cut where the reference would have had room, more often than the base's."""
     room = max(row["new_tokens"] for row in answers.rows)
-    roomy = [row for row in answers.rows if row["tokens"] <= room]
+    roomy, before = ([row for row in rows if row["tokens"] <= room] for rows in (answers.rows, answers.base_answers))
     stopped = mean(row["stopped"] for row in roomy) if len(roomy) >= MIN_ANSWERS else 1.0
-    if stopped >= STOPS:
+    stopped_before = mean(row["stopped"] for row in before) if before else 0.0
+    if stopped >= STOPS or not _stops_less(stopped, stopped_before, len(roomy)):
         return None
-    return f"{stopped:.0%} of {len(roomy)} answers end by themselves, though their references had room."
+    base = f" (of the base's {stopped_before:.0%})" if before else ""
+    seen = f"{stopped:.0%} of {len(roomy)} answers end by themselves{base}, though their references had room."
+    return Finding(seen, tuple(row["id"] for row in roomy if not row["stopped"])[:NAMED])
 
 
-def _find_copies(answers: RunAnswers) -> str | None:
+def _stops_less(share: float, before: float, rows: int) -> bool:
+    """Whether a share of answers that stop is below the base's beyond doubt, or the base never learnt to stop."""
+    error = math.sqrt((share * (1 - share) + before * (1 - before)) / rows)
+    lost = share < STOPS_LEFT * before and before - share > SURE * error
+    return before < BASE_STOPS or before - share > FEWER_STOPS or lost
+
+
+def _find_copies(answers: RunAnswers) -> Finding | None:
     """Answers that only repeat the question."""
-    share, expected = (_share_with_fault(answers.rows, key, is_copied) for key in ("answer", "reference"))
-    if share <= expected + EXCESS:
+
+    def share_copied(rows: list[ScoredRow], key: str) -> float:
+        return _share_with_fault(rows, key, is_copied)
+
+    seen = _find_excess(answers, share_copied, EXCESS, "of the answers are taken out of the question")
+    return Finding(seen, _name_rows(answers.rows, is_copied)) if seen else None
+
+
+def _find_quoted(answers: RunAnswers) -> Finding | None:
+    """Answers in quotation marks that were learnt from references in quotation marks."""
+    share, expected = (_share_with_fault(answers.rows, key, is_quoted) for key in ("answer", "reference"))
+    before = _share_with_fault(answers.base_answers, "answer", is_quoted) if answers.base_answers else 0.0
+    if min(share, expected) < QUOTED or share <= before + BEYOND_BASE:
         return None
-    return f"{share:.0%} of the answers are taken out of the question, of the references {expected:.0%}."
+    seen = f"{share:.0%} of the answers stand in quotation marks, as {expected:.0%} of the references do."
+    return Finding(seen, tuple(row["id"] for row in answers.rows if is_quoted(row["reference"], ""))[:NAMED])
 
 
-def _find_unrelated(answers: RunAnswers) -> str | None:
-    """Answers that fit their own questions no better than others of the task."""
-    gains = _compare_with_others(answers.rows)
+def _find_unrelated(answers: RunAnswers) -> Finding | None:
+    """Answers that fit their own questions no better than others of the task, and no better than the base's."""
+    gains, before = (_compare_with_others(rows) for rows in (answers.rows, answers.base_answers))
     if len(gains) < MIN_ANSWERS or mean(gains) > RELATED * stdev(gains) / math.sqrt(len(gains)):
         return None
-    return f"answers share {mean(gains):+.3f} (F1) more words with their own references than with others' of the task."
+    if before and mean(gains) >= mean(before):
+        return None
+    base = f" (the base's {mean(before):+.3f})" if before else ""
+    seen = f"answers share {mean(gains):+.3f} (F1) more words with their own references than with others' of the task"
+    return Finding(f"{seen}{base}.")
 
 
 def _compare_with_others(rows: list[ScoredRow]) -> list[float]:
@@ -126,53 +131,21 @@ def _compare_with_others(rows: list[ScoredRow]) -> list[float]:
     gains = []
     for task in sorted({row["task"] for row in rows}):
         members = [row for row in rows if row["task"] == task]
-        bags = [Counter(_split_words(row["reference"])) for row in members]
+        bags = [Counter(split_words(row["reference"])) for row in members]
         for place, row in enumerate(members if len(members) > 1 else []):
-            answer = Counter(_split_words(row["answer"]))
-            others = mean(_measure_overlap(answer, bag) for bag in bags[:place] + bags[place + 1 :])
-            gains.append(_measure_overlap(answer, bags[place]) - others)
+            answer = Counter(split_words(row["answer"]))
+            others = mean(measure_overlap(answer, bag) for bag in bags[:place] + bags[place + 1 :])
+            gains.append(measure_overlap(answer, bags[place]) - others)
     return gains
 
 
-def _find_mismatch(answers: RunAnswers) -> str | None:
-    """Scored rows have another loss than the validation rows had under the same weights."""
-    expected = answers.validation_loss
-    rows = [row for row in answers.rows if row.get("split", "test") == "test"]  # golden rows may well be harder
-    if len(rows) < 2 or expected is None:  # one row has no scatter
-        return None
-    loss = _loss_a_token(rows)
-    if 1 / DIFFERS < loss / expected < DIFFERS:
-        return None
-    scatter = stdev(row["loss"] - loss * row["tokens"] for row in rows) * math.sqrt(len(rows))
-    error = math.sqrt(2) * scatter / sum(row["tokens"] for row in rows)  # validation's is about as large
-    if abs(loss - expected) < SURE * error:
-        return None
-    return f"the loss on test is {loss:.3f} nats a token (+-{error:.3f}), where validation had {expected:.3f}."
-
-
-def _find_no_gain(answers: RunAnswers) -> str | None:
-    """The tuned model is no better on the scored rows than the base."""
-    before = {row["id"]: row for row in answers.base}
-    both = [row for row in answers.rows if row["id"] in before]
-    if not both:
-        return None
-    new, old = _loss_a_token(both), _loss_a_token([before[row["id"]] for row in both])
-    if new < (1 - GAIN) * old:
-        return None
-    return f"the loss on {len(both)} rows is {new:.3f} nats a token, the base's {old:.3f}."
-
-
-def _loss_a_token(rows: list[ScoredRow]) -> float:
-    """Nats a token of the references."""
-    return sum(row["loss"] for row in rows) / sum(row["tokens"] for row in rows)
-
-
 # The verdict that each rule gives, in the order in which they are said.
-ANSWER_RULES: dict[str, Callable[[RunAnswers], str | None]] = {
+ANSWER_RULES: dict[str, Callable[[RunAnswers], Finding | None]] = {
     "gibberish": _find_gibberish,
     "never_stops": _find_endless,
     "copies": _find_copies,
+    "quoted": _find_quoted,
     "unrelated": _find_unrelated,
-    "no_gain": _find_no_gain,
-    "mismatch": _find_mismatch,
+    "no_gain": find_no_gain,
+    "mismatch": find_mismatch,
 }

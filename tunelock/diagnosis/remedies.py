@@ -1,8 +1,8 @@
-"""What to try against each verdict: changes of params, as commands with values computed from the current ones."""
+"""What to try against the verdicts: one experiment with values computed from the current ones, and what to look at."""
 
 import shlex
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 from tunelock.model.methods.all_methods import METHODS
 
@@ -64,52 +64,115 @@ MORE_DROPOUT = _for_lora(_raise_dropout)
 MORE_EPOCHS, FEWER_EPOCHS = _scale_param("num_train_epochs", 2), _scale_param("num_train_epochs", 0.5)
 STRICTER_SPLIT = _scale_param("leak_threshold", 0.8, low=0.3)
 
-# What to try, in this order. The verdict on overfitting also gets the epochs of its best step.
+# What to try against each verdict; the first that changes something. The gravest verdict stands first: where two pull a
+# run apart, it decides. The verdict on overfitting also gets the epochs of its best step.
 REMEDIES: dict[str, tuple[Change, ...]] = {
     "low_at_start": (_use_own_template, STRICTER_SPLIT),
+    "leaked": (STRICTER_SPLIT, _widen_duplicates),
     "diverging": (MUCH_SLOWER, SMALLER_CLIP, _lengthen_warmup),
+    "gibberish": (MUCH_SLOWER, _use_own_template),
     "spiking": (SLOWER, SMALLER_CLIP, _lengthen_warmup, BIGGER_BATCH),
     "oscillating": (SLOWER, BIGGER_BATCH),
-    "flat": (MUCH_FASTER, TWICE_THE_RANK, MORE_EPOCHS),
-    "no_gain": (MUCH_FASTER, MORE_EPOCHS, _use_own_template),
     "overfitting": (_stop_early, MORE_DROPOUT, SLOWER),
     "memorised": (FEWER_EPOCHS, _widen_duplicates, MORE_DROPOUT, HALF_THE_RANK),
-    "leaked": (STRICTER_SPLIT, _widen_duplicates),
-    "gibberish": (MUCH_SLOWER, _use_own_template),
+    "mismatch": (_use_own_template,),
+    "quoted": (),
     "never_stops": (_use_own_template, MORE_EPOCHS, FASTER),
     "copies": (_use_own_template, MORE_EPOCHS),
     "unrelated": (MORE_EPOCHS, FASTER),
-    "mismatch": (_use_own_template,),
+    "flat": (MUCH_FASTER, TWICE_THE_RANK, MORE_EPOCHS),
+    "no_gain": (MUCH_FASTER, MORE_EPOCHS, _use_own_template),
 }
-LOOK = ("low_at_start", "never_stops", "copies", "unrelated", "mismatch", "leaked")  # faults of rows or template
+LOOK = (
+    "low_at_start",
+    "never_stops",
+    "copies",
+    "unrelated",
+    "mismatch",
+    "leaked",
+    "quoted",
+)  # faults of rows, template
+# Whether a higher value makes the run learn more (1) or less (-1) from each row; other keys do neither.
+_PULLS = {"learning_rate": 1, "num_train_epochs": 1, "lora_r": 1, "max_grad_norm": 1, "lora_dropout": -1,
+          "warmup_steps": -1, "early_stopping_patience": -1}  # fmt: skip
+_MOST_ROWS = 8  # that a command opens
 
 
-def list_remedies(name: str, settings: Mapping[str, Any], epochs: float | None = None) -> list[str]:
-    """The commands to try against a verdict, with values computed from the current ones.
+class RunVerdict(NamedTuple):
+    """A fault by its name, the step where it shows (None: in the answers), the numbers, and the ids of rows behind it.
 
-    `epochs` is how far the run was at the verdict's step.
+    epochs: how far the run was at that step.
     """
-    changes = [change(settings) for change in REMEDIES[name]]
-    if name == "overfitting" and epochs:
-        changes.insert(0, {"num_train_epochs": epochs})
-    commands = []
+
+    name: str
+    step: int | None
+    evidence: str
+    rows: tuple[str, ...] = ()
+    epochs: float | None = None
+
+
+def compose_remedy(verdicts: list[RunVerdict], settings: Mapping[str, Any]) -> list[str]:
+    """What to do about all verdicts together: one experiment, and the rows to look at.
+
+    The gravest verdict has the first word. Another one adds its change unless that pulls the run the other way, or the
+    param is changed already: "no gain" of a run that broke is no reason to train faster.
+    """
+    verdicts = sorted(verdicts, key=lambda verdict: [*REMEDIES].index(verdict.name))
+    changes: dict[str, Any] = {}
+    pulls: set[int] = set()
+    for verdict in verdicts:
+        for key, value in _choose_change(verdict, settings).items():
+            pull = _find_pull(key, value, settings)
+            if key not in changes and -pull not in pulls - {0}:
+                changes[key] = value
+                pulls.add(pull)
+    experiment = [_format_experiment(changes)] if changes else []
+    return experiment + _list_looks(verdicts, settings)
+
+
+def _choose_change(verdict: RunVerdict, settings: Mapping[str, Any]) -> dict[str, Any]:
+    """The first change against a verdict that is one."""
+    changes = [change(settings) for change in REMEDIES[verdict.name]]
+    if verdict.name == "overfitting" and verdict.epochs:
+        changes.insert(0, {"num_train_epochs": verdict.epochs})
+    found = {}
     for change in changes:
-        for key, value in change.items():
-            if value != settings[key]:
-                commands.append(_format_experiment(key, value))
-    if name in LOOK:
-        commands += [_format_preview(source) for source in settings["sources"].values()]
-    return commands
+        found = found or {key: value for key, value in change.items() if value != settings[key]}
+    return found
 
 
-def _format_experiment(key: str, value: object) -> str:
-    """The experiment with one param changed; numbers keep two digits."""
-    if isinstance(value, float):
-        return f"dvc exp run -S {key}={value:.2g}"
-    return f"dvc exp run -S {key}={'null' if value is None else value}"
+def _find_pull(key: str, value: Any, settings: Mapping[str, Any]) -> int:
+    """1 if the change makes the run learn more, -1 if less, 0 if neither; to stop early is to learn less."""
+    before = settings[key]
+    return _PULLS.get(key, 0) * (1 if before is None or value > before else -1) if key in _PULLS else 0
+
+
+def _format_experiment(changes: Mapping[str, Any]) -> str:
+    """The experiment with these params changed; numbers keep two digits."""
+    words = []
+    for key, value in changes.items():
+        words.append(f"-S {key}={value:.2g}" if isinstance(value, float) else f"-S {key}={_write_value(value)}")
+    return " ".join(["dvc exp run", *words])
+
+
+def _write_value(value: Any) -> str:
+    return "null" if value is None else str(value)
+
+
+def _list_looks(verdicts: list[RunVerdict], settings: Mapping[str, Any]) -> list[str]:
+    """The commands that show the rows behind the verdicts, or the sources where only those are known."""
+    looks = [_format_rows(verdict.rows[:_MOST_ROWS]) for verdict in verdicts if verdict.rows]
+    if any(verdict.name in LOOK and not verdict.rows for verdict in verdicts):
+        looks += [_format_preview(source) for source in settings["sources"].values()]
+    return list(dict.fromkeys(looks))
+
+
+def _format_rows(ids: tuple[str, ...]) -> str:
+    """Shows rows as tokens, with what is learnt marked."""
+    return " ".join(["tunelock preview", *(f"--id {shlex.quote(name)}" for name in ids)])
 
 
 def _format_preview(source: dict) -> str:
-    """Shows the rows of a source as tokens, with what is learnt marked."""
+    """Shows the first rows of a source so."""
     revision = f" --revision {source['revision']}" if source.get("revision") else ""
     return f"tunelock preview {shlex.quote(source['path'])}{revision}"

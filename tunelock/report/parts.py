@@ -71,11 +71,12 @@ class TaskPart:
 
 @dataclass(frozen=True, slots=True)
 class TrainingPart:
-    """figures: metrics/train.json; numbers: the same as people read them; verdicts: of metrics/diagnosis.json."""
+    """figures: metrics/train.json; numbers: the same for people; verdicts, remedy: metrics/diagnosis.json."""
 
     figures: dict[str, float]
     numbers: dict[str, str]
     verdicts: list[dict[str, Any]]
+    remedy: list[str]
     chart: Markup
     times: list[StageTime]
 

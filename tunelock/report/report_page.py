@@ -97,6 +97,7 @@ def _view_training(found: Evidence) -> TrainingPart:
         figures=found.train,
         numbers={name_key(key): show_number(value) for key, value in found.train.items()},
         verdicts=verdicts,
+        remedy=found.diagnosis.get("remedy", []),
         chart=_draw_markup(losses, "loss", "Loss of train and validation by step"),
         times=input_views.list_stage_times(found.timings),
     )
