@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Callable
 from statistics import mean, stdev
 
-from tunelock.diagnosis.answer_texts import is_copied, is_looping, is_quoted, measure_overlap, split_words
+from tunelock.diagnosis.answer_texts import is_copied, is_looping, is_quoted, measure_overlap, split_text
 from tunelock.diagnosis.loss_rules import MIN_ANSWERS, NAMED, SURE, Finding, RunAnswers, find_mismatch, find_no_gain
 from tunelock.records.scored_row import ScoredRow
 
@@ -51,11 +51,11 @@ def _share_unknown_words(rows: list[ScoredRow], key: str) -> float:
     """The share of words under `key` that no question and no reference of another row has."""
     rows_with = Counter()
     for row in rows:
-        rows_with.update({*split_words(row["question"]), *split_words(row["reference"])})
+        rows_with.update({*split_text(row["question"]), *split_text(row["reference"])})
     words = strange = 0
     for row in rows:
-        only_in_reference = set(split_words(row["reference"])) - set(split_words(row["question"]))
-        for word in split_words(row[key]):
+        only_in_reference = set(split_text(row["reference"])) - set(split_text(row["question"]))
+        for word in split_text(row[key]):
             words += 1
             strange += rows_with[word] <= (word in only_in_reference)
     return strange / max(1, words)
@@ -131,9 +131,9 @@ def _compare_with_others(rows: list[ScoredRow]) -> list[float]:
     gains = []
     for task in sorted({row["task"] for row in rows}):
         members = [row for row in rows if row["task"] == task]
-        bags = [Counter(split_words(row["reference"])) for row in members]
+        bags = [Counter(split_text(row["reference"])) for row in members]
         for place, row in enumerate(members if len(members) > 1 else []):
-            answer = Counter(split_words(row["answer"]))
+            answer = Counter(split_text(row["answer"]))
             others = mean(measure_overlap(answer, bag) for bag in bags[:place] + bags[place + 1 :])
             gains.append(measure_overlap(answer, bags[place]) - others)
     return gains

@@ -8,14 +8,14 @@ COPY = 0.8  # share of a text's runs of four words that stand in the question
 QUOTES = re.compile(r'\s*("(?:[^"]|"")*"|“[^“”]*”|«[^«»]*»)\s*')  # as a cell of a CSV file: a quote within is doubled
 
 
-def split_words(text: str) -> list[str]:
+def split_text(text: str) -> list[str]:
     """Lower-case words; in scripts without spaces, characters."""
     return re.findall(r"[\u3040-\u30ff\u3400-\u9fff]|\w+", text.lower())
 
 
 def _list_runs(text: str, size: int = 4) -> list[tuple[str, ...]]:
     """All runs of `size` words."""
-    words = split_words(text)
+    words = split_text(text)
     return [tuple(words[i : i + size]) for i in range(len(words) - size + 1)]
 
 

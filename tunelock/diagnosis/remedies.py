@@ -149,14 +149,11 @@ def _find_pull(key: str, value: Any, settings: Mapping[str, Any]) -> int:
 
 def _format_experiment(changes: Mapping[str, Any]) -> str:
     """The experiment with these params changed; numbers keep two digits."""
-    words = []
+    words = ["dvc exp run"]
     for key, value in changes.items():
-        words.append(f"-S {key}={value:.2g}" if isinstance(value, float) else f"-S {key}={_write_value(value)}")
-    return " ".join(["dvc exp run", *words])
-
-
-def _write_value(value: Any) -> str:
-    return "null" if value is None else str(value)
+        written = "null" if value is None else f"{value:.2g}" if isinstance(value, float) else value
+        words.append(f"-S {key}={written}")
+    return " ".join(words)
 
 
 def _list_looks(verdicts: list[RunVerdict], settings: Mapping[str, Any]) -> list[str]:
