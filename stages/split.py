@@ -29,6 +29,7 @@ from tunelock.splitting.division import (
 from tunelock.splitting.features import GROUP, Features, read_features
 from tunelock.splitting.leak_gate import WrittenRows, check_splits
 from tunelock.splitting.mixture import Mixture, cap_tasks, name_replay_sources, plan_mixture, take_sample
+from tunelock.splitting.task_names import TASK_PARAMS, warn_of_unknown_tasks
 
 LIMITS = "max_train_samples", "max_val_samples", "max_test_samples", "max_golden_samples"
 
@@ -105,6 +106,7 @@ def main(params, _fingerprint) -> str:
     kinds, threshold = params.decontaminate, params.leak_threshold
     with whole_folder("data/split") as folder, tempfile.TemporaryDirectory(dir="data") as temporary:
         known = read_features(Path("data/clean/records.jsonl"), Path(temporary, "clean"))
+        warn_of_unknown_tasks(params.select(TASK_PARAMS), list(known.tasks.names))
         choice = keep_groups_whole(known, divide_rows(known, ratios, golden, threshold, replay))
         boilerplate = leave_out_leaks(known, choice, kinds, threshold)
         mixture = plan_mixture(known, params.sources, params.task_weights, params.replay_share, ratios.split_seed)

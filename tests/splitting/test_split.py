@@ -44,6 +44,10 @@ PARAMS = {
     "leak_threshold": 0.6,
     "max_rows_per_task": None,
     "task_weights": None,
+    "task_loss_weights": None,
+    "label_patterns": None,
+    "choice_patterns": None,
+    "format_checks": None,
     "replay_share": 0.0,
     "max_train_samples": None,
     "max_val_samples": None,
@@ -508,6 +512,17 @@ def test_limits_take_the_tasks_evenly_or_by_their_weights_and_larger_ones_only_a
     larger = run(rows, max_train_samples=60)
     assert [row["id"] for row in larger["train"][:30]] == [row["id"] for row in even["train"]]
     assert set(even.reasons.values()) == {"max_train_samples", "max_val_samples", "max_test_samples"}
+
+
+@pytest.mark.parametrize(
+    "param", ["task_weights", "task_loss_weights", "label_patterns", "choice_patterns", "format_checks"]
+)
+def test_a_task_that_no_row_has_is_told_with_the_one_that_was_meant(run, capsys, param):
+    values = {"mitgate": 2.0, "explain": 1.0} if "weights" in param else {"mitgate": "x", "explain": "x"}
+    run(MANY, **{param: values})
+    warnings = [line for line in capsys.readouterr().err.splitlines() if "which no row has" in line]
+    words = f"{param} names the task 'mitgate', which no row has; did you mean 'mitigate'?"
+    assert warnings == [f"warning: {words} Tasks: detect, explain, mitigate."]
 
 
 def test_the_weights_of_sources_multiply_those_of_tasks(run):

@@ -6,10 +6,10 @@ from typing import NamedTuple
 from tunelock.reading.contexts import Contexts, add_contexts, find_contexts
 from tunelock.reading.formats import FORMATS, detect_format, fits_format, list_columns_read, map_columns
 from tunelock.reading.rows import Columns, Fault, Row, Unfit
-from tunelock.reading.unused_columns import suggest_name
 from tunelock.reading.values import list_places
 from tunelock.records.record import Message
 from tunelock.run.errors import Stop
+from tunelock.run.spelling import suggest_name
 
 
 class Source(NamedTuple):

@@ -1,7 +1,5 @@
 """Columns that no template and no format uses: what they hold, and whether answers may depend on it."""
 
-import difflib
-from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -101,13 +99,6 @@ def _find_reason(name: str, tally: _Tally, rows: int) -> str | None:
 def _shorten(value: Any) -> str:
     text = _fold_blanks(value if isinstance(value, str) else repr(value))
     return text if len(text) <= SAMPLE else f"{text[:SAMPLE]}…"
-
-
-def suggest_name(name: str, names: Iterable[str]) -> str:
-    """How a sentence about a wrong name ends: "; did you mean 'dialogue'?", or a full stop where no name is alike."""
-    known = {other.casefold(): other for other in names}
-    close = difflib.get_close_matches(name.casefold(), known, n=1, cutoff=0.6)
-    return f"; did you mean '{known[close[0]]}'?" if close else "."
 
 
 def list_as_dicts(columns: list[UnusedColumn]) -> list[dict[str, Any]]:
