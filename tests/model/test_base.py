@@ -160,7 +160,7 @@ def test_a_chat_template_is_saved_with_the_tokenizer(tiny_model, templates):
         ("llama-2.jinja", "{{ messages }}", "is not as it was shipped"),
         ("mine.jinja", "{% for m in messages %}", "cannot be rendered"),
         ("mine.jinja", "{{ raise_exception('no') }}", "cannot be rendered"),
-        ("nowhere.jinja", None, "there are: templates/gemma-2.jinja, templates/llama-2.jinja"),
+        ("nowhere.jinja", None, "there are: templates/chatml-tools.jinja, templates/gemma-2.jinja"),
     ],
 )
 def test_a_chat_template_that_cannot_serve_stops(tokenizer, templates, name, text, words):

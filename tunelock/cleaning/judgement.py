@@ -6,7 +6,7 @@ from typing import NamedTuple
 from tunelock.cleaning.personal_data import PiiPlace, hide_pii
 from tunelock.cleaning.record_rules import Fate, RuleParams, decide_fate
 from tunelock.cleaning.repair import repair_text
-from tunelock.records.record import Message, Record, replace_texts
+from tunelock.records.record import Message, Record, change_texts
 
 WITHHELD = "[WITHHELD]"
 
@@ -52,12 +52,15 @@ def judge_record(record: Record, params: RuleParams) -> Judgement:
 
 def _mend_messages(messages: list[Message]) -> _Mended:
     """The messages with mended texts, and the names of the repairs in the order in which they were first made."""
-    texts, names = [], []
-    for message in messages:
-        repaired = repair_text(message["content"])
-        texts.append(repaired.text)
-        names += repaired.repairs
-    return _Mended(replace_texts(messages, texts), tuple(dict.fromkeys(names)))
+    names: list[str] = []
+
+    def mend_text(text: str) -> str:
+        repaired = repair_text(text)
+        names.extend(repaired.repairs)
+        return repaired.text
+
+    mended = [change_texts(message, mend_text) for message in messages]
+    return _Mended(mended, tuple(dict.fromkeys(names)))
 
 
 def _hide_before_repairs(
@@ -68,5 +71,7 @@ def _hide_before_repairs(
     laid_open = Counter((place.kind, place.message) for place in found)
     laid_open -= Counter((place.kind, place.message) for place in hidden.found)
     withheld = {number for kind, number in laid_open if actions[kind] != "flag"}
-    texts = [WITHHELD if n in withheld else message["content"] for n, message in enumerate(hidden.messages)]
-    return replace_texts(hidden.messages, texts)
+    return [
+        change_texts(message, lambda _: WITHHELD) if number in withheld else message
+        for number, message in enumerate(hidden.messages)
+    ]

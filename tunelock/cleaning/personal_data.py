@@ -1,13 +1,18 @@
 """Personal data and secrets in the messages of a record: each kind is masked, flagged, or takes the record out."""
 
+from dataclasses import dataclass, field
+from functools import partial
 from typing import NamedTuple
 
 from tunelock.privacy.pii import find_pii, mask_pii
-from tunelock.records.record import LeftOutRow, Message, replace_texts
+from tunelock.records.record import LeftOutRow, Message, change_texts
 
 
 class PiiPlace(NamedTuple):
-    """Where something was found: the number of the message and the characters in it; the value is never kept."""
+    """Where something was found: the number of the message and the characters in it; the value is never kept.
+
+    Of a call of a tool they are those of the one argument that it stands in.
+    """
 
     kind: str
     message: int
@@ -27,21 +32,31 @@ class _HiddenPii(NamedTuple):
     forbidden: str | None = None
 
 
+@dataclass(slots=True)
+class _Mask:
+    """Masks one text after the other and notes what it found."""
+
+    actions: dict[str, str]
+    found: list[PiiPlace] = field(default_factory=list)
+
+    def mask_text(self, number: int, text: str) -> str:
+        """A text of the message `number` without what must not stay."""
+        findings = find_pii(text, [kind for kind, action in self.actions.items() if action != "off"])
+        self.found += [PiiPlace(finding.kind, number, finding.start, finding.end) for finding in findings]
+        return mask_pii(text, [one for one in findings if self.actions[one.kind] != "flag"])
+
+
 def hide_pii(messages: list[Message], actions: dict[str, str]) -> _HiddenPii:
     """Apply the action of each kind: mask, drop, flag or off."""
-    kinds = [kind for kind, action in actions.items() if action != "off"]
-    if not kinds:
+    if all(action == "off" for action in actions.values()):
         return _HiddenPii(messages)
-    found, texts = [], []
-    for number, message in enumerate(messages):
-        findings = find_pii(message["content"], kinds)
-        found += [PiiPlace(finding.kind, number, finding.start, finding.end) for finding in findings]
-        texts.append(mask_pii(message["content"], [one for one in findings if actions[one.kind] != "flag"]))
-    if not found:
+    mask = _Mask(actions)
+    hidden = [change_texts(message, partial(mask.mask_text, number)) for number, message in enumerate(messages)]
+    if not mask.found:
         return _HiddenPii(messages)
-    flags = {place.kind for place in found if actions[place.kind] == "flag"}
-    forbidden = next((place.kind for place in found if actions[place.kind] == "drop"), None)
-    return _HiddenPii(replace_texts(messages, texts), tuple(found), tuple(sorted(flags)), forbidden)
+    flags = {place.kind for place in mask.found if actions[place.kind] == "flag"}
+    forbidden = next((place.kind for place in mask.found if actions[place.kind] == "drop"), None)
+    return _HiddenPii(hidden, tuple(mask.found), tuple(sorted(flags)), forbidden)
 
 
 class HiddenRow(NamedTuple):

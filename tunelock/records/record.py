@@ -11,10 +11,10 @@ import hashlib
 import json
 import re
 import unicodedata
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import NotRequired, TypedDict, cast, final
 
-from tunelock.records.tool_calls import ToolCall, write_calls
+from tunelock.records.tool_calls import ToolCall, change_calls, change_json, write_calls
 
 PARAGRAPH_END = re.compile(r"\n\s*\n")
 _DECIMAL = re.compile(r"-?(?:0|[1-9]\d*)\.\d+")
@@ -167,6 +167,17 @@ def reference_of(record: Record) -> str:
 def text_of(message: Message) -> str:
     """What a message says: its content, and its calls of tools a line each."""
     return "\n".join(filter(None, (message["content"], write_calls(message.get("tool_calls", ())))))
+
+
+def change_texts(message: Message, change: Callable[[str], str]) -> Message:
+    """The message with its content, and each text in its calls and tools, changed."""
+    changed = message.copy()
+    changed["content"] = change(message["content"])
+    if "tool_calls" in message:
+        changed["tool_calls"] = change_calls(message["tool_calls"], change)
+    if "tools" in message:
+        changed["tools"] = change_json(message["tools"], change)
+    return changed
 
 
 def whole_text_of(record: Record) -> str:

@@ -30,19 +30,22 @@ def write_calls(calls: Iterable[ToolCall]) -> str:
     return "\n".join(f'{{"name": {json.dumps(call["name"])}, "arguments": {call["arguments"]}}}' for call in calls)
 
 
-def change_arguments(calls: Iterable[ToolCall], change: Callable[[str], str]) -> list[ToolCall]:
-    """The calls with each string among their arguments changed; a number becomes text where `change` changes it."""
+def change_calls(calls: Iterable[ToolCall], change: Callable[[str], str]) -> list[ToolCall]:
+    """The calls with their names and each text among their arguments changed."""
     changed: list[ToolCall] = []
     for call in calls:
-        arguments = _change_strings(json.loads(call["arguments"]), change)
-        changed.append({**call, "arguments": json.dumps(arguments, ensure_ascii=False)})
+        changed.append({**call, "name": change(call["name"]), "arguments": change_json(call["arguments"], change)})
     return changed
 
 
+def change_json(text: str, change: Callable[[str], str]) -> str:
+    """The text of a JSON value with each text in it changed; a number becomes text where `change` changes it."""
+    return json.dumps(_change_strings(json.loads(text), change), ensure_ascii=False)
+
+
 def _change_strings(value: Any, change: Callable[[str], str]) -> Any:
-    """A JSON value with each string in it changed, keys left alone."""
     if isinstance(value, dict):
-        return {key: _change_strings(member, change) for key, member in value.items()}
+        return {change(key): _change_strings(member, change) for key, member in value.items()}
     if isinstance(value, list):
         return [_change_strings(member, change) for member in value]
     if isinstance(value, str):

@@ -9,8 +9,8 @@ from typing import Any
 from jinja2 import TemplateError
 from transformers import PreTrainedTokenizerBase
 
-from tunelock.records.record import Message, find_tools, text_of
-from tunelock.records.tool_calls import ToolCall, change_arguments
+from tunelock.records.record import Message, change_texts, find_tools, text_of
+from tunelock.records.tool_calls import ToolCall
 from tunelock.run.errors import Stop
 
 CARRIED = ("name", "tool_call_id")  # what templates write of a tool's message, beside its content
@@ -82,19 +82,8 @@ def hide_controls(
     count = sum(len(pattern.findall(text_of(message) + message.get("tools", ""))) for message in messages)
     if not count:
         return text, 0
-    return apply_template(tokenizer, [_blot_message(tokenizer, message) for message in messages], generation), count
-
-
-def _blot_message(tokenizer: PreTrainedTokenizerBase, message: Message) -> Message:
-    """A message without the control strings of its content, its calls and its tools."""
     blot = functools.partial(blot_controls, tokenizer)
-    copy = message.copy()
-    copy["content"] = blot(message["content"])
-    if "tool_calls" in message:
-        copy["tool_calls"] = change_arguments(message["tool_calls"], blot)
-    if "tools" in message:
-        copy["tools"] = blot(message["tools"])
-    return copy
+    return apply_template(tokenizer, [change_texts(message, blot) for message in messages], generation), count
 
 
 def blot_controls(tokenizer: PreTrainedTokenizerBase, text: str) -> str:
