@@ -11,7 +11,8 @@ import re
 import unicodedata
 from datetime import date, datetime, time, timedelta
 from decimal import Decimal
-from functools import partial
+from functools import cache
+from typing import NamedTuple
 from uuid import UUID
 
 from tunelock.reading.rows import Columns, Unfit
@@ -79,13 +80,15 @@ def _decode_text(value: bytes) -> str:
         raise Unfit("not_text") from None
 
 
-def _write_key(value: object) -> str | None:
-    """The value as part of a key: as `write_value`, and a text is what it spells, its blanks folded, in NFC."""
-    text = " ".join(unicodedata.normalize("NFC", write_value(value) or "").split())
+def _spell_key(text: str) -> str | None:
+    """A text as part of a key: what it spells, its blanks folded, in NFC."""
+    text = " ".join((text if text.isascii() else unicodedata.normalize("NFC", text)).split())
     if text in _NO_VALUE:
         return None
+    if "0" not in text:
+        return _TRUTH.get(text, text)
     whole = _WHOLE.fullmatch(text)
-    return whole[1] if whole else _shorten_moment(_TRUTH.get(text, text))
+    return whole[1] if whole else _shorten_moment(text)
 
 
 def read_cell(columns: Columns, key: str) -> str:
@@ -94,15 +97,31 @@ def read_cell(columns: Columns, key: str) -> str:
     Raises:
         Unfit: it holds something else.
     """
+    value = columns.get(key)
+    if isinstance(value, str):  # most are
+        return value
     try:
-        return write_value(columns.get(key)) or ""
+        return write_value(value) or ""
     except Unfit as unfit:
         raise Unfit(unfit.reason, key) from None
 
 
+class _Template(NamedTuple):
+    """The words of a template and the names of its columns by turns, words first; whether the words say anything."""
+
+    parts: tuple[str, ...]
+    has_words: bool
+
+
+@cache
+def _parse_template(template: str) -> _Template:
+    parts = tuple(PLACE.split(template))
+    return _Template(parts, bool("".join(parts[::2]).strip()))
+
+
 def list_places(template: str) -> list[str]:
     """The columns that a template asks for."""
-    return PLACE.findall(template)
+    return list(_parse_template(template).parts[1::2])
 
 
 def fill_template(template: str, columns: Columns) -> str:
@@ -112,17 +131,19 @@ def fill_template(template: str, columns: Columns) -> str:
         Unfit: a column is missing or holds no text; or it has no value and the template has words around it, such as
             the brackets of `{question} ({year})`.
     """
-    has_words = bool(PLACE.sub("", template).strip())
-    return PLACE.sub(partial(_fill_place, columns, has_words), template)
+    parts, has_words = _parse_template(template)
+    filled = list(parts)
+    for place in range(1, len(parts), 2):
+        filled[place] = _read_column(columns, parts[place])
+        if has_words and not filled[place].strip():
+            raise Unfit("missing_value", parts[place])
+    return "".join(filled)
 
 
-def _fill_place(columns: Columns, has_words: bool, place: re.Match[str]) -> str:
-    if place[1] not in columns:
-        raise Unfit("missing_column", place[1])
-    text = read_cell(columns, place[1])
-    if has_words and not text.strip():
-        raise Unfit("missing_value", place[1])
-    return text
+def _read_column(columns: Columns, name: str) -> str:
+    if name not in columns:
+        raise Unfit("missing_column", name)
+    return read_cell(columns, name)
 
 
 def fill_key(template: str, columns: Columns, missing: str) -> str:
@@ -131,17 +152,11 @@ def fill_key(template: str, columns: Columns, missing: str) -> str:
     Raises:
         Unfit: a column is missing or holds no text, or has no value (for the reason `missing`).
     """
-    return PLACE.sub(partial(_fill_key_place, columns, missing), template).strip()
-
-
-def _fill_key_place(columns: Columns, missing: str, place: re.Match[str]) -> str:
-    name = place[1]
-    if name not in columns:
-        raise Unfit("missing_column", name)
-    try:
-        text = _write_key(columns[name])
-    except Unfit as unfit:
-        raise Unfit(unfit.reason, name) from None
-    if text is None:
-        raise Unfit(missing, name)
-    return text
+    parts = _parse_template(template).parts
+    filled = list(parts)
+    for place in range(1, len(parts), 2):
+        key = _spell_key(_read_column(columns, parts[place]))
+        if key is None:
+            raise Unfit(missing, parts[place])
+        filled[place] = key
+    return "".join(filled).strip()
