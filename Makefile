@@ -19,6 +19,7 @@ help: ## this list
 repro: forecast $(VENV)/done ## rebuild what changed, all of it the first time, and print the result table
 	dvc repro
 	@tunelock report --table
+	@echo "To commit this result: git add params.yaml dvc.lock metrics data/README.md"
 
 forecast:
 	@"$(PYTHON)" -m tunelock.planning.before_repro $(VENV)

@@ -17,7 +17,8 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast, TrainerCallback
 
 from benchmarks.faults import FAULTS, Setup, material, schooling, whole
-from stages.evaluate import add_answers, scored
+from stages.evaluate import add_answers, make_held_out_families
+from tunelock.answering.families import score_questions
 from tunelock.answering.generation import generate_answers
 from tunelock.diagnosis.diagnosis import diagnose_run
 from tunelock.diagnosis.remedies import REMEDIES
@@ -130,7 +131,9 @@ def answers_of(model, setup: Setup, base: Path) -> list[dict]:
     """The rows of models/evaluation/*.jsonl for this model."""
     rendering = Rendering.from_params(setup.settings)
     tokenizer = tokenizer_of(base, setup.test_template)
-    rows, prompts = scored(model, tokenizer, setup.test, rendering, None, len(setup.test))
+    families = make_held_out_families(tokenizer, setup.test, rendering, None)
+    rows = [one.row for one in score_questions(model, families, "test", len(families))]
+    prompts = [family.take_prompt() for family in families]
     end = find_end_token(tokenizer)
     add_answers(
         rows, generate_answers(model, prompts, setup.settings["max_new_tokens"], len(rows), end), tokenizer, end

@@ -227,6 +227,18 @@ def test_every_stage_is_named_in_the_readme(readme):
     assert [name for name in STAGES if not re.search(rf"(?<![\w./]){name}(?![\w/]|\.\w)", text)] == []
 
 
+def test_the_line_that_commits_a_result_names_every_out_that_git_holds():
+    (line,) = re.findall(r"git add (.*)\"", (ROOT / "Makefile").read_text(encoding="utf-8"))
+    named = line.split()
+    assert {"params.yaml", "dvc.lock"} <= set(named)
+    held = []
+    for entry in STAGES.values():
+        outs = [out for key in ("outs", "metrics") for out in entry.get(key, []) if isinstance(out, dict)]
+        held += [path for out in outs for path, options in out.items() if options.get("cache") is False]
+    assert len(held) > 10
+    assert [path for path in held if not any(Path(path).is_relative_to(name) for name in named)] == []
+
+
 def test_the_result_table_of_the_readme_is_that_of_the_metrics(readme):
     metrics, claims = (read_json(ROOT / f"metrics/{name}.json") for name in ("evaluate", "claims"))
     samples = (ROOT / "metrics/samples.md").read_text(encoding="utf-8")

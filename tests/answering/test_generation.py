@@ -158,7 +158,7 @@ def test_windows_keep_the_first_rows_together_however_many_follow():
 
 
 def test_the_summary_says_how_fast():
-    said = "answers: 2 rows, 4 tokens, {}, 1 answered alone for a near-tie"
+    said = "answers: 2 rows, 4 tokens, {}; 1 were written one by one, since two next words were nearly as likely"
     assert summarise_answers([[1, 2, 3], [4]], 8, 2.0, 1) == said.format("4 tokens/s")
     assert summarise_answers([[1, 2, 3], [4]], 0, 2.0, 1) == said.format("all kept from before")
 

@@ -306,8 +306,18 @@ def test_a_stage_says_what_it_does_and_what_came_out(capsys):
 
 
 def test_a_stage_says_how_long_it_took_the_last_time(capsys):
-    assert said(capsys, '{"demo_seconds": 229.2}')[0] == "demo: Count the rows (about 4 min, as last time)"
-    assert said(capsys)[0].startswith("demo: Count the rows (about ")
+    assert said(capsys)[0] == "demo: Count the rows"
+    assert re.fullmatch(r"demo: Count the rows \(about .*, as last time\)", said(capsys)[0])
+
+
+def test_minutes_of_another_machine_or_of_other_inputs_are_no_forecast(capsys):
+    there = "demo: Count the rows (4 min where metrics/timings.json was made)"
+    assert said(capsys, '{"demo_seconds": 229.2}')[0] == there
+    Path("data.txt").write_text("ten times the data")
+    assert said(capsys)[0].endswith(" the last time, with other inputs)")
+    assert said(capsys)[0].endswith(", as last time)")
+    Path("params.yaml").write_text("rank: 64\nother: 1\n")
+    assert said(capsys)[0].endswith(" the last time, with other inputs)")
 
 
 def test_a_stage_that_never_ran_promises_no_time(capsys):

@@ -27,7 +27,7 @@ def test_durations_read_well(seconds, exact, rounded):
 
 def test_a_terminal_gets_colours(monkeypatch):
     terminal = open_terminal(monkeypatch)
-    announce_start("train", "Fine-tune", 60)
+    announce_start("train", "Fine-tune", "about 1 min, as last time")
     announce_end("train", "step 5 of 5", 61)
     start, end = terminal.getvalue().splitlines()
     assert start == "\033[1mtrain\033[0m: Fine-tune\033[2m (about 1 min, as last time)\033[0m"

@@ -64,7 +64,8 @@ def summarise_answers(answers: list[list[int]], computed: int, seconds: float, a
     """One line on what was generated and how fast; tokens that were thrown away at near-ties count as work."""
     tokens = sum(map(len, answers))
     rate = f"{computed / seconds:.0f} tokens/s" if computed else "all kept from before"
-    return f"answers: {len(answers)} rows, {tokens} tokens, {rate}, {alone} answered alone for a near-tie"
+    again = f"; {alone} were written one by one, since two next words were nearly as likely" if alone else ""
+    return f"answers: {len(answers)} rows, {tokens} tokens, {rate}{again}"
 
 
 def group_by_window(lengths: list[int], batch_size: int) -> Iterator[list[int]]:

@@ -4,7 +4,6 @@ import errno
 import fcntl
 import functools
 import os
-import resource
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -14,13 +13,12 @@ from typing import Any
 
 import tunelock.run
 from tunelock.run.errors import Stop
-from tunelock.run.files import read_json, write_json
 from tunelock.run.hashing import sha256_path, sha256_value
 from tunelock.run.params import Params, read_declared_params, read_stage_entry
 from tunelock.run.terminal import announce_end, announce_start
+from tunelock.run.timings import describe_last_run, record_timing
 
 StageMain = Callable[[Any, str], str]  # from its params and its fingerprint to what came out, in one sentence
-TIMINGS = Path("metrics/timings.json")
 FULL_OR_READ_ONLY = {errno.EACCES, errno.ENOSPC, errno.EROFS, errno.EDQUOT}
 
 
@@ -37,13 +35,13 @@ def stage(name: str) -> Callable[[StageMain], Callable[[], None]]:
         def run() -> None:
             with plain_errors(name), hold_lock(name):
                 entry = read_stage_entry(name)
-                announce_start(name, entry.get("desc", entry["cmd"]), _last_seconds(name))
+                announce_start(name, entry.get("desc", entry["cmd"]), describe_last_run(name, entry))
                 before = _hash_inputs(entry)
                 _refuse_young_code(entry)
                 outcome = main(Params(name, read_declared_params(entry)), sha256_value(before))
                 _refuse_changes(before, _hash_inputs(read_stage_entry(name)))
                 seconds = time.time() - tunelock.run.STARTED
-                _record_timing(name, seconds)
+                record_timing(name, entry, seconds)
                 announce_end(name, outcome, seconds)
 
         return run
@@ -110,16 +108,3 @@ def _refuse_changes(before: dict[str, str], after: dict[str, str]) -> None:
     changed = sorted(key for key in before.keys() | after.keys() if before.get(key) != after.get(key))
     if changed:
         raise Stop(f"changed while the stage ran: {', '.join(changed)}; the result is discarded, run it again.")
-
-
-def _last_seconds(name: str) -> float | None:
-    """How long the stage took when it last ran to its end, None if nobody knows."""
-    return read_json(TIMINGS).get(f"{name}_seconds") if TIMINGS.exists() else None
-
-
-def _record_timing(name: str, seconds: float) -> None:
-    """Note wall time and peak memory in a metrics file that is no stage's out, so `dvc.lock` ignores the clock."""
-    timings = read_json(TIMINGS) if TIMINGS.exists() else {}
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
-    timings |= {f"{name}_seconds": round(seconds, 1), f"{name}_peak_rss_gb": round(peak / 1e9, 2)}
-    write_json(TIMINGS, timings)

@@ -6,9 +6,9 @@ import sys
 STYLES = {"bold": "1", "dim": "2", "red": "31", "green": "32"}  # the codes of ECMA-48
 
 
-def announce_start(name: str, purpose: str, seconds: float | None) -> None:
-    """Say what the stage `name` does, and how long it took the last time where that is known."""
-    duration = f" (about {format_duration(seconds, rounded=True)}, as last time)" if seconds is not None else ""
+def announce_start(name: str, purpose: str, last_run: str) -> None:
+    """Say what the stage `name` does, and what is known of how long it takes."""
+    duration = f" ({last_run})" if last_run else ""
     print(f"{paint_text(name, 'bold')}: {purpose}{paint_text(duration, 'dim')}", file=sys.stderr, flush=True)
 
 

@@ -103,16 +103,16 @@ def measure_matmul_rate(dtype: str, side: int = 1024) -> float:
 
 
 def announce_cost(rows: list[dict], epochs: float, parameters: int, dtype: str) -> None:
-    """Say on stderr how long training will take, from this machine's rate of matrix products in `dtype`.
+    """Say on stderr how long training will take at most, from this machine's rate of matrix products in `dtype`.
 
     4 FLOPs a parameter and token (forward 2, backward through frozen weights 2), at the half of that rate which
-    whole training steps reach in `benchmarks/training.py`.
+    whole training steps reach in `benchmarks/training.py`. Rows that begin alike take less.
     """
     rate = measure_matmul_rate(dtype)
     tokens = sum(len(row["input_ids"]) for row in rows) * epochs
     duration = format_duration(4 * parameters * tokens / rate * 2, rounded=True)
     print(
-        f"{len(rows)} rows, {tokens:.0f} tokens to train on in {dtype}; about {duration} at this machine's "
+        f"{len(rows)} rows, {tokens:.0f} tokens to train on in {dtype}; at most about {duration} at this machine's "
         f"{rate / 1e9:.0f} GFLOP/s",
         file=sys.stderr,
     )
