@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from tunelock.records.splits import GOLDEN, SPLITS, TEST, TRAIN, VAL
+from tunelock.records.templates import list_literals
 from tunelock.run.errors import Stop
 from tunelock.run.files import format_json_line, whole_folder, write_json
 from tunelock.run.stage import stage
@@ -28,9 +29,11 @@ from tunelock.splitting.division import (
 )
 from tunelock.splitting.features import GROUP, Features, read_features
 from tunelock.splitting.leak_gate import WrittenRows, check_splits
+from tunelock.splitting.leaks import LEAK_PARAMS, LeakParams
 from tunelock.splitting.mixture import Mixture, cap_tasks, name_replay_sources, plan_mixture, take_sample
 from tunelock.splitting.task_names import TASK_PARAMS, warn_of_unknown_tasks
 
+RECORDS = Path("data/clean/records.jsonl")
 LIMITS = "max_train_samples", "max_val_samples", "max_test_samples", "max_golden_samples"
 
 
@@ -42,12 +45,13 @@ class _Limits(NamedTuple):
 
 
 def _take_rows(
-    known: Features, choice: SplitChoice, mixture: Mixture, limits: _Limits, kinds: list[str], threshold: float
+    known: Features, choice: SplitChoice, mixture: Mixture, limits: _Limits, rules: LeakParams
 ) -> list[np.ndarray]:
     """The rows of each split in the order of SPLITS; held-out rows are taken before those of train."""
     held = [take_sample(known, choice, mixture, code, limits.rows[code]) for code in (VAL, TEST, GOLDEN)]
-    if "near" in kinds and any((choice.reason != "") & (choice.split != TRAIN)):
-        leave_out_leaks(known, choice, ["near"], threshold)  # again: in a crowd of likes the neighbours are others
+    if "near" in rules.decontaminate and any((choice.reason != "") & (choice.split != TRAIN)):
+        # again: in a crowd of likes the neighbours are others
+        leave_out_leaks(known, choice, rules._replace(decontaminate=["near"]))
     cap_tasks(known, choice, mixture, limits.rows_per_task)
     return [take_sample(known, choice, mixture, TRAIN, limits.rows[TRAIN]), *held]
 
@@ -66,6 +70,8 @@ def _write_splits(known: Features, choice: SplitChoice, taken: list[np.ndarray],
         for row in left_out.tolist():
             cause = int(choice.because[row])
             because = {"because": known.read_record(cause)["id"]} if cause >= 0 else {}
+            if choice.reason[row] == "ngram_overlap":
+                because["ngram"] = choice.phrases[row]
             out.write(format_json_line({**known.read_record(row), "reason": str(choice.reason[row]), **because}))
     return Counter(choice.reason[left_out].tolist())
 
@@ -103,18 +109,20 @@ def main(params, _fingerprint) -> str:
     ratios, golden = RatioParams(**params.select(RATIO_PARAMS)), GoldenParams(**params.select(GOLDEN_PARAMS))
     limits = _Limits([params.select(LIMITS)[limit] for limit in LIMITS], params.max_rows_per_task)
     replay = name_replay_sources(params.sources)
-    kinds, threshold = params.decontaminate, params.leak_threshold
+    rules, literals = LeakParams(**params.select(LEAK_PARAMS)), list_literals(params.sources)
     with whole_folder("data/split") as folder, tempfile.TemporaryDirectory(dir="data") as temporary:
-        known = read_features(Path("data/clean/records.jsonl"), Path(temporary, "clean"))
+        known = read_features(
+            Path("data/clean/records.jsonl"), Path(temporary, "clean"), literals, rules.leak_ngram_words
+        )
         warn_of_unknown_tasks(params.select(TASK_PARAMS), list(known.tasks.names))
-        choice = keep_groups_whole(known, divide_rows(known, ratios, golden, threshold, replay))
-        boilerplate = leave_out_leaks(known, choice, kinds, threshold)
+        choice = keep_groups_whole(known, divide_rows(known, ratios, golden, rules.leak_threshold, replay))
+        boilerplate = leave_out_leaks(known, choice, rules)
         mixture = plan_mixture(known, params.sources, params.task_weights, params.replay_share, ratios.split_seed)
-        taken = _take_rows(known, choice, mixture, limits, kinds, threshold)
+        taken = _take_rows(known, choice, mixture, limits, rules)
         _refuse_known_train(known, choice, taken[TRAIN])
         left_out = _write_splits(known, choice, taken, folder)
         del known  # its mapped files count as memory
-        written = check_splits(folder, Path(temporary, "written"), kinds, threshold, boilerplate)
+        written = check_splits(folder, Path(temporary, "written"), rules, boilerplate, literals)
         check_golden_pin(written.known, written.split, params.golden_sha256)
         write_json("metrics/split.json", _count_rows(written, left_out))
     return ", ".join(f"{name} {(written.split == code).sum()}" for code, name in enumerate(SPLITS))

@@ -9,13 +9,16 @@ import pytest
 from tunelock.records.ngrams import hash_ngrams, measure_similarity
 from tunelock.records.record import make_messages, make_record
 from tunelock.records.splits import SPLITS
+from tunelock.records.templates import list_literals
 from tunelock.run.errors import Stop
 from tunelock.run.files import format_json_line
 from tunelock.splitting.features import read_features
 from tunelock.splitting.leak_gate import check_splits
-from tunelock.splitting.leaks import BOILERPLATE, find_overlaps
+from tunelock.splitting.leaks import LeakParams, find_overlaps
+from tunelock.splitting.phrases import FEW_GROUPS
 
 KINDS = ["exact", "near", "ngram"]
+RULES = LeakParams(KINDS, 0.6, 13, 0.001)
 NO_NGRAMS = np.zeros(0, np.uint64)
 RNG = random.Random(0)
 
@@ -34,15 +37,21 @@ def text(content: str) -> dict:
     return make_record([{"role": "text", "content": content}], "mine", "a.txt", 1, "text", words(1), None)
 
 
-def leaks(folder: Path, train: list[dict], held: list[dict], kinds=KINDS, threshold: float = 0.6) -> dict:
-    """The places of the rows of `train` that are known from `held`, by kind, with that of the held-out row."""
+def overlaps(folder: Path, train: list[dict], held: list[dict], rules: LeakParams = RULES, sources=None):
+    """What is found of the rows of `train`, numbered from 0, in those of `held`, numbered behind them."""
     file = folder / "rows.jsonl"
     file.write_bytes(b"".join(map(format_json_line, train + held)))
-    known = read_features(file, folder)
+    known = read_features(file, folder, list_literals(sources or {}), rules.leak_ngram_words)
     places = np.arange(len(train)), np.arange(len(train), len(train) + len(held))
-    found, _ = find_overlaps(known, *places, kinds, threshold, None)
-    return {kind: sorted({(i, j - len(train) if j >= 0 else j) for i, j in pairs.tolist()})
-            for kind, pairs in found.items()}  # fmt: skip
+    return find_overlaps(known, *places, rules, None)
+
+
+def leaks(folder: Path, train: list[dict], held: list[dict], kinds=KINDS, threshold: float = 0.6, **how) -> dict:
+    """The places of the rows of `train` that are known from `held`, by kind, with that of the held-out row."""
+    sources = how.pop("sources", None)
+    rules = RULES._replace(decontaminate=kinds, leak_threshold=threshold, **how)
+    found = overlaps(folder, train, held, rules, sources).pairs
+    return {kind: sorted({(i, j - len(train)) for i, j in pairs.tolist()}) for kind, pairs in found.items()}
 
 
 QUESTION, SAYING, LABEL, LONG = words(9), words(8), words(7), words(20)
@@ -65,8 +74,8 @@ LEAKING = {
 @pytest.mark.parametrize(("kind", "one", "other"), LEAKING.values(), ids=LEAKING)
 def test_a_row_of_train_that_is_known_from_a_held_out_one_is_found(tmp_path, kind, one, other):
     held, train = [row(), other, row()], [row(), row(), one]
-    assert leaks(tmp_path, train, held, [kind]) == {kind: [(2, -1 if kind == "ngram" else 1)]}
-    assert leaks(tmp_path, held, train, [kind]) == {kind: [(1, -1 if kind == "ngram" else 2)]}
+    assert leaks(tmp_path, train, held, [kind]) == {kind: [(2, 1)]}
+    assert leaks(tmp_path, held, train, [kind]) == {kind: [(1, 2)]}
     assert leaks(tmp_path, train, held, sorted({*KINDS} - {kind})).get(kind) is None
 
 
@@ -95,15 +104,98 @@ def test_the_threshold_of_likeness_is_the_jaccard_index_of_word_pairs(tmp_path):
     assert leaks(tmp_path, [text(TAIL)], [text(NEARLY)], ["near"], alike + 0.01)["near"] == []
 
 
-@pytest.mark.parametrize(("rows", "found"), [(BOILERPLATE, BOILERPLATE), (BOILERPLATE + 1, 0)])
-def test_a_phrase_of_many_rows_of_train_is_boilerplate(tmp_path, rows, found):
+@pytest.mark.parametrize(("rows", "found"), [(FEW_GROUPS - 1, FEW_GROUPS - 1), (FEW_GROUPS, 0)])
+def test_a_phrase_that_many_groups_know_is_boilerplate(tmp_path, rows, found):
     train = [row(f"{words(40)} {HEAD}") for _ in range(rows)]
     assert len(leaks(tmp_path, train, [row(f"{HEAD} {words(40)}")])["ngram"]) == found
 
 
-def test_boilerplate_hides_no_other_phrase(tmp_path):
-    train = [row(f"{words(40)} {HEAD}") for _ in range(BOILERPLATE + 1)] + [row(f"{words(40)} {LONG} {words(40)}")]
-    assert leaks(tmp_path, train, [row(f"{HEAD} {words(40)} {LONG}")])["ngram"] == [(len(train) - 1, -1)]
+def test_a_phrase_in_many_rows_of_one_group_is_no_boilerplate(tmp_path):
+    train = [row(f"{words(40)} {HEAD}", group="one") for _ in range(30)]
+    assert len(leaks(tmp_path, train, [row(f"{HEAD} {words(40)}")])["ngram"]) == 30
+
+
+def test_the_share_of_the_groups_from_which_a_phrase_is_boilerplate_is_a_param(tmp_path):
+    train = [row(f"{words(40)} {HEAD}") for _ in range(19)] + [row() for _ in range(20)]
+    held = [row(f"{HEAD} {words(40)}")]
+    assert leaks(tmp_path, train, held)["ngram"] == []
+    assert len(leaks(tmp_path, train, held, leak_boilerplate_share=0.5)["ngram"]) == 19
+    assert leaks(tmp_path, train, held, leak_boilerplate_share=0.45)["ngram"] == []
+
+
+def test_the_length_of_a_phrase_is_a_param(tmp_path):
+    short = " ".join(HEAD.split()[:8])
+    train, held = [row(f"{words(40)} {short} {words(40)}")], [row(f"{words(40)} {short} {words(40)}")]
+    assert leaks(tmp_path, train, held, leak_ngram_words=8)["ngram"] == [(0, 0)]
+    assert leaks(tmp_path, train, held, leak_ngram_words=9)["ngram"] == []
+
+
+def test_a_phrase_of_frequent_pieces_is_boilerplate_though_it_is_rare_itself(tmp_path):
+    """Each row has a first and a second half of its own choice, and a number that no other has."""
+    heads, tails = [words(8) for _ in range(12)], [words(8) for _ in range(12)]
+    rows = [row(f"{words(30)} {head} {10 + 7 * n} {tail} {words(30)}")
+            for n, (head, tail) in enumerate((a, b) for a in heads for b in tails)]  # fmt: skip
+    one = row(f"{words(30)} {heads[0]} 10 {tails[0]} {words(30)}")
+    assert leaks(tmp_path, rows, [one])["ngram"] == []
+    assert leaks(tmp_path, rows[:2], [one])["ngram"] == [(0, 0)]
+
+
+def test_a_leak_names_its_words_and_the_held_out_row(tmp_path):
+    train, held = [row(), row(f"{words(40)} {HEAD.upper()}")], [row(), row(), row(f"{HEAD}, {words(40)}")]
+    found = overlaps(tmp_path, train, held)
+    assert found.pairs["ngram"].tolist() == [[1, 4]]
+    assert found.phrases == {1: HEAD}
+
+
+def test_the_words_of_the_users_own_templates_are_no_leak(tmp_path):
+    """Whatever rows there are: two of them do not tell what is a template."""
+    told = f"{words(20)} {{passage}} {words(20)}"
+    one, other = (row(told.replace("{passage}", words(9)), f"{HEAD}: yes") for _ in "ab")
+    sources = {"mine": {"path": "x", "columns": {"instruction": told, "response": f"{HEAD}: {{answer}}"}}}
+    assert leaks(tmp_path, [one], [other])["ngram"] == [(0, 0)]
+    assert leaks(tmp_path, [one], [other], sources=sources) == {"exact": [], "near": [], "ngram": []}
+    copy = row(one["messages"][0]["content"] + " too", f"{HEAD}: no")
+    assert leaks(tmp_path, [one], [copy], ["near"], sources=sources) == {"near": [(0, 0)]}
+
+
+# ---- the measure: exam questions that share stems, vital signs and nothing else ------------------
+
+PLACES = ["emergency department", "office", "clinic", "hospital"]
+DRAWN = ["Which of the following is the most appropriate next step in the management of this patient?",
+         "Which of the following is the most likely diagnosis in this patient at this time?",
+         "Which of the following findings on further examination would most strongly support this diagnosis?",
+         "Which of the following is the most likely underlying mechanism of the findings in this patient?"]  # fmt: skip
+
+
+def exam(rng: random.Random) -> dict:
+    """A question whose story and options are its own."""
+    who, place, days = rng.choice(["man", "woman", "boy", "girl"]), rng.choice(PLACES), rng.randint(2, 9)
+    asked = (
+        f"A {rng.randint(3, 90)}-year-old {who} comes to the {place} because of {words(2)} for {days} days. "
+        f"{words(15)}. "
+        f"There is no history of serious illness and the patient takes no medications. {words(9)}. "
+        f"The temperature is {rng.randint(360, 400) / 10} C ({rng.randint(960, 1040) / 10} F), pulse is "
+        f"{rng.randint(50, 130)}/min, respirations are {rng.randint(10, 30)}/min, and blood pressure is "
+        f"{rng.randint(90, 180)}/{rng.randint(50, 110)} mm Hg. Physical examination shows {words(8)}. "
+        f"{rng.choice(DRAWN)}"
+    )
+    return row(f"{asked}\n\n" + "\n".join(f"({letter}) {words(3)}" for letter in "ABCDE"), words(3))
+
+
+@pytest.mark.parametrize("count", [200, 1000])
+def test_boilerplate_drops_few_rows_and_hides_no_planted_leak(tmp_path, count):
+    rng = random.Random(0)
+    rows = [exam(rng) for _ in range(count)]
+    held = [*rows[: count // 5], *(exam(rng) for _ in range(20))]
+    planted = []
+    for original in held[-20:]:  # a few sentences of a held-out row, amid another row's words
+        said = original["messages"][0]["content"].split(". ")
+        planted.append(row(f"{words(30)}. {said[1]}. {words(30)}", words(9)))
+    train = rows[count // 5 :] + planted
+    guilty = {i for i, _ in leaks(tmp_path, train, held, ["ngram"])["ngram"]}
+    false = [i for i in guilty if i < len(train) - len(planted)]
+    assert len(false) < 0.01 * len(train)
+    assert len(guilty) - len(false) == len(planted)
 
 
 @pytest.mark.parametrize("sizes", [(0, 0), (0, 2), (2, 0)])
@@ -127,7 +219,8 @@ def gate(tmp_path):
         for name in SPLITS:
             rows = splits.get(name, [row(group=f"group of {name}")])
             (tmp_path / f"{name}.jsonl").write_bytes(b"".join(map(format_json_line, rows)))
-        return check_splits(tmp_path, tmp_path / "temporary", kinds, 0.6, common)
+        rules = RULES._replace(decontaminate=kinds)
+        return check_splits(tmp_path, tmp_path / "temporary", rules, common, {})
 
     return gate
 

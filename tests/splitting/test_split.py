@@ -42,6 +42,8 @@ PARAMS = {
     "golden_sha256": None,
     "decontaminate": ["exact", "near", "ngram"],
     "leak_threshold": 0.6,
+    "leak_ngram_words": 13,
+    "leak_boilerplate_share": 0.001,
     "max_rows_per_task": None,
     "task_weights": None,
     "task_loss_weights": None,

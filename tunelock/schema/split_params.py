@@ -22,6 +22,8 @@ class SplitParams(StrictFields):
     golden_sha256: Sha256 | None
     decontaminate: list[Literal["exact", "near", "ngram"]]
     leak_threshold: Jaccard
+    leak_ngram_words: Annotated[int, Field(ge=5, le=100)]
+    leak_boilerplate_share: Share
     max_rows_per_task: Limit
     task_weights: dict[Text, Weight] | None
     replay_share: Share

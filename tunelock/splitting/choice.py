@@ -6,15 +6,19 @@ import numpy as np
 
 from tunelock.records.splits import TRAIN
 from tunelock.splitting.features import GROUP, Features
-from tunelock.splitting.leaks import find_overlaps
+from tunelock.splitting.leaks import LeakParams, find_overlaps
 
 
 class SplitChoice(NamedTuple):
-    """For each of n rows its split (a place in SPLITS), why it is left out ("" if not) and because of which row."""
+    """For each of n rows its split (a place in SPLITS), why it is left out ("" if not) and because of which row.
+
+    `phrases` has by row the n-gram that it shares with the row because of which it is left out.
+    """
 
     split: np.ndarray
     reason: np.ndarray
     because: np.ndarray
+    phrases: dict[int, str]
 
 
 def keep_groups_whole(known: Features, split: np.ndarray) -> SplitChoice:
@@ -23,20 +27,19 @@ def keep_groups_whole(known: Features, split: np.ndarray) -> SplitChoice:
     home = np.zeros(len(split), int)
     np.maximum.at(home, group, split)  # of the splits of a group's rows the last one in SPLITS keeps its rows
     reason = np.where(split == home[group], "", "group_overlap").astype("U32")
-    return SplitChoice(split, reason, np.full(len(split), -1))
+    return SplitChoice(split, reason, np.full(len(split), -1), {})
 
 
-def leave_out_leaks(
-    known: Features, choice: SplitChoice, kinds: list[str], threshold: float, common: np.ndarray | None = None
-) -> np.ndarray:
-    """Leave the rows out of train that are known from held-out ones; `common` n-grams count as boilerplate.
+def leave_out_leaks(known: Features, choice: SplitChoice, rules: LeakParams) -> np.ndarray:
+    """Leave the rows out of train that are known from held-out ones.
 
     Returns:
         The n-grams that count as boilerplate.
     """
     rows = np.flatnonzero(choice.reason == "")
     train, held = rows[choice.split[rows] == TRAIN], rows[choice.split[rows] != TRAIN]
-    overlaps = find_overlaps(known, train, held, kinds, threshold, common)
+    overlaps = find_overlaps(known, train, held, rules, None)
+    choice.phrases.update(overlaps.phrases)
     for kind, pairs in reversed(overlaps.pairs.items()):  # so that the plainest reason stands
         choice.reason[pairs[:, 0]], choice.because[pairs[:, 0]] = f"{kind}_overlap", pairs[:, 1]
     return overlaps.boilerplate

@@ -1,5 +1,6 @@
 """What is compared of rows when data is split: hashes, MinHash signatures and word n-grams, read once from a file."""
 
+import functools
 import json
 import os
 from collections.abc import Iterable
@@ -22,11 +23,11 @@ from tunelock.records.record import (
     reference_of,
     whole_text_of,
 )
+from tunelock.records.templates import Literals, remove_literals
 
 ID, GROUP, QUESTION, REFERENCE, FOLDED_GROUP = range(5)  # the columns of the hashes
 ARRAYS = ("hashes", "whole", "references", "ngrams")  # of which each has a file
 SAYING = 8  # words
-NGRAM = 13  # words; Brown et al. 2020 (https://arxiv.org/abs/2005.14165), appendix C
 
 
 class Labels(NamedTuple):
@@ -47,7 +48,8 @@ class Features(NamedTuple):
     each other. GROUP is one number for all spellings of a group, FOLDED_GROUP the hash of what they have in common.
 
     `whole` and `references` are MinHash signatures (n, WIDTH); `ngrams` a file with the hashes of the word n-grams of
-    all rows, those of row i from `ends[i - 1]` to `ends[i]`; `lines` n + 1 byte positions in `records`.
+    all rows, those of row i from `ends[i - 1]` to `ends[i]`; `lines` n + 1 byte positions in `records`. All three are
+    those of a row's own words, without the `literals` of its source's templates.
     """
 
     hashes: np.ndarray
@@ -59,10 +61,17 @@ class Features(NamedTuple):
     ends: np.ndarray
     lines: np.ndarray
     records: BinaryIO
+    literals: Literals
 
     def read_text(self, row: int) -> str:
-        """The whole text of a row, read again from its file."""
-        return whole_text_of(self.read_record(row))
+        """The row's own words, question and answer, read again from its file."""
+        record = self.read_record(row)
+        return remove_literals(whole_text_of(record), self.literals.get(record["source"], []))
+
+    def read_reference(self, row: int) -> str:
+        """The own words of a row's reference, read again from its file."""
+        record = self.read_record(row)
+        return remove_literals(reference_of(record), self.literals.get(record["source"], []))
 
     def read_record(self, row: int) -> Record:
         """A row, read again from its file."""
@@ -79,8 +88,8 @@ class Features(NamedTuple):
         return np.frombuffer(os.pread(self.ngrams.fileno(), 8 * (end - start), 8 * start), np.uint64)
 
 
-def read_features(path: Path, folder: Path) -> Features:
-    """Read what is compared from the records of a file.
+def read_features(path: Path, folder: Path, literals: Literals, ngram_words: int) -> Features:
+    """Read what is compared from the records of a file; n-grams have `ngram_words` words.
 
     The large arrays go to files in `folder`, which is made if it is not there, and not into memory.
     """
@@ -88,9 +97,10 @@ def read_features(path: Path, folder: Path) -> Features:
     labels: dict[str, dict[str, int]] = {"task": {}, "source": {}}  # of each kind, a number for each
     codes = {"task": [np.zeros(0, int)], "source": [np.zeros(0, int)]}
     counts, sizes = [np.zeros(0, int)], [0]
+    describe = functools.partial(_describe_lines, literals=literals, ngram_words=ngram_words)
     with ExitStack() as stack:
         files = {name: stack.enter_context(open(folder / f"{name}.tmp", "wb")) for name in ARRAYS}
-        for found in map_lines(_describe_lines, path, "compare"):
+        for found in map_lines(describe, path, "compare"):
             for name, file in files.items():
                 found[name].tofile(file)
             for kind, numbers in labels.items():
@@ -109,6 +119,7 @@ def read_features(path: Path, folder: Path) -> Features:
         ends=np.cumsum(np.concatenate(counts)),
         lines=np.cumsum(sizes),
         records=open(path, "rb"),
+        literals=literals,
     )
 
 
@@ -133,13 +144,15 @@ def _map_array(path: Path, dtype: type) -> np.ndarray:
     return np.memmap(path, dtype, "r") if path.stat().st_size else np.zeros(0, dtype)
 
 
-def _describe_lines(lines: list[bytes]) -> dict[str, Any]:
+def _describe_lines(lines: list[bytes], literals: Literals, ngram_words: int) -> dict[str, Any]:
     """The features of some lines, in the arrays of `Features` and as lists."""
     records = [json.loads(line) for line in lines]
-    texts, references = [whole_text_of(record) for record in records], [reference_of(record) for record in records]
-    grams = [hash_ngrams(text, NGRAM) for text in texts]
+    repeated = [literals.get(record["source"], []) for record in records]
+    texts = [remove_literals(whole_text_of(record), some) for record, some in zip(records, repeated)]
+    references = [remove_literals(reference_of(record), some) for record, some in zip(records, repeated)]
+    grams = [hash_ngrams(text, ngram_words) for text in texts]
     return {
-        "hashes": np.array([_hash_record(record) for record in records], np.uint64),
+        "hashes": np.array([_hash_record(*pair) for pair in zip(records, references)], np.uint64),
         "task": [record["task"] for record in records],
         "source": [record["source"] for record in records],
         "whole": compute_signatures(texts),
@@ -150,10 +163,10 @@ def _describe_lines(lines: list[bytes]) -> dict[str, Any]:
     }
 
 
-def _hash_record(record: Record) -> tuple[int, int, int, int, int]:
+def _hash_record(record: Record, own_reference: str) -> tuple[int, int, int, int, int]:
     """The columns of the hashes; 0 for the question of a raw text and for a reference that says nothing."""
     question, reference = fold_text(question_of(record)), fold_text(reference_of(record))
-    saying = len(split_words(reference)) >= SAYING
+    saying = len(split_words(own_reference)) >= SAYING
     return (
         number_of(record["id"]),
         hash_texts(record["group"]),

@@ -7,9 +7,10 @@ from typing import NamedTuple
 import numpy as np
 
 from tunelock.records.splits import SPLITS, TRAIN
+from tunelock.records.templates import Literals
 from tunelock.run.errors import Stop
 from tunelock.splitting.features import GROUP, ID, Features, read_features
-from tunelock.splitting.leaks import find_overlaps
+from tunelock.splitting.leaks import LeakParams, find_overlaps
 
 
 class WrittenRows(NamedTuple):
@@ -19,7 +20,9 @@ class WrittenRows(NamedTuple):
     split: np.ndarray
 
 
-def check_splits(folder: Path, temporary: Path, kinds: list[str], threshold: float, common: np.ndarray) -> WrittenRows:
+def check_splits(
+    folder: Path, temporary: Path, rules: LeakParams, common: np.ndarray, literals: Literals
+) -> WrittenRows:
     """The gate: read the written splits again and stop at an empty one, or at anything that two of them share.
 
     `temporary` is a folder for scratch files, which is made.
@@ -30,7 +33,7 @@ def check_splits(folder: Path, temporary: Path, kinds: list[str], threshold: flo
         for name in SPLITS:
             with open(folder / f"{name}.jsonl", "rb") as file:
                 shutil.copyfileobj(file, out)
-    known = read_features(whole, temporary)
+    known = read_features(whole, temporary, literals, rules.leak_ngram_words)
     ends = np.cumsum([(folder / f"{name}.jsonl").stat().st_size for name in SPLITS])
     split = np.searchsorted(ends, known.lines[:-1], side="right")
     for code, name in enumerate(SPLITS):
@@ -43,7 +46,7 @@ def check_splits(folder: Path, temporary: Path, kinds: list[str], threshold: flo
     for column, what in ((ID, "the row"), (GROUP, "the group")):
         _refuse_straddling(known, split, column, what)
     train, held = np.flatnonzero(split == TRAIN), np.flatnonzero(split != TRAIN)
-    for kind, pairs in find_overlaps(known, train, held, kinds, threshold, common).pairs.items():
+    for kind, pairs in find_overlaps(known, train, held, rules, common).pairs.items():
         if len(pairs):
             rows = np.unique(pairs[:, 0])
             raise Stop(
