@@ -16,6 +16,7 @@ from tunelock.reading.chats import find_turns, read_chat, write_chatml, write_sh
 from tunelock.reading.rows import Columns, Unfit
 from tunelock.reading.tool_shapes import TOOL_COLUMNS
 from tunelock.reading.values import fill_template, read_cell
+from tunelock.records.chat_faults import find_chat_fault
 from tunelock.records.record import Message, make_messages
 
 CHATS = ("chatml", "sharegpt")  # formats of one reader: each takes the turns of the other
@@ -47,7 +48,9 @@ def _from_alpaca(columns: Columns) -> list[Message]:
         read_cell(columns, "output"),
         read_cell(columns, "system"),
     )
-    history = columns.get("history") or []
+    history = columns.get("history")
+    if not history:
+        return _require_chat(messages)
     if not isinstance(history, list):
         raise Unfit("not_a_message")
     earlier: list[Any] = []
@@ -68,11 +71,17 @@ def _read_columns(instruction: str, context: str | None, response: str) -> Calla
 
     def read_columns(columns: Columns) -> list[Message]:
         asked = read_cell(columns, instruction), read_cell(columns, context) if context else ""
-        return read_chat(
-            {"messages": make_messages(*asked, read_cell(columns, response), read_cell(columns, "system"))}
-        )
+        return _require_chat(make_messages(*asked, read_cell(columns, response), read_cell(columns, "system")))
 
     return read_columns
+
+
+def _require_chat(messages: list[Message]) -> list[Message]:
+    """These messages, which are in our form already."""
+    fault = find_chat_fault(messages)
+    if fault:
+        raise Unfit(fault)
+    return messages
 
 
 def _from_completion(columns: Columns) -> list[Message]:
