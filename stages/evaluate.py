@@ -7,8 +7,8 @@ Reads models/base or models/merged, data/split/{test,golden}.jsonl and `general_
 could read (local files belong into data/general, which DVC watches); writes models/evaluation/{base,tuned}.jsonl, a row
 a question (`tunelock.records.scored_row`). The base also leaves its predictions for general questions in
 models/evaluation/base_general.safetensors, with which the tuned model's are compared: its rows have `kl`.
-`stages.metrics` makes the metrics out of both. Scores are computed in `dtype`, answers on a CPU in float32, in which
-those of a batch are those that each question gets alone.
+`stages.metrics` makes the metrics out of both. Scores are computed in `dtype`, options that it can hardly tell apart in
+float32, answers on a CPU in float32, in which those of a batch are those that each question gets alone.
 """
 
 import functools
@@ -30,6 +30,7 @@ from tunelock.answering.divergence import (
 from tunelock.answering.families import Family, make_families, score_questions
 from tunelock.answering.generation import choose_answer_dtype, generate_answers
 from tunelock.answering.kept_answers import open_kept_answers
+from tunelock.answering.near_ties import settle_near_ties
 from tunelock.answering.vllm_backend import generate_by_vllm
 from tunelock.model.modeling import make_deterministic
 from tunelock.model.tuned import load_tuned
@@ -57,9 +58,7 @@ BASE_STATES = "models/evaluation/base_general.safetensors"
 OPTION = r"^- (.+)$"  # a line of a general question that is one of the answers to choose from
 
 
-def _read_held_out_families(
-    tokenizer, rendering: Rendering, patterns: dict[str, str] | None
-) -> dict[str, list[Family]]:
+def _read_held_out_families(tokenizer, rendering: Rendering, patterns: dict | None) -> dict[str, list[Family]]:
     """The questions of test and golden, by split."""
     return {
         split: make_held_out_families(tokenizer, list(read_jsonl(f"data/split/{split}.jsonl")), rendering, patterns)
@@ -107,8 +106,7 @@ def read_general_families(tokenizer, rendering: Rendering, source: Source) -> li
 
 
 def read_general_records(source: Source) -> tuple[list[Record], Counter]:
-    """The records of the general source, and how many of its rows are none, by reason; a row that is there twice counts
-    once."""
+    """The records of the general source, each once, and how many of its rows are none, by reason."""
     found, left_out = {}, Counter()
     for row in read_source("general_source", source, GENERAL_FOLDER):
         reason = row["reason"] if "status" in row else "twice" if row["id"] in found else None
@@ -180,6 +178,7 @@ def main(which: str, params, _fingerprint) -> str:
     families = _read_held_out_families(tokenizer, rendering, params.choice_patterns)
     families[GENERAL] = read_general_families(tokenizer, rendering, Source(**params.general_source))
     scored = _score_splits(which, params.dtype, families, batch_size)
+    settle_near_ties(folder, params.dtype, families, scored, batch_size)
     rows, prompts = [], []
     for split in HELD_OUT:
         for number in _pick_questions(families[split], params.max_predict_samples):
