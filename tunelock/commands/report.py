@@ -16,9 +16,10 @@ def report(
     readme: Annotated[
         bool, typer.Option("--readme", help="Write four rows of it, the claim and two answers into README.md.")
     ] = False,
+    base: Annotated[str, typer.Option(metavar="REVISION", help="What the gate compares with.")] = "main",
     as_json: Json = False,
 ) -> None:
-    """Write report.html: claim, charts, rows, params, hashes.
+    """Write report.html: claim, gate, charts, rows, params, hashes.
 
     Reads metrics/, models/evaluation/, params.yaml and dvc.lock. The page needs no network. --json goes with --table.
 
@@ -35,10 +36,10 @@ def report(
     elif table:
         typer.echo(_read_table())
     if not table and not readme:
-        _write_page()
+        _write_page(base)
 
 
-def _write_page() -> None:
+def _write_page(base: str) -> None:
     from tunelock.pull_request.report_gate import view_gate
     from tunelock.report.evidence import ANSWER_FILES, read_evidence
     from tunelock.report.report_page import REPORT, build_report
@@ -47,7 +48,7 @@ def _write_page() -> None:
     from tunelock.run.files import write_text
 
     evidence, review = read_evidence(), read_review(ANSWER_FILES)
-    write_text(REPORT, build_report(evidence, describe_surroundings(), view_gate(), review, CHECKS))
+    write_text(REPORT, build_report(evidence, describe_surroundings(), view_gate(base), review, CHECKS))
     typer.echo(REPORT.resolve().as_uri())
 
 
