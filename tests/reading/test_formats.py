@@ -159,6 +159,7 @@ def test_words_around_a_missing_value_are_left_out_or_the_row_is_unfit(part, que
     row = {"q": "Why?", "a": "Because.", "year": None}
     if question:
         assert map_columns(mapping, row) == said(("user", question), ("assistant", "Because."))
+        assert map_columns(mapping, {"q": "Why?", "a": "Because."}) == map_columns(mapping, row)
     else:
         with pytest.raises(Unfit, match=r"^missing_value 'year'$"):
             map_columns(mapping, row)

@@ -293,9 +293,9 @@ def test_a_row_without_a_value_for_its_group_stops(doc):
 
 def test_a_row_without_the_column_of_its_group_stops_and_without_that_of_its_task_is_set_aside():
     path = put("a.jsonl", [*qa(), *qa(doc="a")])
-    with pytest.raises(Stop, match=r"a.jsonl:1: no value"):
+    with pytest.raises(Stop, match=r"a.jsonl:1: no value for the group '{doc}', as the column 'doc' is not there"):
         records_of(path, group="{doc}")
-    assert [row.get("reason") for row in records_of(path, task="{doc}")] == ["missing_column 'doc'"] * 3 + [None] * 3
+    assert [row.get("reason") for row in records_of(path, task="{doc}")] == ["missing_task 'doc'"] * 3 + [None] * 3
 
 
 def test_columns_map_any_table_and_a_row_without_one_is_set_aside():

@@ -43,6 +43,7 @@ def test_what_is_no_text_is_unfit(value):
         ("Acme Inc", "Acme  Inc", "Acme\u00a0Inc", " Acme Inc\n"), ("12.5", 12.5, Decimal("12.5")), ("007",),
         ("2024-01-31", date(2024, 1, 31), datetime(2024, 1, 31), "2024-01-31T00:00:00.000", "2024-01-31 00:00:00"),
         ("2024-01-31 12:30:00", datetime(2024, 1, 31, 12, 30), "2024-01-31T12:30:00.000"), ("1.10",), ("v1.0",),
+        ("1999-11-11 12:11:11", "1999-11-11T12:11:11", datetime(1999, 11, 11, 12, 11, 11)),
     ],
 )  # fmt: skip
 def test_one_thing_has_one_key(values):
@@ -57,8 +58,9 @@ def test_keys_that_differ_stay_apart():
 @pytest.mark.parametrize("value", [None, "", " \u00a0", NAN, "nan", "NaN", "<NA>", "NaT", Decimal("NaN")])
 @pytest.mark.parametrize("template", ["{k}", "{a}-{k}", "{k}{a}"])
 def test_a_key_without_one_of_its_values_is_unfit_and_names_the_column(value, template):
-    with pytest.raises(Unfit, match=r"^missing_task 'k'$"):
-        fill_key(template, {"k": value, "a": "b"}, "missing_task")
+    for columns in ({"k": value, "a": "b"}, {"a": "b"}):  # many writers of JSON leave nulls out
+        with pytest.raises(Unfit, match=r"^missing_task 'k'$"):
+            fill_key(template, columns, "missing_task")
 
 
 def test_groups_are_compared_whatever_their_case_their_width_and_the_zeros_of_a_decimal():

@@ -192,6 +192,6 @@ def _fill_part(part: str, template: str, columns: Columns) -> str:
     try:
         return fill_template(template, columns)
     except Unfit as unfit:
-        if part in OPTIONAL and unfit.reason == "missing_value":
+        if part in OPTIONAL and unfit.reason in ("missing_value", "missing_column"):
             return ""
         raise

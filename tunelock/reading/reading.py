@@ -137,9 +137,8 @@ def _find_group(source: Source, file: RawFile, row: Row, text: str | None) -> st
     try:
         return fill_key(source.group, row.columns, "missing_group")
     except Unfit as unfit:
-        why = {"missing_group": "is empty", "missing_column": "is not there"}.get(
-            unfit.reason, "holds no text or number"
-        )
+        why = "is empty" if unfit.column in row.columns else "is not there"
+        why = why if unfit.reason == "missing_group" else "holds no text or number"
         raise Stop(
             f"{file.name}:{row.line}: no value for the group {source.group!r}, as the column '{unfit.column}' {why}; "
             "fill the column or drop `group`."

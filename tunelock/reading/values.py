@@ -85,7 +85,7 @@ def _spell_key(text: str) -> str | None:
     text = " ".join((text if text.isascii() else unicodedata.normalize("NFC", text)).split())
     if text in _NO_VALUE:
         return None
-    if "0" not in text:
+    if text[0].isalpha():
         return _TRUTH.get(text, text)
     whole = _WHOLE.fullmatch(text)
     return whole[1] if whole else _shorten_moment(text)
@@ -150,12 +150,12 @@ def fill_key(template: str, columns: Columns, missing: str) -> str:
     """The template of a task or a group, filled so that one thing has one name in every file.
 
     Raises:
-        Unfit: a column is missing or holds no text, or has no value (for the reason `missing`).
+        Unfit: a column holds no text; or it has no value or is not there, for the reason `missing`.
     """
     parts = _parse_template(template).parts
     filled = list(parts)
     for place in range(1, len(parts), 2):
-        key = _spell_key(_read_column(columns, parts[place]))
+        key = _spell_key(read_cell(columns, parts[place]))
         if key is None:
             raise Unfit(missing, parts[place])
         filled[place] = key
