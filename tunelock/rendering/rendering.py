@@ -56,8 +56,8 @@ class Rendering:
 
     @classmethod
     def from_params(cls, params: Mapping[str, Any]) -> "Rendering":
-        """Pick them out of all the params."""
-        return cls(**{key: params[key] for key in RENDERING_PARAMS})
+        """Pick them out of all the params; a params.yaml that is older than one of them has its default."""
+        return cls(**{key: params[key] for key in RENDERING_PARAMS if key in params})
 
 
 class RenderedRow(TypedDict):

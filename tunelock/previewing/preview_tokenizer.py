@@ -1,0 +1,67 @@
+"""The tokenizer for a preview: that of models/base, or of the model that params.yaml names, fetched without its weights
+where that can be."""
+
+import tempfile
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from transformers import AutoTokenizer, PreTrainedTokenizerBase
+
+from tunelock.fetching.fetch import cache_folder
+from tunelock.fetching.model_files import TOKENIZER_FILES, locate_model
+from tunelock.rendering.rendering import load_tokenizer
+from tunelock.rendering.vocabulary import install_template
+from tunelock.run.errors import Stop
+from tunelock.run.files import whole_folder
+from tunelock.run.hashing import sha256_value
+
+BASE = Path("models/base")
+
+
+class FoundTokenizer(NamedTuple):
+    """The tokenizer, None where there is none, and where it is from or why there is none."""
+
+    tokenizer: PreTrainedTokenizerBase | None
+    note: str
+
+
+def find_tokenizer(folder: Path | None, params: dict[str, Any]) -> FoundTokenizer:
+    """The tokenizer in the folder that a person names, else in models/base, else that of the model in `params`."""
+    chosen = folder or BASE
+    if (chosen / "tokenizer.json").exists():
+        return FoundTokenizer(load_tokenizer(chosen), f"the tokenizer in {chosen}")
+    if folder:
+        return FoundTokenizer(None, f"{folder} has no tokenizer; `dvc repro base` makes models/base, which has one.")
+    name = params.get("model_name_or_path")
+    if not name:
+        return FoundTokenizer(None, f"tokens are not shown, for {BASE} is missing and params.yaml names no model.")
+    try:
+        tokenizer = _fetch_tokenizer(name, params["model_revision"])
+        if params.get("chat_template"):
+            install_template(tokenizer, params["chat_template"])
+    except Stop as stop:
+        return FoundTokenizer(None, f"tokens are not shown, for {stop}")
+    except (OSError, ValueError) as error:
+        first = str(error).splitlines()[0]
+        return FoundTokenizer(None, f"tokens are not shown: {name} has no tokenizer that can be loaded ({first}).")
+    added = list(dict.fromkeys(params.get("extra_special_tokens") or ()))
+    if added:
+        tokenizer.add_special_tokens({"extra_special_tokens": added}, replace_extra_special_tokens=False)
+    return FoundTokenizer(tokenizer, f"the tokenizer of {name}")
+
+
+def _fetch_tokenizer(name: str, revision: str) -> PreTrainedTokenizerBase:
+    """The model's own tokenizer. One out of a GGUF file is kept, for to make it takes seconds."""
+    kept = cache_folder() / "tokenizers" / sha256_value([name, revision])
+    if (kept / "tokenizer.json").exists():
+        return load_tokenizer(kept)
+    with tempfile.TemporaryDirectory() as fetched:
+        source = locate_model(name, revision, Path(fetched), TOKENIZER_FILES)
+        if source.suffix != ".gguf":
+            return load_tokenizer(source)
+        options = {"local_files_only": True, "trust_remote_code": False, "gguf_file": source.name}
+        tokenizer = AutoTokenizer.from_pretrained(source.parent, **options)
+    kept.parent.mkdir(parents=True, exist_ok=True)
+    with whole_folder(kept) as target:
+        tokenizer.save_pretrained(target)
+    return load_tokenizer(kept)
