@@ -187,4 +187,6 @@ def _draw_class(one: LengthClass, width: int, most: int, limit: int | None) -> T
 
 
 def _name_class(one: LengthClass) -> str:
-    return f"{one.start:,} on" if one.stop is None else f"{one.start:,}-{one.stop - 1:,}"
+    if one.stop is None:
+        return f"{one.start:,} on"
+    return f"{one.start:,}" if one.stop == one.start + 1 else f"{one.start:,}-{one.stop - 1:,}"
