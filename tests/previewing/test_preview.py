@@ -21,7 +21,8 @@ from tunelock.previewing.preview_screen import PreviewScreen
 from tunelock.previewing.preview_tokenizer import find_tokenizer
 from tunelock.previewing.reasons import explain_reason
 from tunelock.previewing.row_choice import RowChoice, RowRange, parse_ranges
-from tunelock.previewing.source_preview import Looking, make_source, preview_source
+from tunelock.previewing.shown_rows import Looking
+from tunelock.previewing.source_preview import make_source, preview_source
 from tunelock.records.record import make_messages
 from tunelock.rendering.rendering import Rendering
 from tunelock.run.files import write_jsonl

@@ -34,40 +34,45 @@ def _parse_rows(text: str):
         raise typer.BadParameter(str(error)) from None
 
 
+_What = Annotated[
+    list[str] | None,
+    typer.Argument(
+        metavar="[SOURCE|PATH]...",
+        help="Sources of params.yaml, or files, folders, globs, URLs, hf://…, wheel:…; all sources if not given.",
+    ),
+]
+_Rows = Annotated[
+    Any, typer.Option(parser=_parse_rows, metavar="ROWS", help="Rows by number: 40, 40-45, 40- or 3,40-45.")
+]
+_Dropped = Annotated[
+    str | None,
+    typer.Option(metavar="REASON", help="Rows that ingest, clean or split left out, such as too_long; all for any."),
+]
+_Number = Annotated[
+    int | None, typer.Option("-n", "--number", min=0, help="Rows that are shown: 3, or 20 of those asked for.")
+]
+_Model = Annotated[
+    Path | None,
+    typer.Option(
+        parser=resolve_path, metavar="FOLDER", help="Where the tokenizer is; models/base, else that of params.yaml."
+    ),
+]
+
+
 def preview(
-    what: Annotated[
-        list[str] | None,
-        typer.Argument(
-            metavar="[SOURCE|PATH]...",
-            help="Sources of params.yaml, or files, folders, globs, URLs, hf://…, wheel:…; all sources if not given.",
-        ),
-    ] = None,
-    rows: Annotated[
-        Any, typer.Option(parser=_parse_rows, metavar="ROWS", help="Rows by number: 40, 40-45, 40- or 3,40-45.")
-    ] = None,
+    what: _What = None,
+    rows: _Rows = None,
     task: Annotated[str | None, typer.Option(help="Rows of this task.")] = None,
     group: Annotated[str | None, typer.Option(help="Rows of this group.")] = None,
     id: Annotated[list[str] | None, typer.Option(help="The record of this id; repeat it.")] = None,
-    dropped: Annotated[
-        str | None,
-        typer.Option(
-            metavar="REASON", help="Rows that ingest, clean or split left out, such as too_long; all for any."
-        ),
-    ] = None,
-    number: Annotated[
-        int | None, typer.Option("-n", "--number", min=0, help="Rows that are shown: 3, or 20 of those asked for.")
-    ] = None,
+    dropped: _Dropped = None,
+    number: _Number = None,
     revision: Revision = None,
     format: Format = None,
     columns: Columns = None,
     encoding: Encoding = None,
     delimiter: Delimiter = None,
-    model: Annotated[
-        Path | None,
-        typer.Option(
-            parser=resolve_path, metavar="FOLDER", help="Where the tokenizer is; models/base, else that of params.yaml."
-        ),
-    ] = None,
+    model: _Model = None,
     tokens: Annotated[bool, typer.Option("--tokens", help="One token a line.")] = False,
     whole: Annotated[bool, typer.Option("--whole", help="Long texts whole, at a terminal too.")] = False,
     as_json: Json = False,
@@ -81,8 +86,9 @@ def preview(
     """
     from tunelock.previewing.preview_tokenizer import find_tokenizer
     from tunelock.previewing.row_choice import RowChoice
+    from tunelock.previewing.shown_rows import Looking
     from tunelock.previewing.source_choice import choose_sources
-    from tunelock.previewing.source_preview import EXAMPLES, Looking
+    from tunelock.previewing.source_preview import EXAMPLES
     from tunelock.rendering.rendering import Rendering
     from tunelock.run.params import load_yaml
 
@@ -119,7 +125,8 @@ def _preview_sources(sources: "dict[str, Source]", choice, looking, most, whole,
     """Show each source; what is wrong with one is said in its place where there are others."""
     from dataclasses import asdict
 
-    from tunelock.previewing.source_preview import UNNAMED, preview_source
+    from tunelock.previewing.shown_rows import UNNAMED
+    from tunelock.previewing.source_preview import preview_source
 
     made, faults = {}, []
     for name, source in sources.items():

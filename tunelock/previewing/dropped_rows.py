@@ -7,10 +7,11 @@ from pathlib import Path
 from typing import Any
 
 from tunelock.previewing.row_choice import RowChoice
-from tunelock.previewing.source_preview import Example, LeftOutReason, Looking, explain_left_out, make_example
-from tunelock.reading.unused_columns import suggest_name
+from tunelock.previewing.shown_rows import Example, Looking, make_example
+from tunelock.previewing.source_preview import LeftOutReason, list_reasons
 from tunelock.run.errors import Stop
 from tunelock.run.files import read_jsonl
+from tunelock.run.spelling import suggest_name
 
 ALL = "all"
 INGESTED = Path("data/records/set_aside.jsonl")
@@ -46,7 +47,7 @@ def find_dropped_rows(reason: str, sources: list[str], choice: RowChoice, lookin
     if not chosen:
         raise Stop(f"no row that was left out for '{reason}' is {choice}.")
     examples = [make_example(row, looking) for row in chosen[:most]]
-    return DroppedRows(explain_left_out(meant, looking.params), examples, max(0, len(chosen) - most))
+    return DroppedRows(list_reasons(meant, looking.params), examples, max(0, len(chosen) - most))
 
 
 def _read_left_out() -> Iterator[dict[str, Any]]:

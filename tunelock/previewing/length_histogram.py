@@ -54,7 +54,7 @@ def _count_classes(ordered: list[int], limit: int | None) -> list[LengthClass]:
         below = [limit * number // BELOW + 1 for number in range(1, BELOW + 1)]
         edges = [0, *below, 2 * limit + 1, 4 * limit + 1, longest + 1]
     else:
-        width = _round_up(longest - ordered[0] + 1)
+        width = _choose_width(longest - ordered[0] + 1)
         first = ordered[0] // width * width
         edges = [first + number * width for number in range((longest - first) // width + 2)]
     found = []
@@ -67,7 +67,7 @@ def _count_classes(ordered: list[int], limit: int | None) -> list[LengthClass]:
     return found
 
 
-def _round_up(span: int) -> int:
+def _choose_width(span: int) -> int:
     """A width of one or two digits and zeros, of which CLASSES hold the span."""
     width = math.ceil(span / CLASSES)
     unit = 10 ** max(0, len(str(width)) - 2)

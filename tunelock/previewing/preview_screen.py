@@ -12,7 +12,8 @@ from rich.text import Text
 
 from tunelock.previewing.dropped_rows import DroppedRows
 from tunelock.previewing.length_histogram import LengthClass, Lengths
-from tunelock.previewing.source_preview import Example, LeftOutReason, Piece, Preview
+from tunelock.previewing.shown_rows import Example, Piece
+from tunelock.previewing.source_preview import LeftOutReason, Preview
 from tunelock.records.record import text_of
 
 LEARNT, CONTROL, DIM, WARNING = "bold green", "magenta", "dim", "yellow"

@@ -18,36 +18,36 @@ from tunelock.run.hashing import sha256_value
 BASE = Path("models/base")
 
 
-class FoundTokenizer(NamedTuple):
+class _FoundTokenizer(NamedTuple):
     """The tokenizer, None where there is none, and where it is from or why there is none."""
 
     tokenizer: PreTrainedTokenizerBase | None
     note: str
 
 
-def find_tokenizer(folder: Path | None, params: dict[str, Any]) -> FoundTokenizer:
+def find_tokenizer(folder: Path | None, params: dict[str, Any]) -> _FoundTokenizer:
     """The tokenizer in the folder that a person names, else in models/base, else that of the model in `params`."""
     chosen = folder or BASE
     if (chosen / "tokenizer.json").exists():
-        return FoundTokenizer(load_tokenizer(chosen), f"the tokenizer in {chosen}")
+        return _FoundTokenizer(load_tokenizer(chosen), f"the tokenizer in {chosen}")
     if folder:
-        return FoundTokenizer(None, f"{folder} has no tokenizer; `dvc repro base` makes models/base, which has one.")
+        return _FoundTokenizer(None, f"{folder} has no tokenizer; `dvc repro base` makes models/base, which has one.")
     name = params.get("model_name_or_path")
     if not name:
-        return FoundTokenizer(None, f"tokens are not shown, for {BASE} is missing and params.yaml names no model.")
+        return _FoundTokenizer(None, f"tokens are not shown, for {BASE} is missing and params.yaml names no model.")
     try:
         tokenizer = _fetch_tokenizer(name, params["model_revision"])
         if params.get("chat_template"):
             install_template(tokenizer, params["chat_template"])
     except Stop as stop:
-        return FoundTokenizer(None, f"tokens are not shown, for {stop}")
+        return _FoundTokenizer(None, f"tokens are not shown, for {stop}")
     except (OSError, ValueError) as error:
         first = str(error).splitlines()[0]
-        return FoundTokenizer(None, f"tokens are not shown: {name} has no tokenizer that can be loaded ({first}).")
+        return _FoundTokenizer(None, f"tokens are not shown: {name} has no tokenizer that can be loaded ({first}).")
     added = list(dict.fromkeys(params.get("extra_special_tokens") or ()))
     if added:
         tokenizer.add_special_tokens({"extra_special_tokens": added}, replace_extra_special_tokens=False)
-    return FoundTokenizer(tokenizer, f"the tokenizer of {name}")
+    return _FoundTokenizer(tokenizer, f"the tokenizer of {name}")
 
 
 def _fetch_tokenizer(name: str, revision: str) -> PreTrainedTokenizerBase:

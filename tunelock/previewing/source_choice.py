@@ -5,8 +5,8 @@ from typing import Any
 
 from tunelock.previewing.source_preview import make_source
 from tunelock.reading.shape import Source
-from tunelock.reading.unused_columns import suggest_name
 from tunelock.run.errors import Stop
+from tunelock.run.spelling import suggest_name
 
 
 def choose_sources(names: list[str], params: dict[str, Any], options: dict[str, Any]) -> dict[str, Source]:

@@ -1,64 +1,31 @@
 """What raw data would become: formats by file, rows that are left out, lengths, records as the model sees them."""
 
 import itertools
-import json
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
-
-from transformers import PreTrainedTokenizerBase
+from typing import Any
 
 from tunelock.previewing.length_histogram import Lengths, summarise_lengths_of_rows
 from tunelock.previewing.reasons import Reason, explain_reason
 from tunelock.previewing.row_choice import RowChoice
+from tunelock.previewing.shown_rows import Example, Looking, make_example
 from tunelock.reading.reading import look_at_source, read_file_records
 from tunelock.reading.shape import Source
 from tunelock.reading.sources import find_files
-from tunelock.reading.unused_columns import list_as_dicts, suggest_name
-from tunelock.records.record import LeftOutRow, Message, Record, whole_text_of
-from tunelock.rendering.rendering import IGNORE, RenderedRow, Rendering, render_records
+from tunelock.reading.unused_columns import list_as_dicts
+from tunelock.records.record import LeftOutRow, Record, whole_text_of
 from tunelock.rendering.row_lengths import measure_row_lengths
 from tunelock.run.errors import Stop
 from tunelock.run.hashing import sha256_path
+from tunelock.run.spelling import suggest_name
 
-UNNAMED = "preview"
 EXAMPLES = 3  # rows that are shown where nothing is asked for
 MOST_ROWS = 10_000  # rows that are read, so that a large file answers at once
 MEASURED = 1000  # rows whose tokens are counted
 RAW_SHOWN = 160  # characters of a row that is left out
 LISTED = 12  # tasks that are named where one is not found
-
-
-@dataclass(frozen=True, slots=True)
-class Piece:
-    """A run of tokens as text: learnt from or read alone, and whether it is a control token."""
-
-    text: str
-    learnt: bool
-    control: bool
-
-
-@dataclass(frozen=True, slots=True)
-class Example:
-    """One row: where it is from, its messages, and how it is rendered where there is a tokenizer.
-
-    A row that is left out has its beginning in `raw`, and the reason in words among the remarks.
-    """
-
-    file: str
-    line: int
-    task: str | None = None
-    group: str | None = None
-    id: str | None = None
-    messages: list[Message] = field(default_factory=list)
-    raw: str | None = None
-    tokens: int | None = None
-    supervised_tokens: int | None = None
-    remarks: tuple[str, ...] = ()
-    pieces: tuple[Piece, ...] = ()
-    text: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,15 +52,6 @@ class Preview:
     examples: list[Example]
     more_rows: bool = False  # than were read
     more_examples: int = 0  # rows that were asked for and are not shown
-
-
-class Looking(NamedTuple):
-    """How rows are looked at: the tokenizer or None, the rendering, all params, and whether token by token."""
-
-    tokenizer: PreTrainedTokenizerBase | None
-    rendering: Rendering
-    params: dict[str, Any]
-    each_token: bool = False
 
 
 def make_source(path: str, revision: str | None, **options: Any) -> Source:
@@ -125,7 +83,7 @@ def preview_source(name: str, source: Source, looking: Looking, choice: RowChoic
         formats=first.formats,
         records=len(records),
         left_out=dict(sorted(Counter(row["reason"] for row in left_out).items())),
-        reasons=explain_left_out(left_out, looking.params),
+        reasons=list_reasons(left_out, looking.params),
         unused=list_as_dicts(first.unused),
         lengths=_measure_lengths(records, looking),
         examples=[make_example(row, looking) for row in chosen[:most]],
@@ -156,7 +114,7 @@ def _describe_absence(source: Source, choice: RowChoice, rows: list[Record | Lef
     return f"{said}."
 
 
-def explain_left_out(rows: Iterable[Any], params: dict[str, Any]) -> list[LeftOutReason]:
+def list_reasons(rows: Iterable[Any], params: dict[str, Any]) -> list[LeftOutReason]:
     """The reasons for which rows are left out, the most frequent first."""
     counts: Counter[str] = Counter()
     examples: dict[str, str] = {}
@@ -187,72 +145,3 @@ def _measure_lengths(records: list[Record], looking: Looking) -> list[Lengths]:
             return [lengths for lengths in found if lengths]
         found.append(summarise_lengths_of_rows("tokens", measured.lengths, looking.rendering.max_length))
     return [lengths for lengths in found if lengths]
-
-
-def make_example(row: Any, looking: Looking) -> Example:
-    """A row as it is shown, a record or one that is left out."""
-    name = row["id"] if "id" in row and row["source"] != UNNAMED else None
-    example = Example(row["file"], row["line"], row.get("task"), row.get("group"), name)
-    if "reason" in row:
-        words, ruled_by = explain_reason(row["reason"], looking.params)
-        because = (f"because of {row['because']}",) if "because" in row else ()
-        remark = f"left out, {row['reason']}: {words}" + (f" ({ruled_by})" if ruled_by else "")
-        example = replace(example, remarks=(remark, *because))
-    if "raw" in row:
-        return replace(example, raw=row["raw"])
-    example = replace(example, messages=row["messages"])
-    return example if looking.tokenizer is None else _render_example(example, row, looking)
-
-
-def _render_example(example: Example, record: Record, looking: Looking) -> Example:
-    try:
-        rows, too_long, _ = render_records(looking.tokenizer, [record], looking.rendering)
-    except Stop as refusal:  # a record alone that the chat template cannot say
-        return replace(example, remarks=(*example.remarks, f"set aside: {refusal}"))
-    row, remarks = (rows + too_long)[0], list(example.remarks)
-    if row["turns_left_out"]:
-        remarks.append(f"turns left out by max_turns: {row['turns_left_out']}")
-    if row["context_cut"]:
-        remarks.append(f"characters of the context cut by long_rows: {row['context_cut']}")
-    if too_long:
-        remarks.append(f"longer than max_length {looking.rendering.max_length}: set aside")
-    pieces = tuple(_list_pieces(looking.tokenizer, row))
-    return replace(
-        example,
-        tokens=len(row["input_ids"]),
-        supervised_tokens=sum(label != IGNORE for label in row["labels"]),
-        remarks=tuple(remarks),
-        pieces=pieces,
-        text=_list_tokens(looking.tokenizer, row) if looking.each_token else mark_learnt(pieces),
-    )
-
-
-def _list_pieces(tokenizer: PreTrainedTokenizerBase, row: RenderedRow) -> Iterator[Piece]:
-    """Runs of tokens that are alike. Text is decoded a run at a time, for a character may be several tokens."""
-    controls = set(tokenizer.all_special_ids) | {
-        number for number, token in tokenizer.added_tokens_decoder.items() if token.special
-    }
-
-    def describe(pair: tuple[int, int]) -> tuple[bool, bool]:
-        return pair[1] != IGNORE, pair[0] in controls
-
-    for (learnt, control), run in itertools.groupby(zip(row["input_ids"], row["labels"]), describe):
-        yield Piece(tokenizer.decode([token for token, _ in run]), learnt, control)
-
-
-def mark_learnt(pieces: Iterable[Piece]) -> str:
-    """The text of pieces, what is learnt from between ⟦ and ⟧."""
-    parts = []
-    for learnt, run in itertools.groupby(pieces, lambda piece: piece.learnt):
-        text = "".join(piece.text for piece in run)
-        parts.append(f"⟦{text}⟧" if learnt else text)
-    return "".join(parts)
-
-
-def _list_tokens(tokenizer: PreTrainedTokenizerBase, row: RenderedRow) -> str:
-    """One token a line: its number, its text as JSON, and an asterisk where it is learnt from."""
-    lines = []
-    for token, label in zip(row["input_ids"], row["labels"]):
-        text = json.dumps(tokenizer.decode([token]), ensure_ascii=False)
-        lines.append(f"{token:>8} {'*' if label != IGNORE else ' '} {text}")
-    return "\n".join(lines)
