@@ -7,7 +7,7 @@ _WORDS = {
     "not_json": "it is no JSON",
     "not_an_object": "it is JSON, but no object of columns",
     "duplicate_keys": "a key stands twice in its object",
-    "nan_or_infinity": "it has a NaN or an infinity, which JSON does not know",
+    "infinity": "a column holds an infinity, which is no value",
     "absurd_number": "it has a number of thousands of digits",
     "nesting_too_deep": "its JSON is nested too deep",
     "line_too_long": "its line is longer than 8 MiB",
