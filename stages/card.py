@@ -7,10 +7,9 @@ model's tokenizer; writes data/README.md, metrics/lengths.json and metrics/lengt
 """
 
 import itertools
-import os
 from dataclasses import dataclass
 
-from tunelock.records.about_data import AboutData, read_about_data, warn_of_gaps
+from tunelock.records.about_data import AboutData, hide_machine, read_about_data, warn_of_gaps
 from tunelock.records.record import Record, text_of
 from tunelock.records.splits import SPLITS
 from tunelock.rendering.refused import count_refused, print_refused
@@ -81,15 +80,10 @@ def _format_cell(cell: object) -> str:
     return f"{cell:,}" if isinstance(cell, int) else " ".join(str(cell).split()).replace("|", "\\|")
 
 
-def _hide_machine(path: str) -> str:
-    """A path without the folders of this machine; whatever is no absolute path as it is."""
-    return os.path.relpath(path) if os.path.isabs(path) else path
-
-
 def _tabulate_sources(facts: CardFacts) -> str:
     rows = []
     for name, source in sorted(facts.sources.items()):
-        path, revision = _hide_machine(source["path"]), (source.get("revision") or "")[:12]
+        path, revision = hide_machine(source["path"]), (source.get("revision") or "")[:12]
         counts, licence = facts.data["sources"][name], source.get("licence") or "not stated"
         rows.append([name, f"`{path}`", f"`{revision}`", licence, counts["rows"], counts["kept"]])
     return make_table(["source", "path", "revision", "licence", "rows", "kept"], rows)

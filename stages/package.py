@@ -17,7 +17,7 @@ from tunelock.model.provenance import check_base
 from tunelock.pull_request.markdown import format_six_digits
 from tunelock.pull_request.seed_spread import flatten_values
 from tunelock.pull_request.thresholds import MetricsDiff, check_rules
-from tunelock.records.about_data import AboutData, read_about_data
+from tunelock.records.about_data import AboutData, hide_machine, read_about_data
 from tunelock.run.files import format_json, read_json, read_jsonl
 from tunelock.run.hashing import hash_files, sha256_file, sha256_value
 from tunelock.run.params import load_yaml
@@ -151,7 +151,7 @@ def _list_sources(facts: PackageFacts) -> list[str]:
     """A line for each source with its licence."""
     lines = []
     for name, source in sorted(facts.params["sources"].items()):
-        lines.append(f"- {name}: {source['path']} ({source.get('licence') or 'no licence is stated'})")
+        lines.append(f"- {name}: {hide_machine(source['path'])} ({source.get('licence') or 'no licence is stated'})")
     return lines
 
 

@@ -14,6 +14,7 @@ used.
 """
 
 import io
+import os
 import sys
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -80,6 +81,11 @@ def format_about_data(about: AboutData) -> str:
     yaml.width = 10_000
     yaml.dump({key: value for key, value in keys.items() if value}, out)
     return f"{_FENCE}{out.getvalue()}{_FENCE}\n{about.prose}\n" if any(keys.values()) else f"{about.prose}\n"
+
+
+def hide_machine(path: str) -> str:
+    """The path of a source without the folders of this machine; whatever is no absolute path as it is."""
+    return os.path.relpath(path) if os.path.isabs(path) else path
 
 
 def warn_of_gaps(about: AboutData, sources: dict[str, dict[str, Any]]) -> None:
