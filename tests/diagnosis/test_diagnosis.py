@@ -9,9 +9,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.command_line import run_tunelock
 from tests.conftest import ROOT
 from tunelock.diagnosis.diagnosis import DIAGNOSIS_PARAMS, count_verdicts, describe_verdicts, diagnose_run
 from tunelock.diagnosis.remedies import REMEDIES, RunVerdict, compose_remedy
+from tunelock.reading.reading import read_source
+from tunelock.reading.shape import Source
 from tunelock.run.files import format_json_line
 from tunelock.run.params import load_yaml
 from tunelock.schema.params_problems import find_problems
@@ -339,6 +342,21 @@ def test_a_spike_names_the_rows_of_its_step_and_a_loss_that_stays_high_the_harde
     assert flat.rows == ("19", "18", "17")
 
 
+def test_the_rows_behind_a_verdict_can_be_opened(tmp_path, monkeypatch):
+    (tmp_path / "data/raw").mkdir(parents=True)
+    lines = [json.dumps({"instruction": f"Why {n}?", "response": f"Because of {n}."}) for n in range(10_500)]
+    (tmp_path / "data/raw/own.jsonl").write_text("\n".join(lines))
+    own = {"path": "data/raw/own.jsonl"}
+    (tmp_path / "params.yaml").write_text(json.dumps(PARAMS | {"sources": {"own": own}}))
+    monkeypatch.chdir(tmp_path)
+    records = {r["line"]: r for r in read_source("own", Source(**own)) if "messages" in r}
+    ids = (records[3]["id"], records[10_499]["id"])  # however far down
+    (command,) = compose_remedy([RunVerdict("quoted", None, "seen", ids)], SETTINGS)
+    done = run_tunelock(*shlex.split(command)[1:])
+    assert done.exit_code == 0, done.output
+    assert "Because of 2." in done.output and "Because of 10498." in done.output and "Because of 5." not in done.output
+
+
 ALL = [RunVerdict(name, 3, "seen", epochs=0.3125) for name in REMEDIES]
 SETS = st.lists(st.sampled_from(ALL), min_size=1, unique=True)
 PULLS = {
@@ -394,11 +412,7 @@ def test_every_remedy_is_a_command_whose_change_passes_the_schema(verdict, chang
     assert commands or verdict.name == "mismatch"
     for command in commands:
         words = shlex.split(command)
-        assert words[:4] == ["dvc", "exp", "run", "-S"] or words[:3] == [
-            "tunelock",
-            "preview",
-            params["sources"]["cwe"]["path"],
-        ]
+        assert words[:4] == ["dvc", "exp", "run", "-S"] or words == ["tunelock", "preview", "cwe"]
     for key, value in changes_of(commands).items():
         assert params[key] != value
         assert find_problems(params | {key: value}) == []

@@ -160,16 +160,10 @@ def _list_looks(verdicts: list[RunVerdict], settings: Mapping[str, Any]) -> list
     """The commands that show the rows behind the verdicts, or the sources where only those are known."""
     looks = [_format_rows(verdict.rows[:_MOST_ROWS]) for verdict in verdicts if verdict.rows]
     if any(verdict.name in LOOK and not verdict.rows for verdict in verdicts):
-        looks += [_format_preview(source) for source in settings["sources"].values()]
+        looks += [f"tunelock preview {shlex.quote(name)}" for name in settings["sources"]]
     return list(dict.fromkeys(looks))
 
 
 def _format_rows(ids: tuple[str, ...]) -> str:
     """Shows rows as tokens, with what is learnt marked."""
     return " ".join(["tunelock preview", *(f"--id {shlex.quote(name)}" for name in ids)])
-
-
-def _format_preview(source: dict) -> str:
-    """Shows the first rows of a source so."""
-    revision = f" --revision {source['revision']}" if source.get("revision") else ""
-    return f"tunelock preview {shlex.quote(source['path'])}{revision}"
