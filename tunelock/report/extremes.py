@@ -39,7 +39,7 @@ def find_extremes(read_pairs: Callable[[], Iterable[RowPair]], size: int = 10) -
     size = min(size, len(order) // 2)
     best, worst = order[:size], order[::-1][:size]
     wanted = {*best, *worst}
-    shown = {place: _show_row(pair) for place, pair in enumerate(read_pairs()) if place in wanted}
+    shown = {place: _pair_row(pair) for place, pair in enumerate(read_pairs()) if place in wanted}
     return Extremes([shown[place] for place in best], [shown[place] for place in worst])
 
 
@@ -48,7 +48,7 @@ def _measure_change(pair: RowPair) -> float:
     return pair.tuned["loss"] / pair.tuned["tokens"] - pair.base["loss"] / pair.base["tokens"]
 
 
-def _show_row(pair: RowPair) -> _ShownRow:
+def _pair_row(pair: RowPair) -> _ShownRow:
     base, tuned = pair
     return _ShownRow(
         id=base["id"],
@@ -67,7 +67,7 @@ def _show_row(pair: RowPair) -> _ShownRow:
 
 def find_forgotten(pairs: Iterable[RowPair], size: int = 5) -> list[_ShownRow]:
     """The general rows whose loss a token rose most."""
-    return [_show_row(pair) for pair in heapq.nlargest(size, pairs, key=_measure_change)]
+    return [_pair_row(pair) for pair in heapq.nlargest(size, pairs, key=_measure_change)]
 
 
 def score_general_tasks(pairs: Iterable[RowPair]) -> list[dict]:

@@ -44,11 +44,11 @@ def _make_cells(metric: Metric, metrics: dict[str, float], claims: dict) -> list
         entry = claims.get(f"{split}_{name_judged(metric.name)}", {})
         verdict = entry.get("verdict", "")
         style = STYLES.get(verdict, "")
-        base, tuned = (_format_figure(metrics.get(f"{split}_{metric.name}_{model}"), metric.digits) for model in MODELS)
+        base, tuned = (_style_figure(metrics.get(f"{split}_{metric.name}_{model}"), metric.digits) for model in MODELS)
         cells += [Text(base), Text(tuned, style=style), Text(verdict, style=style)]
     return cells
 
 
-def _format_figure(value: float | None, digits: int) -> str:
+def _style_figure(value: float | None, digits: int) -> str:
     """A figure, or a dash where it was not measured."""
     return "-" if value is None else f"{value:.{digits}f}"
