@@ -109,6 +109,6 @@ def test_a_folder_that_cannot_be_written_ends_in_a_sentence(monkeypatch):
     def refuse(*_) -> None:
         raise PermissionError(13, "Permission denied", "report.html")
 
-    monkeypatch.setattr("tunelock.commands.report._write_report", refuse)
+    monkeypatch.setattr("tunelock.commands.report._write_report_page", refuse)
     done = run_tunelock("report")
     assert (done.exit_code, done.stderr) == (1, "tunelock report: cannot write report.html (Permission denied).\n")

@@ -36,10 +36,10 @@ def report(
     elif table:
         typer.echo(_read_table())
     if not table and not readme:
-        _write_report(base)
+        _write_report_page(base)
 
 
-def _write_report(base: str) -> None:
+def _write_report_page(base: str) -> None:
     from tunelock.pull_request.report_gate import view_gate
     from tunelock.report.evidence import ANSWER_FILES, read_evidence
     from tunelock.report.report_page import REPORT, build_report
