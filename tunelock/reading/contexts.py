@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable
 from itertools import chain
 from typing import Any, NamedTuple
 
-from tunelock.reading.answer_options import find_label, read_words, write_options, write_short
+from tunelock.reading.answer_options import TEXT_KEYS, find_label, read_words, write_options, write_short
 from tunelock.reading.rows import Columns, Unfit
 from tunelock.records.record import PARAGRAPH_END, Message
 
@@ -166,3 +166,28 @@ def _read_options(contexts: Contexts, columns: Columns, answer: str) -> list[str
         if not is_blank(columns.get(name)):
             lines.append(f"{find_label(name)}. {write_short(columns[name])}")
     return lines
+
+
+def write_nested(part: str, value: list | dict, answer: str) -> Any:
+    """A list or an object as the text of a part of `columns`; the value itself where it is none that can be written.
+
+    In an instruction it is options, a line each; in a context paragraphs; of an answer the first text counts, as where
+    several annotators wrote one.
+    """
+    if part == "response":
+        return _find_first_text(value)
+    lines = _list_paragraphs(value) if part == "context" else None
+    if lines is not None:
+        return "\n\n".join(filter(None, map(str.strip, lines)))
+    options = write_options(value, answer)
+    return value if options is None else "\n".join(options)
+
+
+def _find_first_text(value: Any) -> str:
+    """The first text in a list or an object, `text` and the like before other keys; empty if there is none."""
+    if isinstance(value, dict):
+        named = [value[key] for key in TEXT_KEYS if key in value]
+        value = named or list(value.values())
+    if isinstance(value, list):
+        return next(filter(None, map(_find_first_text, value)), "")
+    return write_short(value)

@@ -13,9 +13,10 @@ from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 
 from tunelock.reading.chats import find_turns, read_chat, write_chatml, write_sharegpt
+from tunelock.reading.contexts import write_nested
 from tunelock.reading.rows import Columns, Unfit
 from tunelock.reading.tool_shapes import TOOL_COLUMNS
-from tunelock.reading.values import fill_template, read_cell
+from tunelock.reading.values import fill_template, list_places, read_cell
 from tunelock.records.chat_faults import find_chat_fault
 from tunelock.records.record import Message, make_messages
 
@@ -180,15 +181,22 @@ def list_columns_read(kind: str, rows: Iterable[Columns]) -> frozenset[str]:
 
 
 def map_columns(mapping: dict[str, str], columns: Columns) -> list[Message]:
-    """The messages of a row with any columns, by templates for instruction, context, response, system or text."""
-    filled = {key: _fill_part(key, template, columns) for key, template in mapping.items()}
+    """The messages of a row with any columns, by templates for instruction, context, response, system or text.
+
+    Lists and objects are written as text: options in an instruction, paragraphs in a context, the first text of an
+    answer.
+    """
+    answer = _fill_part("response", mapping["response"], columns, "") if "response" in mapping else ""
+    filled = {key: _fill_part(key, template, columns, answer) for key, template in mapping.items()}
     if "text" in filled:
         return _from_text(filled)
     return FORMATS["instruction"].to_messages(filled)
 
 
-def _fill_part(part: str, template: str, columns: Columns) -> str:
+def _fill_part(part: str, template: str, columns: Columns, answer: str) -> str:
     """The template of one part of a record; a context or system prompt that lacks a value is left out as a whole."""
+    if nested := [name for name in list_places(template) if isinstance(columns.get(name), list | dict)]:
+        columns = {**columns, **{name: write_nested(part, columns[name], answer) for name in nested}}
     try:
         return fill_template(template, columns)
     except Unfit as unfit:
