@@ -15,8 +15,10 @@ from tunelock.previewing.start_files import detect_delimiter, detect_encoding, f
 from tunelock.previewing.start_guess import guess_source
 from tunelock.previewing.start_labels import write_label_pattern
 from tunelock.previewing.start_profile import MOST_VALUES, SAMPLED, TableProfile, ValueCounts
+from tunelock.reading.formats import map_columns
 from tunelock.reading.rows import Row
 from tunelock.records.about_data import AboutData, format_about_data, parse_about_data
+from tunelock.run.errors import Stop
 from tunelock.run.params import load_yaml
 from tunelock.schema.params_problems import find_problems
 
@@ -146,6 +148,25 @@ def test_places_in_a_list_of_options_are_warned_of():
     assert "places in `options`" in guess(rows).warnings[0]
 
 
+def test_lists_in_columns_of_any_name_become_text():
+    """Options under other names than ours, and an answer that is a list of what several people said."""
+    rows = make_rows("options")
+    listed = [{"query": row["question"], "choices": row["options"], "gold": row["answer"]} for row in rows]
+    assert guess(listed).entry["columns"] == {"instruction": "{query}\n\n{choices}", "response": "{gold}"}
+    said = [{"question": row["question"], "answers": {"start": [1], "text": [row["answer"]]}} for row in rows]
+    found = guess(said)
+    assert found.entry["columns"]["response"] == "{answers}" and "the first text counts" in found.reasons[0]
+    first = map_columns(found.entry["columns"], said[0])
+    assert first[-1]["content"] == rows[0]["answer"]
+    asked = map_columns(guess(listed).entry["columns"], listed[0])[0]["content"]
+    assert asked == rows[0]["question"] + "\n\n" + "\n".join(f"- {option}" for option in rows[0]["options"])
+
+
+def test_numbers_are_no_question_and_no_answer():
+    with pytest.raises(Stop, match="no column can be the answer among a, b"):
+        guess([{"a": str(number), "b": str(2 * number)} for number in range(60)])
+
+
 def test_repetition_is_counted_in_flat_memory():
     counts = ValueCounts()
     for number in range(60_000):
@@ -196,6 +217,7 @@ def test_encodings_and_delimiters_are_found():
     assert detect_delimiter(text, ".csv") == ";"
     assert detect_delimiter('a,b\n"x;y;z",2\n', ".csv") is None
     assert detect_delimiter("a\tb\nx\ty\n", ".tsv") is None
+    assert detect_delimiter("sep=;\na;b\nx;y\n", ".csv") == ";"
 
 
 @pytest.fixture
@@ -304,6 +326,12 @@ def test_what_becomes_no_record_is_named(project):
     write_lines(project / "data/raw/bad.jsonl", [{"messages": [{"role": "user", "content": "Hi?"}]}] * 30)
     done = run_tunelock("start", "data/raw/bad.jsonl", "--yes")
     assert done.exit_code == 1 and re.search(r"no row of data/raw/bad.jsonl becomes a record \(\w+: 30\)", done.stderr)
+
+
+def test_too_few_rows_to_divide_stop(project):
+    write_lines(project / "data/raw/few.jsonl", make_rows("alpaca")[:5])
+    done = run_tunelock("start", "data/raw/few.jsonl", "--yes")
+    assert done.exit_code == 1 and "5 group(s) of rows cannot be divided" in done.stderr
 
 
 @pytest.mark.slow

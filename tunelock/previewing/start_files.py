@@ -2,6 +2,7 @@
 
 import csv
 import os
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from itertools import islice
@@ -168,15 +169,22 @@ def detect_encoding(head: bytes) -> str | None:
     except UnicodeDecodeError:
         pass
     best = from_bytes(head[: 2**16]).best()
-    return best.encoding.replace("_", "-") if best else "latin-1"
+    if best is None:
+        return "latin-1"
+    western = head[: 2**16].decode("cp1252", errors="ignore")  # where two read alike, the one that people know
+    return (
+        "cp1252" if western == head[: 2**16].decode(best.encoding, errors="ignore") else best.encoding.replace("_", "-")
+    )
 
 
 def detect_delimiter(text: str, suffix: str) -> str | None:
     """What stands between the columns of a table; None for the comma of a .csv and the tab of a .tsv."""
     usual = "\t" if suffix == ".tsv" else ","
     lines = text.splitlines()[:20]
-    if not lines or lines[0].lower().startswith("sep="):
+    if not lines:
         return None
+    if excel := re.match(r'"?sep=(.)', lines[0], re.IGNORECASE):
+        return None if excel[1] == usual else excel[1]
     widths = {mark: _count_cells(lines, mark) for mark in DELIMITERS}
     best = max(DELIMITERS, key=lambda mark: (widths[mark], mark == usual))
     return None if best == usual or widths[best] < 2 else best

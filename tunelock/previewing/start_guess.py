@@ -12,8 +12,9 @@ from tunelock.reading.reading import PROBED
 
 MOST_TASKS = 20
 ROWS_A_TASK = 10
-FEWEST_GROUPS = 12  # with fewer, no split would get its share
+LEAST_GROUPS = 12  # with fewer, no split would get its share
 LARGEST_GROUP = 0.1  # share of the rows
+FEW_REPEATS = 10  # below it, a digit behind the point says something
 REPEATED = 1.1  # rows a value from which a column says that rows belong together
 ASKING = (
     "question",
@@ -48,7 +49,9 @@ class SourceGuess:
 def guess_source(table: TableProfile, chosen: dict[str, str]) -> SourceGuess:
     """Look at the columns of a table; `chosen` are a person's decisions about `answer` and `question`."""
     roles = guess_roles(table, chosen)
-    guess = SourceGuess({}, roles.reasons, roles.doubts, labels=roles.labels, groups=table.rows)
+    asked = table.columns.get(roles.question or "")
+    groups = asked.values.distinct if asked else table.rows
+    guess = SourceGuess({}, roles.reasons, roles.doubts, labels=roles.labels, groups=groups)
     read = _map_columns(guess, roles, table)
     rest = {name: column for name, column in table.columns.items() if name not in read}
     _choose_task(guess, table, rest)
@@ -63,7 +66,8 @@ def _map_columns(guess: SourceGuess, roles: ColumnRoles, table: TableProfile) ->
     used = {roles.answer, roles.question, roles.system, *roles.contexts, *roles.options} - {None}
     if roles.format:
         read = _list_read(roles.format, table)
-        if roles.answer is None or used <= read:
+        nested = roles.answer is not None and table.columns[roles.answer].is_nested
+        if roles.answer is None or (used <= read and not nested):
             guess.entry["format"] = roles.format
             guess.reasons.insert(0, f"the columns are those of the format {roles.format}")
             return read & table.columns.keys()
@@ -135,11 +139,12 @@ def _choose_group(guess: SourceGuess, table: TableProfile, rest: dict[str, Colum
             found += [column] if column.values.repeats >= REPEATED else []
     for column in sorted(found, key=lambda column: (column.values.distinct, column.longest)):
         values = column.values
-        times = f"`{column.name}` repeats {values.repeats:.3g} times a value ({values.distinct:,} values)"
+        often = f"{values.repeats:,.0f}" if values.repeats >= FEW_REPEATS else f"{values.repeats:.2g}"
+        times = f"`{column.name}` repeats {often} times a value ({values.distinct:,} values)"
         largest = max(values.counts.values()) / table.rows
         if column.filled < table.rows:
             guess.reasons.append(f"{times}, but {table.rows - column.filled:,} rows lack it: not the group")
-        elif values.distinct < FEWEST_GROUPS or largest > LARGEST_GROUP:
+        elif values.distinct < LEAST_GROUPS or largest > LARGEST_GROUP:
             guess.reasons.append(f"{times}, of which one has {largest:.0%} of the rows: too coarse to be the group")
         else:
             guess.entry["group"] = f"{{{column.name}}}"

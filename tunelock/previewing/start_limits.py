@@ -7,6 +7,7 @@ from typing import Any
 
 from tunelock.cleaning.alignment import ANSWER_RULES, detect_language
 from tunelock.cleaning.record_rules import TELLING
+from tunelock.previewing.start_files import CHUNK_CHARS
 from tunelock.previewing.start_look import SourceLook
 from tunelock.records.record import Record, is_text, question_of, reference_of, whole_text_of
 
@@ -54,6 +55,8 @@ def _choose_answer_lengths(choices: Choices, looks: list[SourceLook]) -> None:
         middle.append(f"{take_quantile(lengths, 0.5):,}/{take_quantile(lengths, 0.99):,}/{lengths[-1]:,}")
     least = max(1, min(USUAL_SHORTEST, *shortest))
     most = _round_up(math.ceil(HEADROOM * max(longest)))
+    if any(is_text(record) for look in looks for record in look.records[:1]):
+        most = max(most, CHUNK_CHARS)
     of = ", ".join(f"{look.name} {figures}" for look, figures in zip(looks, middle))
     why = "answers are labels" if any(look.guess.labels for look in looks) else "answers as short as that are there"
     why = why if least < USUAL_SHORTEST else "hardly an answer is shorter"

@@ -13,7 +13,7 @@ from tunelock.previewing.start_labels import choose_patterns
 from tunelock.previewing.start_limits import Choices, choose_limits
 from tunelock.previewing.start_look import SourceLook
 from tunelock.previewing.start_sizes import choose_sizes, count_usable_rows
-from tunelock.previewing.start_tokens import choose_token_limits, measure_tokens, read_context, say_training_time
+from tunelock.previewing.start_tokens import choose_token_limits, choose_train_rows, measure_tokens, read_context
 
 BASE = Path("models/base")
 LABELLED_ANSWERS = 400  # rows that are answered where answers are labels: they are short
@@ -35,9 +35,7 @@ def choose_params(looks: list[SourceLook], params: dict[str, Any]) -> Choices:
     tokens = measure_tokens(looks, {**params, **choices.values}, BASE)
     _merge(choices, choose_token_limits(looks, tokens, params, read_context(BASE)))
     rows = sum(map(count_usable_rows, looks))
-    choices.add(
-        {"max_train_samples": None}, f"max_train_samples null: all rows; {say_training_time(tokens, rows, params)}"
-    )
+    _merge(choices, choose_train_rows(tokens, rows, params))
     if labelled:
         choices.add(
             {"max_predict_samples": LABELLED_ANSWERS}, f"max_predict_samples {LABELLED_ANSWERS}: labels are short"

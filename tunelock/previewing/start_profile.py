@@ -6,6 +6,7 @@ The sample of rows is a reservoir (Vitter 1985, https://doi.org/10.1145/3147.316
 """
 
 import json
+import re
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -20,6 +21,7 @@ SAMPLED = 4000  # rows
 SAMPLED_CHARS = 2**26  # of all sampled rows together
 SHORT = 80  # characters; a longer value is counted, not kept
 FULL_RANGE = 2**64
+NUMBER = re.compile(r"\s*[-+]?\d{1,20}(?:[.,]\d{1,20})?\s*")
 
 
 @dataclass(slots=True)
@@ -87,7 +89,8 @@ class ColumnProfile:
         if value is None or not text.strip():
             return
         self.filled += 1
-        self.types[type(value).__name__] += 1
+        kind = type(value).__name__
+        self.types["number" if kind == "str" and NUMBER.fullmatch(value) else kind] += 1
         self.longest = max(self.longest, len(text))
         self.values.add(text)
 
@@ -95,11 +98,6 @@ class ColumnProfile:
     def is_nested(self) -> bool:
         """Whether most of its values are lists or objects."""
         return self.types["list"] + self.types["dict"] > self.filled / 2
-
-    @property
-    def is_number(self) -> bool:
-        """Whether most of its values are numbers."""
-        return self.types["int"] + self.types["float"] > self.filled / 2
 
     @property
     def is_text(self) -> bool:

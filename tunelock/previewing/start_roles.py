@@ -90,8 +90,8 @@ def _find_answer(columns: dict[str, ColumnProfile], chosen: dict[str, str]) -> s
     """The column that is named like an answer."""
     if chosen.get("answer"):
         return chosen["answer"]
-    fit = {name: column for name, column in columns.items() if not column.types["dict"]}
-    return next(iter(_rank_columns(fit, ANSWERS)), None)
+    flat = {name: column for name, column in columns.items() if not column.is_nested}
+    return next(iter([*_rank_columns(flat, ANSWERS), *_rank_columns(columns, ANSWERS)]), None)
 
 
 def _choose_answer(roles: ColumnRoles, columns: dict[str, ColumnProfile], chosen: dict[str, str]) -> None:
@@ -114,7 +114,8 @@ def _choose_answer(roles: ColumnRoles, columns: dict[str, ColumnProfile], chosen
         listed = ", ".join(roles.labels[:6]) + (", …" if len(roles.labels) > 6 else "")
         roles.reasons.append(f"`{roles.answer}` is the answer; it has {len(roles.labels)} values ({listed}): labels")
         return
-    roles.reasons.append(f"`{roles.answer}` is the answer, up to {column.longest:,} characters long")
+    nested = ", of whose lists the first text counts" if column.is_nested else f", up to {column.longest:,} characters"
+    roles.reasons.append(f"`{roles.answer}` is the answer{nested}")
 
 
 def _holds_labels(column: ColumnProfile) -> bool:

@@ -4,6 +4,7 @@ import math
 
 from tunelock.previewing.start_limits import Choices
 from tunelock.previewing.start_look import SourceLook
+from tunelock.run.errors import Stop
 
 POWER = 1.96 + 0.84  # standard errors of a difference that is found in four of five tries, at 95 % (two-sided)
 CHANGED = 0.2  # share of the answers that are right in one of the two models alone; a fifth is common after tuning
@@ -11,6 +12,7 @@ VAL_ROWS, TEST_ROWS, LABELLED_TEST_ROWS, GOLDEN_ROWS = 64, 200, 400, 50
 SPARE = 1.25  # rows held out for each that is wanted, for shares by hash vary
 LEAST_SHARE = 0.01
 MOST_VAL, MOST_TEST, MOST_GOLDEN = 0.1, 0.2, 0.1
+FEWEST_GROUPS = 10  # a group for each held-out split, and some to train on
 FEW_GROUPS = 400  # with fewer, shares by hash vary too much
 WEAK_POINTS, WEAK_DEVIATIONS = 0.1, 0.3  # a test split that shows no less than this is worth a warning
 LARGEST_MARGIN = 1.1
@@ -21,6 +23,11 @@ def choose_sizes(looks: list[SourceLook], labelled: bool) -> Choices:
     choices = Choices()
     groups = sum(_count_groups(look) for look in looks)
     rows = sum(count_usable_rows(look) for look in looks)
+    if groups < FEWEST_GROUPS:
+        raise Stop(
+            f"{groups} group(s) of rows cannot be divided into train, val, test and golden; bring at least "
+            f"{FEWEST_GROUPS}, better some hundreds."
+        )
     largest = LARGEST_MARGIN * max(look.guess.largest_group * count_usable_rows(look) / max(1, rows) for look in looks)
     wanted = LABELLED_TEST_ROWS if labelled else TEST_ROWS
     test = max(_choose_ratio(wanted, groups, MOST_TEST), round(largest, 3))

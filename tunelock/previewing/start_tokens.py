@@ -18,6 +18,7 @@ USUAL_CONTEXT = 2048  # tokens, where the base's own limit is not known
 STEP = 64  # tokens
 BATCH_TOKENS = 8 * 384  # of the example's batches, which fit a small machine
 MOST_NEW_TOKENS = 512
+LONG_TRAINING = 8 * 3600.0  # seconds
 EXAMPLE_SPEED = 280.0  # tokens a second: its 640 rows took four minutes on two cores
 
 
@@ -108,11 +109,20 @@ def read_context(base: Path) -> int | None:
     return read_json(file).get("max_position_embeddings") if file.exists() else None
 
 
-def say_training_time(tokens: _RowTokens, rows: int, params: dict[str, Any]) -> str:
-    """How long all rows would train, by the speed of the last run here or of the example."""
+def choose_train_rows(tokens: _RowTokens, rows: int, params: dict[str, Any]) -> Choices:
+    """All rows, with how long they would train by the speed of the last run here or of the example."""
+    choices = Choices()
     total = rows * sum(tokens.rows) / len(tokens.rows) * params["num_train_epochs"]
     speed, source = _find_speed()
-    return f"about {format_duration(total / speed)} for {total:,.0f} tokens, {source}; `tunelock estimate` knows GPUs"
+    seconds = total / speed
+    said = f"about {format_duration(seconds, rounded=True)} for {total:,.0f} tokens, {source}"
+    choices.add(
+        {"max_train_samples": None}, f"max_train_samples null, all rows: {said}; `tunelock estimate` knows GPUs"
+    )
+    if seconds > LONG_TRAINING:
+        fewer = max(100, round(rows * LONG_TRAINING / seconds, -2))
+        choices.warnings.append(f"all rows train for {said}; `max_train_samples: {fewer}` would take 8 h")
+    return choices
 
 
 def _find_speed() -> tuple[float, str]:
