@@ -328,6 +328,21 @@ def test_what_becomes_no_record_is_named(project):
     assert done.exit_code == 1 and re.search(r"no row of data/raw/bad.jsonl becomes a record \(\w+: 30\)", done.stderr)
 
 
+def test_rows_that_are_alike_are_told_and_a_shared_passage_does_not_count(project):
+    rows = make_rows("contract")
+    for row in rows:
+        row["contract"] = f"{row['doc']} " + rows[4 * row["doc"]]["contract"]
+    write_lines(project / "data/raw/shared.jsonl", rows)
+    done = run_tunelock("start", "data/raw/shared.jsonl", "--yes", "--dry-run")
+    assert done.exit_code == 0 and "are alike others" not in done.stdout
+    same = "Hold the button for ten seconds, wait for the light to blink twice, then let it go and close the lid again."
+    write_lines(
+        project / "data/raw/alike.jsonl", [{"question": f"Reset device {n}?", "answer": same} for n in range(60)]
+    )
+    done = run_tunelock("start", "data/raw/alike.jsonl", "--yes", "--dry-run")
+    assert "98% of 60 sampled rows are alike others" in done.stdout
+
+
 def test_too_few_rows_to_divide_stop(project):
     write_lines(project / "data/raw/few.jsonl", make_rows("alpaca")[:5])
     done = run_tunelock("start", "data/raw/few.jsonl", "--yes")

@@ -14,6 +14,8 @@ from tunelock.previewing.start_limits import Choices, choose_limits
 from tunelock.previewing.start_look import SourceLook
 from tunelock.previewing.start_sizes import choose_sizes, count_usable_rows
 from tunelock.previewing.start_tokens import choose_token_limits, choose_train_rows, measure_tokens, read_context
+from tunelock.records.near import compute_signatures, find_clusters
+from tunelock.records.record import PARAGRAPH_END, Record
 
 BASE = Path("models/base")
 LABELLED_ANSWERS = 400  # rows that are answered where answers are labels: they are short
@@ -21,6 +23,7 @@ JUDGED = 1000  # rows of a source that are put through the rules of `clean`
 WORTH_A_WORD = 0.005  # share of the rows that the rules drop
 MARGIN = 0.7  # of max_dropped_share, that a sample may come to
 RARE_CONFLICTS = 0.05  # share of the rows
+ALIKE = 0.05  # share of the rows
 
 
 def choose_params(looks: list[SourceLook], params: dict[str, Any]) -> Choices:
@@ -42,6 +45,7 @@ def choose_params(looks: list[SourceLook], params: dict[str, Any]) -> Choices:
         )
     _clear_example(choices)
     _choose_conflicts(choices, looks)
+    _warn_of_likes(choices, looks, params["near_duplicate_threshold"])
     _rehearse_cleaning(choices, looks, params)
     choices.values = {key: value for key, value in choices.values.items() if key in params}
     return choices
@@ -80,6 +84,30 @@ def _measure_conflicts(look: SourceLook) -> float:
     hashes = np.array([hash_contents(record) for record in look.records], np.uint64)
     because = find_conflicts(hashes[:, QUESTION], hashes[:, REFERENCE], hashes[:, ID])
     return min(1.0, float((because != NONE).mean()) * max(1.0, look.rows / len(look.records)))
+
+
+def _warn_of_likes(choices: Choices, looks: list[SourceLook], threshold: float | None) -> None:
+    """Say how many of the sampled rows are near-duplicates of others, in question and answer."""
+    for look in looks:
+        texts = [_write_own_text(record) for record in look.records[:JUDGED]]
+        if threshold is None or len(texts) < 2:
+            continue
+        labels = find_clusters(compute_signatures(texts), threshold, texts.__getitem__)
+        share = 1 - len(np.unique(labels)) / len(texts)
+        if share > ALIKE:
+            choices.warnings.append(
+                f"{look.name}: {share:.0%} of {len(texts):,} sampled rows are alike others in question and answer, and "
+                "`clean` keeps one of each; `near_duplicate_threshold: null` keeps all"
+            )
+
+
+def _write_own_text(record: Record) -> str:
+    """Question and answer of a record without the context of the question."""
+    parts = []
+    for message in record["messages"]:
+        paragraphs, mark = PARAGRAPH_END.split(message["content"]), message.get("question", 0)
+        parts += paragraphs[mark:] if mark <= 0 else paragraphs[:mark]
+    return "\n\n".join(parts)
 
 
 def _rehearse_cleaning(choices: Choices, looks: list[SourceLook], params: dict[str, Any]) -> None:
