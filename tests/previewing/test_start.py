@@ -258,6 +258,7 @@ def test_start_writes_params_and_papers_and_runs_nothing(project):
         }
     }  # fmt: skip
     assert (params["golden_groups"], params["max_train_samples"]) == (None, None)
+    assert params["gate"]["test_perplexity_tuned"] == "<= base" and params["gate"]["retention"] == ">= 0.95"
     assert params["golden_ratio"] > 0 and params["label_patterns"] is None
     kept = [line for line in before.splitlines() if line.startswith("#")]
     assert [line for line in text.splitlines() if line.startswith("#")] == kept

@@ -43,7 +43,7 @@ def choose_params(looks: list[SourceLook], params: dict[str, Any]) -> Choices:
         choices.add(
             {"max_predict_samples": LABELLED_ANSWERS}, f"max_predict_samples {LABELLED_ANSWERS}: labels are short"
         )
-    _clear_example(choices)
+    _clear_example(choices, params["gate"])
     _choose_conflicts(choices, looks)
     _warn_of_likes(choices, looks, params["near_duplicate_threshold"])
     _rehearse_cleaning(choices, looks, params)
@@ -57,8 +57,13 @@ def _merge(choices: Choices, part: Choices) -> None:
     choices.warnings += part.warnings
 
 
-def _clear_example(choices: Choices) -> None:
-    """What speaks of the example's rows and would mean nothing here."""
+def _clear_example(choices: Choices, gate: dict[str, str]) -> None:
+    """What speaks of the example's rows and would mean nothing here; main has none of these to compare with."""
+    if gate.get("test_perplexity_tuned") == "<= main":
+        choices.add(
+            {"gate": {**gate, "test_perplexity_tuned": "<= base"}},
+            "gate test_perplexity_tuned <= base: main has no figures of this data yet; `<= main` is for later",
+        )
     choices.values |= {
         "max_rows_per_task": None, "task_weights": None, "task_loss_weights": None, "max_record_tokens": None,
         "replay_share": 0.0,

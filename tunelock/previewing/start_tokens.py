@@ -120,8 +120,8 @@ def choose_train_rows(tokens: _RowTokens, rows: int, params: dict[str, Any]) -> 
         {"max_train_samples": None}, f"max_train_samples null, all rows: {said}; `tunelock estimate` knows GPUs"
     )
     if seconds > LONG_TRAINING:
-        fewer = max(100, round(rows * LONG_TRAINING / seconds, -2))
-        choices.warnings.append(f"all rows train for {said}; `max_train_samples: {fewer}` would take 8 h")
+        fewer = max(100, round(rows * LONG_TRAINING / seconds) // 100 * 100)
+        choices.warnings.append(f"all rows would train for {said}; `max_train_samples: {fewer}` would take 8 h")
     return choices
 
 
