@@ -23,7 +23,7 @@ def read_tools(columns: Columns) -> str | None:
         Unfit: they are no list of functions with names.
     """
     found = next((columns[name] for name in TOOL_COLUMNS if columns.get(name)), None)
-    tools = _parse_json(found, "bad_tools")
+    tools = _parse_field(found, "bad_tools")
     if not tools:
         return None
     listed = [_wrap_tool(tool) for tool in (tools if isinstance(tools, list) else [tools])]
@@ -32,7 +32,7 @@ def read_tools(columns: Columns) -> str | None:
 
 def _wrap_tool(tool: Any) -> dict[str, Any]:
     """A function in the form of OpenAI's list."""
-    tool = _parse_json(tool, "bad_tools")
+    tool = _parse_field(tool, "bad_tools")
     whole = tool if isinstance(tool, dict) and isinstance(tool.get("function"), dict) else None
     function = whole["function"] if whole else tool
     if not isinstance(function, dict) or not isinstance(function.get("name"), str):
@@ -56,8 +56,8 @@ def read_calls(message: Columns) -> list[ToolCall]:
 
 def read_call_list(found: Any) -> list[ToolCall]:
     """One call or a list of calls, as JSON or its text."""
-    calls = _parse_json(found, "bad_tool_call")
-    return [_read_call(_parse_json(call, "bad_tool_call")) for call in (calls if isinstance(calls, list) else [calls])]
+    calls = _parse_field(found, "bad_tool_call")
+    return [_read_call(_parse_field(call, "bad_tool_call")) for call in (calls if isinstance(calls, list) else [calls])]
 
 
 def _read_call(call: Any) -> ToolCall:
@@ -65,14 +65,14 @@ def _read_call(call: Any) -> ToolCall:
     if not isinstance(inner, dict) or not isinstance(inner.get("name"), str) or not inner["name"].strip():
         raise Unfit("bad_tool_call")
     given = inner.get("arguments", inner.get("parameters"))  # the second is Llama's word
-    arguments = _parse_json(given, "bad_tool_call") or {}
+    arguments = _parse_field(given, "bad_tool_call") or {}
     if not isinstance(arguments, dict):
         raise Unfit("bad_tool_call")
     number = call.get("id")
     return make_tool_call(inner["name"].strip(), arguments, number if isinstance(number, str) else None)
 
 
-def _parse_json(value: Any, reason: str) -> Any:
+def _parse_field(value: Any, reason: str) -> Any:
     """The value of a text of JSON; an object as it is, without its empty keys."""
     if not isinstance(value, str):
         return _drop_nulls(value)

@@ -9,6 +9,8 @@ from tunelock.records.record import Message, is_learnt
 from tunelock.records.tool_calls import list_argument_texts
 from tunelock.rendering.encoding import TemplateRefusal, apply_template, compile_control_pattern
 
+WAY_OUT = "set a `chat_template` that writes them, such as templates/chatml-tools.jinja for ChatML's control tokens"
+
 
 def find_answer_spans(
     tokenizer: PreTrainedTokenizerBase, messages: list[Message], text: str, shadow: str
@@ -70,7 +72,7 @@ def _find_end_of_calls(tokenizer, messages: list[Message], text: str, shadow: st
     if not holds_calls(text[begin : ends[-1].start()], messages[-1]):
         raise TemplateRefusal(
             "template_without_tool_calls",
-            "the chat template leaves out a call of a tool or what stands beside it; use one that writes tool calls.",
+            f"the chat template leaves out a call of a tool or what stands beside it; {WAY_OUT}.",
         )
     return ends[-1].end()
 

@@ -20,7 +20,7 @@ from tunelock.records.record import (
     make_messages,
     text_of,
 )
-from tunelock.rendering.answer_spans import find_answer_spans, stands_in
+from tunelock.rendering.answer_spans import WAY_OUT, find_answer_spans, stands_in
 from tunelock.rendering.encoding import (
     TemplateRefusal,
     apply_template,
@@ -182,9 +182,7 @@ def _check_messages(tokenizer: PreTrainedTokenizerBase, messages: list[Message],
                 f"the chat template leaves out the message of the role '{role}'; use another template.",
             )
     if find_tools(messages) and apply_template(tokenizer, drop_tools(messages)) == text:
-        raise TemplateRefusal(
-            "template_without_tools", "the chat template leaves out the tools; use one that knows `tools`."
-        )
+        raise TemplateRefusal("template_without_tools", f"the chat template leaves out the tools; {WAY_OUT}.")
 
 
 def _render_text(tokenizer: PreTrainedTokenizerBase, text: str) -> Rendered:

@@ -64,7 +64,7 @@ def measure_row_lengths(
         except TemplateRefusal as refusal:
             refused.append(RefusedRecord(row, refusal.reason, str(refusal)))
     if refused and not lengths:
-        raise Stop(refused[0].why)
+        raise Stop(f"the chat template can say no row of {name}: {refused[0].why}")
     return _MeasuredRows(lengths, refused)
 
 
