@@ -38,7 +38,7 @@ def measure_tokens(looks: list[SourceLook], params: dict[str, Any], base: Path) 
         from tunelock.rendering.row_lengths import measure_row_lengths
 
         tokenizer = load_tokenizer(base)
-        rows = measure_row_lengths(records, tokenizer, Rendering.from_params(params), "the sample")
+        rows = measure_row_lengths(records, tokenizer, Rendering.from_params(params), "the sample").lengths
         answers = [len(tokenizer.encode(reference_of(record), add_special_tokens=False)) for record in records]
         return _RowTokens(sorted(rows), sorted(answers), f"the tokenizer in {base}")
     rows = [
