@@ -20,6 +20,7 @@ from tunelock.cleaning.record_rules import RULE_PARAMS, RuleParams, describe_rul
 from tunelock.cleaning.survivors import Survivors, cluster_survivors, judge_records
 from tunelock.records.left_out import LeftOutTally, format_left_out
 from tunelock.records.record import hash_texts
+from tunelock.records.templates import Literals, list_literals
 from tunelock.run.bars import Bar
 from tunelock.run.errors import Stop
 from tunelock.run.files import read_json, read_jsonl, whole_folder, write_json
@@ -30,9 +31,13 @@ TOKENIZER = "models/base/tokenizer.json"
 MANY_COPIES = 0.1, 0.3  # shares of exact copies and of near-duplicates that deserve a second look
 
 
-def _exclude_repetitions(survivors: Survivors, threshold: float | None, conflicting_answers: str) -> list[Exclusion]:
+def _exclude_repetitions(
+    survivors: Survivors, threshold: float | None, conflicting_answers: str, literals: Literals
+) -> list[Exclusion]:
     """What the rules between records leave out; no record is a near-duplicate if `threshold` is None."""
-    cluster = functools.partial(cluster_survivors, survivors, threshold=threshold) if threshold else None
+    cluster = (
+        functools.partial(cluster_survivors, survivors, threshold=threshold, literals=literals) if threshold else None
+    )
     return list(find_repetitions(survivors.hashes, cluster, conflicting_answers))
 
 
@@ -118,7 +123,9 @@ def main(params, _fingerprint) -> str:
         for row in read_jsonl(RECORDS / "set_aside.jsonl"):
             ledger.note_raw_row(hide_pii_of_row(row, params.pii))
         survivors = judge_records(RECORDS / "records.jsonl", rule_params, ledger, folder)
-        exclusions = _exclude_repetitions(survivors, params.near_duplicate_threshold, params.conflicting_answers)
+        exclusions = _exclude_repetitions(
+            survivors, params.near_duplicate_threshold, params.conflicting_answers, list_literals(params.sources)
+        )
         _settle_survivors(survivors, exclusions, ledger, list(ingested))
         survivors.delete_files()
         funnel = ledger.sum_up(ingested)

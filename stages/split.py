@@ -51,7 +51,7 @@ def _take_rows(
     held = [take_sample(known, choice, mixture, code, limits.rows[code]) for code in (VAL, TEST, GOLDEN)]
     if "near" in rules.decontaminate and any((choice.reason != "") & (choice.split != TRAIN)):
         # again: in a crowd of likes the neighbours are others
-        leave_out_leaks(known, choice, rules._replace(decontaminate=["near"]))
+        leave_out_leaks(known, choice, rules._replace(decontaminate=["near"]), known.hashes[:, GROUP])
     cap_tasks(known, choice, mixture, limits.rows_per_task)
     return [take_sample(known, choice, mixture, TRAIN, limits.rows[TRAIN]), *held]
 
@@ -115,8 +115,9 @@ def main(params, _fingerprint) -> str:
             Path("data/clean/records.jsonl"), Path(temporary, "clean"), literals, rules.leak_ngram_words
         )
         warn_of_unknown_tasks(params.select(TASK_PARAMS), list(known.tasks.names))
-        choice = keep_groups_whole(known, divide_rows(known, ratios, golden, rules.leak_threshold, replay))
-        boilerplate = leave_out_leaks(known, choice, rules)
+        division = divide_rows(known, ratios, golden, rules.leak_threshold, replay)
+        choice = keep_groups_whole(known, division.split)
+        boilerplate = leave_out_leaks(known, choice, rules, division.groups)
         mixture = plan_mixture(known, params.sources, params.task_weights, params.replay_share, ratios.split_seed)
         taken = _take_rows(known, choice, mixture, limits, rules)
         _refuse_known_train(known, choice, taken[TRAIN])

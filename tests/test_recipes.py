@@ -83,6 +83,8 @@ def test_a_cleaning_rule(copy, records):
     write_json(copy.folder / "data/records/counts.json", {"toy": {"rows": len(rows), "records": len(rows)}})
     (copy.folder / "models/base").mkdir(parents=True)
     (copy.folder / "models/base/tokenizer.json").write_text("{}")
+    params = copy.folder / "params.yaml"
+    params.write_text(params.read_text().replace("max_dropped_share: 0.1", "max_dropped_share: 0.9"))
     copy.run("-m", "stages.clean")
     reasons = {row["id"]: row["reason"] for row in read_jsonl(copy.folder / "data/clean/dropped.jsonl")}
     assert reasons[rows[3]["id"]] == "shouting"

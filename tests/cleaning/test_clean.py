@@ -30,7 +30,8 @@ PARAMS = {
     "pii": {"email": "mask", "phone": "mask", "card": "mask", "iban": "mask", "ip": "flag", "secret": "drop"},
     "near_duplicate_threshold": 0.8,
     "conflicting_answers": "set_aside",
-    "max_dropped_share": 0.99,
+    "max_dropped_share": 1.0,
+    "sources": {},
 }
 MAIL, IP, SECRET = "jo.doe@acme-mail.com", "185.199.108.153", "ghp_16C7e42F292c6912E7710c838347Ae178B4a"
 ASKED = "What should a user of this programme do next?"
@@ -318,7 +319,9 @@ def test_rows_that_masking_makes_equal_are_duplicates(run):
 
 
 def test_near_duplicates_above_a_share_are_warned_of(run, capsys):
-    rows = [chat(f"The wind that blows over the wide sea brings the rain to the hills. {n}", line=n) for n in range(5)]
+    said = "The wind that blows over the wide sea brings the rain to the hills."
+    asked = "Where does all the rain come from that falls on the hills behind the wide sea, dear "
+    rows = [chat(said, f"{asked}{name}?", n) for n, name in enumerate(["Ann", "Ben", "Cleo", "Dan", "Eve"])]
     found = run(rows, conflicting_answers="keep")
     assert found.funnel["total"]["dropped"] == {"near_duplicate": 4}
     assert "warning: 4 of 5 rows of 'mine' are near-duplicates" in capsys.readouterr().err

@@ -8,12 +8,14 @@ from hypothesis import strategies as st
 from tunelock.cleaning.duplicates import (
     NONE,
     QUESTION,
+    REFERENCE,
     find_conflicts,
     find_duplicates,
     find_repetitions,
     hash_contents,
 )
 from tunelock.cleaning.record_rules import RuleParams
+from tunelock.cleaning.sameness import read_said, say_the_same
 from tunelock.cleaning.survivors import judge_lines
 from tunelock.records.near import find_clusters
 from tunelock.records.record import make_messages, make_record, whole_text_of
@@ -33,7 +35,13 @@ def compared(records: list[dict], threshold: float | None = 0.8, conflicting_ans
     ids = [row["id"] for row in records]
 
     def cluster(left: np.ndarray) -> np.ndarray:
-        return find_clusters(found.signatures[left], threshold, lambda index: whole_text_of(records[left[index]]))
+        def agree(one: int, other: int) -> bool:
+            return say_the_same(*(read_said(records[left[index]], {}) for index in (one, other)), threshold)
+
+        def read_text(index: int) -> str:
+            return whole_text_of(records[left[index]])
+
+        return find_clusters(found.signatures[left], threshold, read_text, agree, found.hashes[left, REFERENCE])
 
     gone = {}
     for _, reason, because in find_repetitions(found.hashes, cluster if threshold else None, conflicting_answers):
@@ -91,6 +99,52 @@ def test_conflicting_answers_are_all_set_aside_and_each_names_another(how):
 
 def test_a_conflict_below_a_long_question_is_no_near_duplicate():
     assert reasons((LONG + "is it?", "yes"), (LONG + "is it?", "no")) == ["conflicting_answers"] * 2
+
+
+TOWN = ["roof", "road", "river", "bridge", "market", "school", "tower", "field", "harbour", "garden", "mill", "church"]
+PASSAGE = " ".join(f"On day {n} the {word} was {word}ed by rain and by wind." for n, word in enumerate(TOWN))
+FORMS = ["{p}\n\n{q}", "{q}\n\n{p}", "{p} {q}", "Passage: {p}\nQuestion: {q}\nAnswer yes or no."]
+ASKING = ["Was the roof wet?", "Did the school burn?", "Is the tower made of stone?"]
+BECAUSE = "The rain came from the sea and fell on the hills for as long as the wind blew from the west."
+
+
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("answers", [("yes", "yes", "no"), (BECAUSE, BECAUSE, BECAUSE)], ids=["labels", "sentences"])
+@pytest.mark.parametrize("how", ["keep", "set_aside"])
+def test_questions_about_one_context_are_no_duplicates(form, answers, how):
+    pairs = [(form.format(p=PASSAGE, q=asked), answer) for asked, answer in zip(ASKING, answers)]
+    assert reasons(*pairs, conflicting_answers=how) == []
+    noisy = form.format(p=PASSAGE.replace("wind", "storm", 1), q=ASKING[0].lower()), answers[0]
+    assert reasons(pairs[1], pairs[2], noisy, conflicting_answers=how) == []
+
+
+def test_turns_below_the_same_conversation_are_no_duplicates():
+    before = make_messages(PASSAGE, "", PASSAGE[::-1])
+    rows = [make_record([*before, *make_messages(asked, "", "Yes, it was.")], "mine", "a", n, "chat", "g", None)
+            for n, asked in enumerate(ASKING)]  # fmt: skip
+    assert compared(rows) == {}
+
+
+def test_a_context_that_the_columns_name_is_left_out_though_it_differs_a_little():
+    rows = [make_record(make_messages(asked, passage, "yes"), "mine", "a", n, "chat", None, None)
+            for n, (asked, passage) in enumerate(zip(ASKING, (PASSAGE, PASSAGE + " So it was.")))]  # fmt: skip
+    assert compared(rows) == {}
+
+
+@pytest.mark.parametrize(("one", "other"), [("It is not so, {}", "It is so, {}"), ("In 1990, {}", "In 1991, {}")])
+@pytest.mark.parametrize("asked", [(LONG, LONG), (LONG + "why?", LONG + "why so?")], ids=["same", "nearly the same"])
+def test_a_long_answer_that_contradicts_is_no_duplicate(one, other, asked):
+    pairs = [(asked[0], one.format(BECAUSE)), (asked[1], other.format(BECAUSE))]
+    assert reasons(*pairs, conflicting_answers="keep") == []
+
+
+def test_a_conflict_that_is_kept_is_no_near_duplicate():
+    pairs = [(LONG + "why?", BECAUSE), (LONG + "why?", BECAUSE + " Again.")]
+    assert reasons(*pairs, conflicting_answers="keep") == []
+
+
+def test_one_answer_to_two_questions_is_no_duplicate():
+    assert reasons(("Where does the rain come from?", PASSAGE), ("What did the guide tell us?", PASSAGE)) == []
 
 
 def test_answers_that_differ_in_punctuation_alone_do_not_conflict():

@@ -12,7 +12,7 @@ from tunelock.records.splits import SPLITS
 from tunelock.records.templates import list_literals
 from tunelock.run.errors import Stop
 from tunelock.run.files import format_json_line
-from tunelock.splitting.features import read_features
+from tunelock.splitting.features import GROUP, read_features
 from tunelock.splitting.leak_gate import check_splits
 from tunelock.splitting.leaks import LeakParams, find_overlaps
 from tunelock.splitting.phrases import FEW_GROUPS
@@ -43,7 +43,7 @@ def overlaps(folder: Path, train: list[dict], held: list[dict], rules: LeakParam
     file.write_bytes(b"".join(map(format_json_line, train + held)))
     known = read_features(file, folder, list_literals(sources or {}), rules.leak_ngram_words)
     places = np.arange(len(train)), np.arange(len(train), len(train) + len(held))
-    return find_overlaps(known, *places, rules, None)
+    return find_overlaps(known, *places, rules, known.hashes[:, GROUP])
 
 
 def leaks(folder: Path, train: list[dict], held: list[dict], kinds=KINDS, threshold: float = 0.6, **how) -> dict:

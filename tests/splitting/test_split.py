@@ -16,6 +16,7 @@ from stages import clean as clean_stage
 from stages import split as module
 from tests.cleaning.test_clean import PARAMS as CLEAN
 from tunelock.reading.reading import Source, read_source
+from tunelock.records.near import compute_signatures, find_clusters
 from tunelock.records.record import hash_texts, make_messages, make_record, whole_text_of
 from tunelock.records.splits import SPLITS, TEST, TRAIN, VAL
 from tunelock.run.files import format_json_line, read_jsonl
@@ -580,12 +581,16 @@ def copy_of(record: dict, strength: int, number: int) -> dict:
 
 
 def test_planted_near_copies_of_held_out_rows_do_not_come_into_train(pipeline, capsys):
-    """Originals are rows that are held out; each copy's group would come into train if nothing were done about it."""
+    """Originals are held-out rows, no two of which are alike; each copy's group would come into train if nothing were
+    done about it."""
     source = load_yaml(ROOT / "params.yaml")["sources"]["cwe"]
     rows = [row for row in read_source("cwe", Source(**source)) if "status" not in row]
     rows = random.Random(0).sample(rows, 2000)
     home = pipeline(rows)
-    originals = iter([row for row in rows if home[row["id"]] in SPLITS[1:]])
+    held = [row for row in rows if home[row["id"]] in SPLITS[1:]]
+    texts = [whole_text_of(row) for row in held]
+    firsts = find_clusters(compute_signatures(texts), 0.8, texts.__getitem__)
+    originals = iter([row for number, row in enumerate(held) if firsts[number] == number])
     numbers = iter([n for n in range(9999) if split_by_hash(np.array([hash_texts(f"copy {n}")]), **HOW)[0] == TRAIN])
     pairs = [(strength, original := next(originals), copy_of(original, strength, next(numbers)))
              for strength in FLOORS for _ in range(PLANTED)]  # fmt: skip

@@ -48,7 +48,7 @@ def find_repetitions(
     """Yield what each rule between records leaves out; `hashes` is uint64 of shape (n, 5).
 
     `cluster` gives the near-duplicate labels of the records with given indices. A rule sees what the ones before left:
-    conflicts come before near-duplicates, for "yes" and "no" to one long question make texts that are nearly the same.
+    conflicts come before near-duplicates. A conflicting answer that is kept is no near-duplicate.
     """
     ids, left = hashes[:, ID], np.arange(len(hashes))
     found = find_duplicates(hashes[:, CONTENT], ids)
@@ -60,7 +60,14 @@ def find_repetitions(
         left = left[found == NONE]
     if cluster:
         found = find_duplicates(cluster(left), ids[left])
+        found[_contradict(hashes[left], found)] = NONE
         yield Exclusion("dropped", "near_duplicate", _number_among_all(found, left, len(hashes)))
+
+
+def _contradict(hashes: np.ndarray, because: np.ndarray) -> np.ndarray:
+    """True for a record whose question is that of the record because of which it would go, and whose answer is not."""
+    same = (hashes[:, QUESTION] == hashes[because, QUESTION]) & (hashes[:, REFERENCE] != hashes[because, REFERENCE])
+    return same & (because != NONE)
 
 
 def _number_among_all(because: np.ndarray, left: np.ndarray, count: int) -> np.ndarray:

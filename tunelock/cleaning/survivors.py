@@ -9,16 +9,19 @@ from typing import NamedTuple
 
 import numpy as np
 
-from tunelock.cleaning.duplicates import hash_contents
+from tunelock.cleaning.duplicates import REFERENCE, hash_contents
 from tunelock.cleaning.judgement import Judgement, judge_record
 from tunelock.cleaning.ledger import Ledger
 from tunelock.cleaning.record_rules import RuleParams
+from tunelock.cleaning.sameness import read_said, say_the_same
 from tunelock.records.near import WIDTH, compute_signatures, find_clusters
 from tunelock.records.parallel import map_lines
-from tunelock.records.record import whole_text_of
+from tunelock.records.record import Record, whole_text_of
+from tunelock.records.templates import Literals
 from tunelock.run.files import format_json_line
 
 BLOCK_ROWS = 2**16  # signatures that are read at once
+REMEMBERED = 2**16  # pairs that were compared; one that is not alike is met again in other bands
 
 
 class _JudgedLines(NamedTuple):
@@ -74,17 +77,24 @@ def judge_records(path: Path | str, params: RuleParams, ledger: Ledger, folder: 
     return Survivors(lines, signatures, np.concatenate(hashes), np.cumsum(sizes))
 
 
-def cluster_survivors(survivors: Survivors, kept: np.ndarray, threshold: float) -> np.ndarray:
-    """The near-duplicate cluster of each of the records with the indices `kept`, by the Jaccard index of shingles."""
+def cluster_survivors(survivors: Survivors, kept: np.ndarray, threshold: float, literals: Literals) -> np.ndarray:
+    """The near-duplicate cluster of each of the records with the indices `kept`: rows are joined whose whole texts are
+    alike, by the Jaccard index of shingles, and whose own questions and answers are."""
     if len(kept) < 2:
         return kept
     with open(survivors.lines, "rb") as file:
 
-        def read_text(index: int) -> str:
+        def read_record(index: int) -> Record:
             start, end = survivors.positions[kept[index] : kept[index] + 2]
-            return whole_text_of(json.loads(os.pread(file.fileno(), end - start, start)))
+            return json.loads(os.pread(file.fileno(), end - start, start))
 
-        return find_clusters(_read_signatures(survivors.signatures, kept), threshold, read_text)
+        @functools.lru_cache(REMEMBERED)
+        def agree(one: int, other: int) -> bool:
+            return say_the_same(*(read_said(read_record(index), literals) for index in (one, other)), threshold)
+
+        signatures = _read_signatures(survivors.signatures, kept)
+        answers = survivors.hashes[kept, REFERENCE]
+        return find_clusters(signatures, threshold, lambda index: whole_text_of(read_record(index)), agree, answers)
 
 
 def _read_signatures(path: Path, kept: np.ndarray) -> np.ndarray:

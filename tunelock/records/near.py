@@ -78,9 +78,14 @@ def _compute_band_keys(signatures: np.ndarray, threshold: float) -> np.ndarray:
     return keys
 
 
-def _find_distinct_texts(signatures: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The first row of each text that differs in its shingles, in the order of their hash; each row's place there."""
+def _find_distinct_texts(signatures: np.ndarray, answers: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:
+    """The first row of each text that differs in its shingles, in the order of their hash; each row's place there.
+
+    Texts with different `answers` are distinct.
+    """
     hashes = np.ascontiguousarray(signatures[:, NUM_PERM:]).view(np.uint64).ravel()
+    if answers is not None:
+        hashes = hashes ^ mix_bits(answers.copy())
     return np.unique(hashes, return_index=True, return_inverse=True)[1:]
 
 
@@ -93,12 +98,19 @@ def estimate_similarities(left: np.ndarray, i: np.ndarray, right: np.ndarray, j:
     return found
 
 
-def find_clusters(signatures: np.ndarray, threshold: float, text_of: Callable[[int], str] | None = None) -> np.ndarray:
+def find_clusters(
+    signatures: np.ndarray,
+    threshold: float,
+    text_of: Callable[[int], str] | None = None,
+    agree: Callable[[int, int], bool] | None = None,
+    answers: np.ndarray | None = None,
+) -> np.ndarray:
     """For each row the smallest row of its cluster: rows joined by pairs of at least `threshold`.
 
-    A pair's similarity is that of the texts; without `text_of`, the estimate from the signatures.
+    A pair's similarity is that of the texts; without `text_of`, the estimate from the signatures. `agree` may refuse a
+    pair all the same. Rows with the same text are joined without comparison, if their `answers` are the same.
     """
-    rows, place = _find_distinct_texts(signatures)
+    rows, place = _find_distinct_texts(signatures, answers)
     if len(rows) < 2:
         return np.zeros(len(signatures), dtype=np.int32)
     labels = np.arange(len(rows))
@@ -110,7 +122,10 @@ def find_clusters(signatures: np.ndarray, threshold: float, text_of: Callable[[i
         near = estimate >= (threshold - MARGIN if shingles_of else threshold)
         if shingles_of:
             pairs = zip(rows[i[near]].tolist(), rows[j[near]].tolist())
-            near[near] = [compute_jaccard(shingles_of(a), shingles_of(b)) >= threshold for a, b in pairs]
+            near[near] = [
+                compute_jaccard(shingles_of(a), shingles_of(b)) >= threshold and (agree is None or agree(a, b))
+                for a, b in pairs
+            ]
         labels = _join_labels(labels, i[near], j[near])
     _, first, where = np.unique(labels[place], return_index=True, return_inverse=True)
     return first[where].astype(np.int32)

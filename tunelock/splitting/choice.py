@@ -30,15 +30,15 @@ def keep_groups_whole(known: Features, split: np.ndarray) -> SplitChoice:
     return SplitChoice(split, reason, np.full(len(split), -1), {})
 
 
-def leave_out_leaks(known: Features, choice: SplitChoice, rules: LeakParams) -> np.ndarray:
-    """Leave the rows out of train that are known from held-out ones.
+def leave_out_leaks(known: Features, choice: SplitChoice, rules: LeakParams, groups: np.ndarray) -> np.ndarray:
+    """Leave the rows out of train that are known from held-out ones; what many of the `groups` say is boilerplate.
 
     Returns:
         The n-grams that count as boilerplate.
     """
     rows = np.flatnonzero(choice.reason == "")
     train, held = rows[choice.split[rows] == TRAIN], rows[choice.split[rows] != TRAIN]
-    overlaps = find_overlaps(known, train, held, rules, None)
+    overlaps = find_overlaps(known, train, held, rules, groups)
     choice.phrases.update(overlaps.phrases)
     for kind, pairs in reversed(overlaps.pairs.items()):  # so that the plainest reason stands
         choice.reason[pairs[:, 0]], choice.because[pairs[:, 0]] = f"{kind}_overlap", pairs[:, 1]

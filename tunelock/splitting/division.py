@@ -42,10 +42,17 @@ class GoldenParams(NamedTuple):
 RATIO_PARAMS, GOLDEN_PARAMS = RatioParams._fields, GoldenParams._fields
 
 
+class _Division(NamedTuple):
+    """For each row its split, a place in SPLITS, and the number of its group, near-duplicates joined."""
+
+    split: np.ndarray
+    groups: np.ndarray
+
+
 def divide_rows(
     known: Features, ratios: RatioParams, golden: GoldenParams, threshold: float, replay: set[str]
-) -> np.ndarray:
-    """The split of each row, a place in SPLITS; near-duplicates are joined first. Replay rows are for train alone."""
+) -> _Division:
+    """The split and the group of each row; near-duplicates are joined first. Replay rows are for train alone."""
     near = find_clusters(known.whole, threshold, known.read_text)
     most = min(MAX_JOINED, ratios.val_ratio, ratios.test_ratio)
     groups = join_groups(known.hashes[:, GROUP], near, most * len(near))
@@ -55,7 +62,7 @@ def divide_rows(
     split[free] = _divide_groups(groups[free], known.tasks.codes[free], ratios)
     _leave_lonely_tasks_in_train(known, groups, split, free)
     _refuse_large_groups(known, groups, split, free, {VAL: ratios.val_ratio, TEST: ratios.test_ratio})
-    return split
+    return _Division(split, groups)
 
 
 def _divide_groups(groups: np.ndarray, tasks: np.ndarray, ratios: RatioParams) -> np.ndarray:

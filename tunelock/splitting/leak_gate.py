@@ -46,7 +46,7 @@ def check_splits(
     for column, what in ((ID, "the row"), (GROUP, "the group")):
         _refuse_straddling(known, split, column, what)
     train, held = np.flatnonzero(split == TRAIN), np.flatnonzero(split != TRAIN)
-    for kind, pairs in find_overlaps(known, train, held, rules, common).pairs.items():
+    for kind, pairs in find_overlaps(known, train, held, rules, known.hashes[:, GROUP], common).pairs.items():
         if len(pairs):
             rows = np.unique(pairs[:, 0])
             raise Stop(

@@ -39,11 +39,17 @@ class _Overlaps(NamedTuple):
 
 
 def find_overlaps(
-    known: Features, train: np.ndarray, held: np.ndarray, rules: LeakParams, common: np.ndarray | None
+    known: Features,
+    train: np.ndarray,
+    held: np.ndarray,
+    rules: LeakParams,
+    groups: np.ndarray,
+    common: np.ndarray | None = None,
 ) -> _Overlaps:
     """The rows of `train` that are known from rows of `held` (both indices), by kind.
 
-    `common` are the n-grams that count as boilerplate; None has them found by how many groups know them.
+    `common` are the n-grams that count as boilerplate; None has them found by how many of the `groups` know them, of
+    which there is a number for each row.
     """
     pairs = {}
     if "exact" in rules.decontaminate:
@@ -52,7 +58,7 @@ def find_overlaps(
         pairs["near"] = _find_alike(known, train, held, rules.leak_threshold)
     if "ngram" not in rules.decontaminate:
         return _Overlaps(pairs, {}, np.zeros(0, np.uint64) if common is None else common)
-    shared = find_sharing(known, train, held, rules.leak_ngram_words, rules.leak_boilerplate_share, common)
+    shared = find_sharing(known, train, held, rules.leak_ngram_words, rules.leak_boilerplate_share, groups, common)
     return _Overlaps(pairs | {"ngram": shared.pairs}, shared.phrases, shared.boilerplate)
 
 

@@ -14,7 +14,7 @@ from typing import NamedTuple
 import numpy as np
 
 from tunelock.records.ngrams import hash_runs, hash_words, split_words
-from tunelock.splitting.features import GROUP, Features
+from tunelock.splitting.features import Features
 
 PIECE = 4  # words
 OWN_WORDS = 3  # outside frequent pieces make an n-gram somebody's own: two beside a stem may be there by chance
@@ -54,15 +54,25 @@ class _Shared(NamedTuple):
 
 
 def find_sharing(
-    known: Features, train: np.ndarray, held: np.ndarray, size: int, share: float, common: np.ndarray | None
+    known: Features,
+    train: np.ndarray,
+    held: np.ndarray,
+    size: int,
+    share: float,
+    groups: np.ndarray,
+    common: np.ndarray | None,
 ) -> _Sharing:
     """The rows of `train` that share an n-gram of `size` words with a row of `held`, unless it is boilerplate.
 
     `common` are the n-grams that are boilerplate; None has those found that are made of pieces that more than `share`
-    of the groups know.
+    of the `groups` know, of which there is a number for each row.
     """
     rows, wanted = np.concatenate([train, held]), _collect_ngrams(known, held)
-    given = common if common is not None else wanted[_count_groups(known, wanted, rows) > _most_of(known, rows, share)]
+    given = (
+        common
+        if common is not None
+        else wanted[_count_knowing_groups(known, wanted, rows, groups) > _most_of(groups[rows], share)]
+    )
     wanted = wanted[~np.isin(wanted, given)]
     found = [np.stack(hits) for hits in _find_ngrams(wanted, known, train)]
     guilty, places = np.concatenate([np.zeros((2, 0), int), *found], axis=1)
@@ -70,9 +80,9 @@ def find_sharing(
     shared = _read_shared(known, wanted[met], held, size)
     rarity = np.zeros(len(met), int)
     if common is None:
-        sample = _sample_groups(known, rows)
-        rarity = _measure_rarity(known, shared.places, sample)
-        rare = rarity <= _most_of(known, sample, share)
+        sample = _sample_groups(rows, groups)
+        rarity = _measure_rarity(known, shared.places, sample, groups)
+        rare = rarity <= _most_of(groups[sample], share)
         given = np.union1d(given, shared.ngrams[~rare])
         guilty, places = guilty[rare[places]], places[rare[places]]
     order = np.lexsort((places, rarity[places], guilty))  # the rarest n-gram of each row comes first
@@ -82,9 +92,9 @@ def find_sharing(
     return _Sharing(np.stack([guilty, shared.owners[chosen]], axis=1), phrases, given)
 
 
-def _most_of(known: Features, rows: np.ndarray, share: float) -> float:
-    """How many groups may know a phrase of these rows that is no boilerplate."""
-    return max(FEW_GROUPS, share * len(np.unique(known.hashes[rows, GROUP])))
+def _most_of(groups: np.ndarray, share: float) -> float:
+    """How many of these groups may know a phrase that is no boilerplate."""
+    return max(FEW_GROUPS, share * len(np.unique(groups)))
 
 
 def _collect_ngrams(known: Features, rows: np.ndarray) -> np.ndarray:
@@ -92,9 +102,9 @@ def _collect_ngrams(known: Features, rows: np.ndarray) -> np.ndarray:
     return np.unique(np.concatenate([np.zeros(0, np.uint64), *(known.read_ngrams(row) for row in rows)]))
 
 
-def _count_groups(known: Features, wanted: np.ndarray, rows: np.ndarray) -> np.ndarray:
+def _count_knowing_groups(known: Features, wanted: np.ndarray, rows: np.ndarray, groups: np.ndarray) -> np.ndarray:
     """How many groups have each n-gram; one whose rows fall into two blocks is counted in both."""
-    group = np.unique(known.hashes[:, GROUP], return_inverse=True)[1]
+    group = np.unique(groups, return_inverse=True)[1]
     counts = np.zeros(len(wanted), np.int64)
     for owners, places in _find_ngrams(wanted, known, rows[np.argsort(group[rows], kind="stable")]):
         pairs = np.unique(group[owners] * len(wanted) + places)
@@ -120,18 +130,18 @@ def _read_shared(known: Features, ngrams: np.ndarray, held: np.ndarray, size: in
     return _Shared(ngrams, owners, places)
 
 
-def _sample_groups(known: Features, rows: np.ndarray) -> np.ndarray:
+def _sample_groups(rows: np.ndarray, groups: np.ndarray) -> np.ndarray:
     """The rows of as many whole groups, chosen by their hash, as make about SAMPLE_ROWS."""
     if len(rows) <= SAMPLE_ROWS:
         return rows
-    return rows[known.hashes[rows, GROUP] / 2.0**64 < SAMPLE_ROWS / len(rows)]
+    return rows[groups[rows] / 2.0**64 < SAMPLE_ROWS / len(rows)]
 
 
-def _measure_rarity(known: Features, places: list[_Place], rows: np.ndarray) -> np.ndarray:
+def _measure_rarity(known: Features, places: list[_Place], rows: np.ndarray, groups: np.ndarray) -> np.ndarray:
     """For each n-gram how many groups of these rows know a piece with one of its words, the best piece for each word;
     of the words that of the OWN_WORDS-th lowest."""
     pieces = [_cut_pieces(place.words) for place in places]
-    counts = _count_pieces(known, set().union(*pieces), rows)
+    counts = _count_pieces(known, set().union(*pieces), rows, groups)
     rarity = np.zeros(len(places), int)
     for number, (place, some) in enumerate(zip(places, pieces)):
         best = np.zeros(len(place.words), int)
@@ -141,10 +151,10 @@ def _measure_rarity(known: Features, places: list[_Place], rows: np.ndarray) -> 
     return rarity
 
 
-def _count_pieces(known: Features, wanted: set[str], rows: np.ndarray) -> Counter[str]:
+def _count_pieces(known: Features, wanted: set[str], rows: np.ndarray, groups: np.ndarray) -> Counter[str]:
     """How many groups of these rows know each piece."""
     by_group: dict[int, set[str]] = {}
-    for row, group in zip(rows.tolist(), known.hashes[rows, GROUP].tolist()) if wanted else ():
+    for row, group in zip(rows.tolist(), groups[rows].tolist()) if wanted else ():
         by_group.setdefault(group, set()).update(wanted.intersection(_cut_pieces(split_words(known.read_text(row)))))
     counts: Counter[str] = Counter()
     for found in by_group.values():

@@ -10,7 +10,7 @@ TASK_PARAMS = "task_weights", "task_loss_weights", "label_patterns", "choice_pat
 MOST_NAMED = 20
 
 
-def find_unknown_tasks(params: Mapping[str, Mapping[str, Any] | None], tasks: list[str]) -> list[str]:
+def _find_unknown_tasks(params: Mapping[str, Mapping[str, Any] | None], tasks: list[str]) -> list[str]:
     """A sentence for each task that a param names and no row has."""
     there = ", ".join(sorted(tasks)[:MOST_NAMED]) + (", …" if tasks[MOST_NAMED:] else "")
     found = []
@@ -24,5 +24,5 @@ def find_unknown_tasks(params: Mapping[str, Mapping[str, Any] | None], tasks: li
 
 def warn_of_unknown_tasks(params: Mapping[str, Mapping[str, Any] | None], tasks: list[str]) -> None:
     """Say on stderr which params are about tasks that no row has, so that they do nothing."""
-    for sentence in find_unknown_tasks(params, tasks):
+    for sentence in _find_unknown_tasks(params, tasks):
         print(f"warning: {sentence}", file=sys.stderr)
