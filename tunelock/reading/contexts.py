@@ -128,8 +128,8 @@ def add_contexts(messages: list[Message], contexts: Contexts, columns: Columns) 
     Raises:
         Unfit: a context of this row can be read neither as text nor as a list.
     """
-    asked = [place for place, message in enumerate(messages) if message["role"] == "user"]
-    if not asked or not contexts.names():
+    asked = [place for place, message in enumerate(messages) if message["role"] == "user"] if any(contexts) else []
+    if not asked:
         return messages
     last = messages[asked[-1]]
     before, below = _read_texts(contexts.before, columns), _read_texts(contexts.inputs, columns)

@@ -1,5 +1,6 @@
 """Columns that no template and no format uses: what they hold, and whether answers may depend on it."""
 
+from collections import defaultdict
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -69,13 +70,13 @@ class ColumnWatch:
     """Looks at the rows of one source, one by one, and at those of their columns that nothing uses."""
 
     rows: int = 0
-    tallies: dict[str, _Tally] = field(default_factory=dict)
+    tallies: defaultdict[str, _Tally] = field(default_factory=lambda: defaultdict(_Tally))
 
     def note_row(self, columns: Columns, used: frozenset[str], messages: list[Message]) -> None:
         self.rows += 1
-        for name in columns.keys() - used:
-            if not is_blank(columns[name]):
-                self.tallies.setdefault(name, _Tally()).note_value(columns[name], messages)
+        for name in columns:
+            if name not in used and not is_blank(columns[name]):
+                self.tallies[name].note_value(columns[name], messages)
 
     def list_unused(self) -> list[UnusedColumn]:
         """The unused columns that hold something, those that answers may depend on first."""
