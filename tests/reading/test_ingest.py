@@ -299,10 +299,11 @@ def test_a_row_without_the_column_of_its_group_stops_and_without_that_of_its_tas
 
 
 def test_columns_map_any_table_and_a_row_without_one_is_set_aside():
-    path = put("a.jsonl", [{"q": "Why?", "a": "Because.", "n": 5}, {"q": "Why?"}, {"q": "Why?", "a": ["Because."]}])
+    path = put("a.jsonl", [{"q": "Why?", "a": "Because.", "n": 5}, {"q": "Why?"}, {"q": "Why?", "a": ["So."], "n": 6}])
     found = records_of(path, columns={"instruction": "{q}", "response": "{a} ({n})"})
     assert found[0]["messages"][1]["content"] == "Because. (5)"
-    assert [row.get("reason") for row in found] == [None, "missing_column 'a'", "not_text 'a'"]
+    assert [row.get("reason") for row in found] == [None, "missing_column 'a'", None]
+    assert found[2]["messages"][1]["content"] == "So. (6)"
 
 
 LONG_TEXT = "One two three. Four five.\nSix seven.\n\n" * 20 + "Unbroken" * 9
