@@ -16,7 +16,8 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from tunelock.answering.generation import generate_answers
 from tunelock.answering.scoring import score_rows
 from tunelock.model.modeling import load_model, make_deterministic
-from tunelock.rendering.rendering import Rendering, find_end_token, render_records
+from tunelock.rendering.conversation import find_end_token
+from tunelock.rendering.rendering import Rendering, render_records
 from tunelock.run.files import read_jsonl
 from tunelock.run.params import load_yaml
 

@@ -32,7 +32,8 @@ from tunelock.model.methods.method_settings import MethodSettings
 from tunelock.model.modeling import load_model, make_deterministic, resolve_dtype
 from tunelock.records.ngrams import split_words
 from tunelock.records.record import make_messages, question_of, reference_of
-from tunelock.rendering.rendering import Rendering, find_end_token, load_tokenizer, render_records
+from tunelock.rendering.conversation import find_end_token
+from tunelock.rendering.rendering import Rendering, load_tokenizer, render_records
 from tunelock.run.files import read_jsonl
 from tunelock.run.params import load_yaml
 from tunelock.training.optimisation import build_sft_config

@@ -26,7 +26,8 @@ from tunelock.model.methods.all_methods import METHODS
 from tunelock.model.methods.method_settings import MethodSettings
 from tunelock.model.modeling import load_model, make_deterministic
 from tunelock.records.record import question_of, reference_of
-from tunelock.rendering.rendering import IGNORE, Rendering, find_end_token, load_tokenizer, render_records
+from tunelock.rendering.conversation import IGNORE, find_end_token
+from tunelock.rendering.rendering import Rendering, load_tokenizer, render_records
 from tunelock.run.files import write_json
 from tunelock.run.params import load_yaml
 from tunelock.training.curves import extract_curve

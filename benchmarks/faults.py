@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from tunelock.records.record import make_messages, question_of, reference_of
-from tunelock.rendering.rendering import IGNORE
+from tunelock.rendering.conversation import IGNORE
 
 TOPICS = ["heap", "stack", "cookie", "socket", "header", "buffer", "pointer", "thread", "password", "session",
           "certificate", "token", "file", "queue", "cache", "index", "parser", "kernel", "driver", "packet", "router",

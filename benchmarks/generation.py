@@ -16,7 +16,8 @@ from transformers import PreTrainedModel
 
 from tunelock.answering.decoding import decode_greedily
 from tunelock.model.modeling import has_bfloat16, load_model, make_deterministic
-from tunelock.rendering.rendering import Rendering, find_end_token, load_tokenizer, render_records
+from tunelock.rendering.conversation import find_end_token
+from tunelock.rendering.rendering import Rendering, load_tokenizer, render_records
 from tunelock.run.files import read_jsonl
 from tunelock.run.params import load_yaml
 

@@ -33,7 +33,8 @@ from tunelock.model.methods.method_settings import MethodSettings
 from tunelock.model.modeling import load_model, make_deterministic, resolve_dtype
 from tunelock.planning.memory import Batch, estimate_memory
 from tunelock.planning.memory_settings import MemorySettings
-from tunelock.rendering.rendering import IGNORE, Rendering, load_tokenizer, render_records
+from tunelock.rendering.conversation import IGNORE
+from tunelock.rendering.rendering import Rendering, load_tokenizer, render_records
 from tunelock.run.files import read_json, read_jsonl
 from tunelock.run.params import load_yaml
 from tunelock.training.freezing import freeze_parts

@@ -38,8 +38,9 @@ from tunelock.reading.local_files import GENERAL as GENERAL_FOLDER
 from tunelock.reading.reading import Source, read_source
 from tunelock.records.record import Record
 from tunelock.records.scored_row import GENERAL, HELD_OUT, ScoredRow
+from tunelock.rendering.conversation import find_end_token
 from tunelock.rendering.refused import print_refused
-from tunelock.rendering.rendering import RENDERING_PARAMS, Rendering, find_end_token, load_tokenizer
+from tunelock.rendering.rendering import RENDERING_PARAMS, Rendering, load_tokenizer
 from tunelock.rendering.row_lengths import MOST_LEFT_OUT, keep_fitting_records
 from tunelock.run.errors import Stop
 from tunelock.run.files import read_jsonl, write_jsonl

@@ -18,16 +18,10 @@ from tunelock.answering.scoring import Score, score_rows
 from tunelock.model.methods.method_settings import METHOD_PARAMS, MethodSettings
 from tunelock.model.modeling import make_deterministic, resolve_dtype
 from tunelock.records.scored_row import HELD_OUT
+from tunelock.rendering.conversation import find_end_token
 from tunelock.rendering.label_check import find_mislabelled
 from tunelock.rendering.refused import count_refused, list_refused, print_refused
-from tunelock.rendering.rendering import (
-    RENDERING_PARAMS,
-    RenderedRecords,
-    Rendering,
-    find_end_token,
-    load_tokenizer,
-    render_records,
-)
+from tunelock.rendering.rendering import RENDERING_PARAMS, RenderedRecords, Rendering, load_tokenizer, render_records
 from tunelock.rendering.row_lengths import MOST_LEFT_OUT
 from tunelock.run.errors import Stop
 from tunelock.run.files import read_json, read_jsonl, write_json, write_text

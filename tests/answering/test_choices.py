@@ -14,7 +14,8 @@ from tunelock.answering.near_ties import settle_near_ties
 from tunelock.answering.scoring import score_rows
 from tunelock.model.modeling import load_model
 from tunelock.records.record import make_messages
-from tunelock.rendering.rendering import IGNORE, Rendering, find_end_token, render_prompt, render_records
+from tunelock.rendering.conversation import IGNORE, find_end_token, render_prompt
+from tunelock.rendering.rendering import Rendering, render_records
 
 LISTED = make_messages("Which one?\n- CWE-1: A thing\n- CWE-2: Another\nno option", "", "CWE-2: Another")
 

@@ -10,7 +10,8 @@ from tunelock.answering.scoring import score_rows
 from tunelock.model.modeling import load_model
 from tunelock.records.record import make_messages
 from tunelock.records.scored_row import ScoredRow
-from tunelock.rendering.rendering import Rendering, render_messages, render_records
+from tunelock.rendering.conversation import render_messages
+from tunelock.rendering.rendering import Rendering, render_records
 from tunelock.run.errors import Stop
 from tunelock.run.files import read_jsonl, write_jsonl
 from tunelock.run.params import Params

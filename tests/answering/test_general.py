@@ -23,7 +23,8 @@ from tunelock.model.losses import compute_response_loss
 from tunelock.model.modeling import load_model
 from tunelock.model.tuned import compute_hidden_states, save_soft_prompt
 from tunelock.reading.reading import Source
-from tunelock.rendering.rendering import IGNORE, Rendering, load_tokenizer, render_records
+from tunelock.rendering.conversation import IGNORE
+from tunelock.rendering.rendering import Rendering, load_tokenizer, render_records
 from tunelock.run.errors import Stop
 from tunelock.run.files import read_jsonl, write_jsonl
 from tunelock.run.params import Params, load_yaml

@@ -12,7 +12,8 @@ from tunelock.answering.joint_rows import join_rows
 from tunelock.answering.scoring import score_families, score_rows
 from tunelock.model.modeling import load_model
 from tunelock.model.sharing import can_share, keeps_rows_apart
-from tunelock.rendering.rendering import IGNORE, Rendering, render_records
+from tunelock.rendering.conversation import IGNORE
+from tunelock.rendering.rendering import Rendering, render_records
 
 
 @pytest.fixture(scope="module")

@@ -8,7 +8,8 @@ import pytest
 
 from stages.evaluate import make_held_out_families
 from tunelock.records.record import make_messages
-from tunelock.rendering.rendering import IGNORE, Rendering
+from tunelock.rendering.conversation import IGNORE
+from tunelock.rendering.rendering import Rendering
 
 TOOLS = json.dumps([{"type": "function", "function": {"name": "get_weather"}}])
 

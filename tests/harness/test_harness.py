@@ -21,7 +21,8 @@ from tunelock.harness.task_rows import make_documents
 from tunelock.metrics.registry import METRICS
 from tunelock.model.modeling import load_model
 from tunelock.records.record import make_messages
-from tunelock.rendering.rendering import IGNORE, Rendering, render_messages, render_prompt, select_messages
+from tunelock.rendering.conversation import IGNORE, render_messages, render_prompt
+from tunelock.rendering.rendering import Rendering, select_messages
 from tunelock.run.errors import Stop
 from tunelock.run.files import write_jsonl
 

@@ -6,7 +6,8 @@ from transformers import Gemma2Config, Gemma2ForCausalLM, LlamaConfig, LlamaForC
 
 from tunelock.model.losses import CHUNK, compute_logits_loss, compute_response_loss, find_head_weight
 from tunelock.model.modeling import load_model
-from tunelock.rendering.rendering import IGNORE, Rendering, render_records
+from tunelock.rendering.conversation import IGNORE
+from tunelock.rendering.rendering import Rendering, render_records
 from tunelock.training.optimisation import build_sft_config
 from tunelock.training.trainer import ResponseTrainer
 

@@ -19,7 +19,8 @@ from tunelock.model.methods.method_settings import METHOD_PARAMS, MethodSettings
 from tunelock.model.modeling import explain_dtype, load_model, make_deterministic, resolve_dtype
 from tunelock.model.provenance import copy_weights, record_base
 from tunelock.planning.presets import PRESETS, choose_preset_params
-from tunelock.rendering.rendering import Rendering, find_end_token, load_tokenizer, render_records
+from tunelock.rendering.conversation import find_end_token
+from tunelock.rendering.rendering import Rendering, load_tokenizer, render_records
 from tunelock.run.errors import Stop
 from tunelock.training.optimisation import build_sft_config
 from tunelock.training.trainer import ResponseTrainer

@@ -18,7 +18,8 @@ from tunelock.model.sharing import (
     lay_out_batch,
 )
 from tunelock.model.tuned import compute_hidden_states, unwrap_model
-from tunelock.rendering.rendering import IGNORE, Rendering, render_records
+from tunelock.rendering.conversation import IGNORE
+from tunelock.rendering.rendering import Rendering, render_records
 from tunelock.training.kernels.cpu_attention import use_cpu_attention
 from tunelock.training.optimisation import build_sft_config
 from tunelock.training.trainer import PLAIN, Extras, ResponseTrainer

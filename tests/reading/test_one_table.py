@@ -216,9 +216,9 @@ def test_one_customer_is_one_group_of_the_splits_whatever_the_file_and_the_case(
     pd.DataFrame({"q": names, "a": names, "k": names}).to_json("data/raw/c.json", orient="records")
     records = list(read_source("mine", Source("data/raw", columns=COLUMNS, group="{k}", ignore_columns=["k"])))
     (tmp_path / "records.jsonl").write_text("".join(json.dumps(record) + "\n" for record in records))
-    known = read_features(tmp_path / "records.jsonl", tmp_path / "features")
+    known = read_features(tmp_path / "records.jsonl", tmp_path / "features", {}, 13)
     assert len(records) == 2 * len(CUSTOMERS) + 3
     assert len(np.unique(known.hashes[:, GROUP])) == len(CUSTOMERS) + 1
-    split = divide_rows(known, RatioParams(0, "hash", 0.3, 0.3), GoldenParams(None, None, 0.2), 0.9, set())
+    split = divide_rows(known, RatioParams(0, "hash", 0.3, 0.3), GoldenParams(None, None, 0.2), 0.9, set()).split
     for group in np.unique(known.hashes[:, GROUP]):
         assert len(np.unique(split[known.hashes[:, GROUP] == group])) == 1

@@ -8,9 +8,10 @@ from tunelock.answering.families import make_families
 from tunelock.chatting.chat_model import ChatModel, ChatSettings
 from tunelock.model.tuned import load_tuned
 from tunelock.records.record import make_messages, question_in
+from tunelock.rendering.conversation import render_prompt
 from tunelock.rendering.label_check import find_mislabelled
 from tunelock.rendering.long_rows import ANSWER_ROOM, CUT, find_context
-from tunelock.rendering.rendering import Rendering, render_prompt, render_records, select_messages
+from tunelock.rendering.rendering import Rendering, render_records, select_messages
 
 SENTENCES = [f"Clause {number} says that the tenant pays the rent on time." for number in range(1, 80)]
 CONTRACT = "\n\n".join(" ".join(SENTENCES[start : start + 5]) for start in range(0, 79, 5))

@@ -10,15 +10,8 @@ from tunelock.model.methods.all_methods import METHODS
 from tunelock.model.methods.method_settings import MethodSettings
 from tunelock.model.modeling import load_model, make_deterministic
 from tunelock.records.record import make_messages, reference_of
-from tunelock.rendering.rendering import (
-    IGNORE,
-    Rendering,
-    find_end_token,
-    render_messages,
-    render_prompt,
-    render_records,
-    select_messages,
-)
+from tunelock.rendering.conversation import IGNORE, find_end_token, render_messages, render_prompt
+from tunelock.rendering.rendering import Rendering, render_records, select_messages
 from tunelock.run.errors import Stop
 from tunelock.training.curves import extract_curve
 from tunelock.training.optimisation import build_sft_config

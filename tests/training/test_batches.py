@@ -8,7 +8,8 @@ from transformers import TrainerCallback
 
 from tunelock.model.modeling import load_model, make_deterministic
 from tunelock.model.tuned import compute_hidden_states
-from tunelock.rendering.rendering import IGNORE, Rendering, render_records
+from tunelock.rendering.conversation import IGNORE
+from tunelock.rendering.rendering import Rendering, render_records
 from tunelock.training.batches import Collator, LengthGroupedSampler, assign_packs, join_rows, make_dataset, pack_rows
 from tunelock.training.curves import extract_curve
 from tunelock.training.high_steps import MOST, list_high_steps, list_step_rows

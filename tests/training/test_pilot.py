@@ -11,8 +11,9 @@ from stages.pilot import average_loss, list_objections, object_to_held_out_rows
 from tests.conftest import ROOT
 from tunelock.answering.scoring import Score
 from tunelock.records.record import make_messages, make_record
+from tunelock.rendering.conversation import IGNORE
 from tunelock.rendering.label_check import find_mislabelled
-from tunelock.rendering.rendering import IGNORE, Rendering, load_tokenizer, render_records
+from tunelock.rendering.rendering import Rendering, load_tokenizer, render_records
 from tunelock.rendering.row_lengths import measure_cuts, measure_row_lengths, summarise_row_lengths
 from tunelock.run.errors import Stop
 from tunelock.run.files import read_json, write_json, write_jsonl, write_text

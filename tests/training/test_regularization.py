@@ -13,7 +13,7 @@ from transformers import (
     TrainingArguments,
 )
 
-from tunelock.rendering.rendering import IGNORE
+from tunelock.rendering.conversation import IGNORE
 from tunelock.run.errors import Stop
 from tunelock.training.freezing import freeze_parts
 from tunelock.training.penalties.all_penalties import build_penalty

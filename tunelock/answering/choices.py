@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 from transformers import PreTrainedTokenizerBase
 
-from tunelock.rendering.rendering import IGNORE, render_messages
+from tunelock.rendering.conversation import IGNORE, render_messages
 
 
 class Choice(NamedTuple):

@@ -9,7 +9,7 @@ from typing import NamedTuple
 import torch
 
 from tunelock.model.sharing import build_row_mask
-from tunelock.rendering.rendering import IGNORE
+from tunelock.rendering.conversation import IGNORE
 
 
 class Joint(NamedTuple):

@@ -15,7 +15,7 @@ from tunelock.answering.scoring import score_families
 from tunelock.model.modeling import find_device, resolve_dtype
 from tunelock.model.tuned import load_tuned
 from tunelock.records.scored_row import ScoredRow, find_margin
-from tunelock.rendering.rendering import IGNORE
+from tunelock.rendering.conversation import IGNORE
 
 NEAR = 0.5  # nats times the root of the tokens of the longest option: twice what was measured
 ROOM = 1.2  # of the weights in float32: what a GPU must have free for them and a batch

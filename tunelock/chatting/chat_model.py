@@ -12,7 +12,8 @@ from transformers.generation.streamers import BaseStreamer
 from tunelock.model.modeling import make_deterministic
 from tunelock.model.tuned import load_tuned, prepare_generation, unwrap_model
 from tunelock.records.record import Message
-from tunelock.rendering.rendering import Rendering, find_end_token, load_tokenizer, render_prompt, select_messages
+from tunelock.rendering.conversation import find_end_token, render_prompt
+from tunelock.rendering.rendering import Rendering, load_tokenizer, select_messages
 from tunelock.run.errors import Stop
 
 Write = Callable[[str], None]  # takes the next piece of an answer

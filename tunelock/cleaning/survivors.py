@@ -90,7 +90,8 @@ def cluster_survivors(survivors: Survivors, kept: np.ndarray, threshold: float, 
 
         @functools.lru_cache(REMEMBERED)
         def agree(one: int, other: int) -> bool:
-            return say_the_same(*(read_said(read_record(index), literals) for index in (one, other)), threshold)
+            left, right = read_said(read_record(one), literals), read_said(read_record(other), literals)
+            return say_the_same(left, right, threshold)
 
         signatures = _read_signatures(survivors.signatures, kept)
         answers = survivors.hashes[kept, REFERENCE]

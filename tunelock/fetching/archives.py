@@ -93,10 +93,10 @@ def _read_zst_blocks(source: BinaryIO) -> Iterator[bytes]:
         raise EOFError("its last frame does not end")
 
 
-def unpack_stream(source: BinaryIO, packing: str, name: str, packed: int) -> BinaryIO:
+def unpack_stream(source: BinaryIO, packing: str, name: str, packed: int) -> io.BufferedReader:
     """The decompressed stream of a `.gz` or `.zst` stream of `packed` bytes; `name` is for the messages."""
     blocks = _read_zst_blocks(source) if packing == ".zst" else read_blocks(gzip.GzipFile(fileobj=source))
-    stream = io.BufferedReader(_Guarded(blocks, source, name, packed))
+    stream: io.BufferedReader = io.BufferedReader(_Guarded(blocks, source, name, packed))
     if not stream.peek(1):
         stream.close()
         raise Stop(f"{name} is empty; remove it or fetch it again.")

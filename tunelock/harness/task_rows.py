@@ -6,8 +6,9 @@ from typing import NamedTuple
 from tunelock.records.record import is_text
 from tunelock.records.scored_row import ScoredRow
 from tunelock.rendering.answer_spans import find_answer_spans
+from tunelock.rendering.conversation import find_end_token
 from tunelock.rendering.encoding import apply_template, hide_controls
-from tunelock.rendering.rendering import Rendering, find_end_token, select_messages
+from tunelock.rendering.rendering import Rendering, select_messages
 from tunelock.run.errors import Stop
 
 

@@ -3,7 +3,7 @@
 import torch
 from transformers import PreTrainedModel
 
-from tunelock.rendering.rendering import IGNORE
+from tunelock.rendering.conversation import IGNORE
 
 CHUNK = 256  # rows of logits alive at a time: 256 x 49,152 x 4 bytes = 50 MB
 

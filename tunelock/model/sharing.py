@@ -13,7 +13,7 @@ import torch
 from transformers import PreTrainedModel
 
 from tunelock.model.tuned import has_soft_prompt, unwrap_model
-from tunelock.rendering.rendering import IGNORE
+from tunelock.rendering.conversation import IGNORE
 
 CPU_ATTENTION = "cpu_training"  # `tunelock.training.kernels.cpu_attention`, which goes by a layout in place of a mask
 

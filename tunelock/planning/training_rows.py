@@ -4,7 +4,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from tunelock.planning.memory import Batch
-from tunelock.rendering.rendering import IGNORE, Rendering, load_tokenizer, render_records
+from tunelock.rendering.conversation import IGNORE
+from tunelock.rendering.rendering import Rendering, load_tokenizer, render_records
 from tunelock.run.errors import Stop
 from tunelock.run.files import read_json, read_jsonl
 

@@ -10,7 +10,8 @@ from transformers import PreTrainedTokenizerBase
 
 from tunelock.previewing.reasons import explain_reason
 from tunelock.records.record import Message, Record
-from tunelock.rendering.rendering import IGNORE, RenderedRow, Rendering, render_records
+from tunelock.rendering.conversation import IGNORE
+from tunelock.rendering.rendering import RenderedRow, Rendering, render_records
 from tunelock.run.errors import Stop
 
 UNNAMED = "preview"  # what a source is called that has no name yet

@@ -9,7 +9,7 @@ true, as in Axolotl's (https://docs.axolotl.ai/docs/dataset-formats/conversation
 import ast
 import json
 import re
-from typing import Any
+from typing import Any, cast
 
 from tunelock.reading.rows import Columns, Unfit
 from tunelock.reading.tool_shapes import list_tool_names, read_tools, write_openai_calls
@@ -52,7 +52,7 @@ def read_chat(columns: Columns) -> list[Message]:
     name = find_turns(columns) or next(filter(columns.__contains__, CHAT_COLUMNS))
     turns = _join_calls(list(map(read_turn, _parse_turns(columns[name]))))
     turns = _add_system(turns, read_cell(columns, "system"))
-    fault = find_chat_fault(cut_trailing_question(turns))
+    fault = find_chat_fault(cut_trailing_question(cast(list[Message], turns)))
     if fault:
         raise Unfit(fault)
     messages, tools = list(map(clean_turn, turns)), read_tools(columns)

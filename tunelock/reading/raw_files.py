@@ -1,10 +1,11 @@
 """Files of raw data as streams, packed or plain, whatever their origin."""
 
+import io
 import tempfile
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path, PurePosixPath
-from typing import BinaryIO, NamedTuple
+from typing import BinaryIO, NamedTuple, cast
 from zipfile import ZipFile, ZipInfo
 
 from tunelock.fetching.archives import open_archive, read_blocks, stream_member, unpack_stream
@@ -96,7 +97,7 @@ def _open_plain(file: Path) -> BinaryIO:
 
 def _open_content(opener: Callable[[], BinaryIO], form: _Form, name: str, size: int) -> BinaryIO:
     """The stream of a file, unpacked by what its first bytes say; `Stop` where they are not what its name says."""
-    stream = opener()
+    stream = cast(io.BufferedReader, opener())
     head = stream.peek(HEAD)[:HEAD]
     refuse_pointer(head, name)
     packing = find_packing(head)

@@ -63,18 +63,18 @@ def _note_repairs(rows: Iterator[Row | Fault], name: str, repairs: tuple[str, ..
 
 def _decode_stream(
     raw: BinaryIO, name: str, encoding: str | None, progress: Progress
-) -> tuple[BinaryIO, tuple[str, ...]]:
+) -> tuple[io.BufferedReader, tuple[str, ...]]:
     """A stream of UTF-8 bytes without byte-order mark, and the repairs this took."""
     stream = io.BufferedReader(raw, 2**20) if isinstance(raw, io.RawIOBase) else raw
     head = stream.read(64)
-    stream = io.BufferedReader(Rest(head, stream, progress), 2**20)
+    text: io.BufferedReader = io.BufferedReader(Rest(head, stream, progress), 2**20)
     repairs = ("byte_order_mark",) if head.startswith(codecs.BOM_UTF8) else ()
-    stream.read(len(codecs.BOM_UTF8) if repairs else 0)
+    text.read(len(codecs.BOM_UTF8) if repairs else 0)
     if encoding:
-        return io.BufferedReader(_Recoded(stream, encoding, name), 2**20), repairs
+        return io.BufferedReader(_Recoded(text, encoding, name), 2**20), repairs
     if wide := _detect_wide_encoding(head):
         raise Stop(f"{name} is in {wide[:6].upper()}; add `encoding: {wide}` to its source.")
-    return stream, repairs
+    return text, repairs
 
 
 def _detect_wide_encoding(head: bytes) -> str | None:

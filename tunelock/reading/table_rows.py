@@ -33,9 +33,10 @@ def read_csv_rows(stream: io.BufferedReader, name: str, declared: str | None, us
     probe = list(islice(rows, PROBED_CELLS))
     whole = _find_whole_columns([row.columns for row in probe if isinstance(row, Row)])
     for row in chain(probe, rows):
-        for column in whole if isinstance(row, Row) else ():
-            if WHOLE.fullmatch(row.columns[column]):
-                row.columns[column] = row.columns[column].removesuffix(".0")
+        if isinstance(row, Row):
+            for column in whole:
+                if WHOLE.fullmatch(row.columns[column]):
+                    row.columns[column] = row.columns[column].removesuffix(".0")
         yield row
 
 

@@ -5,8 +5,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from tunelock.records.record import LeftOutRow, Record
-
 EXAMPLE_CHARS = 70  # of a row's text; with its place before it the line fits most terminals
 COLUMNS = ("reason", "rows", "share", "ruled by")
 
@@ -16,14 +14,14 @@ class LeftOutTally:
     """How many rows were left out by reason, and the first row of each reason."""
 
     counts: Counter[str] = field(default_factory=Counter)
-    examples: dict[str, Record | LeftOutRow] = field(default_factory=dict)
+    examples: dict[str, Mapping[str, Any]] = field(default_factory=dict)
 
-    def note_row(self, reason: str, row: Record | LeftOutRow) -> None:
+    def note_row(self, reason: str, row: Mapping[str, Any]) -> None:
         """Count one row."""
         self.counts[reason] += 1
         self.examples.setdefault(reason, row)
 
-    def note_rows(self, reason: str, count: int, example: Record | LeftOutRow) -> None:
+    def note_rows(self, reason: str, count: int, example: Mapping[str, Any]) -> None:
         """Count several rows, of which one is shown."""
         self.counts[reason] += count
         self.examples.setdefault(reason, example)

@@ -6,7 +6,8 @@ from transformers import PreTrainedTokenizerBase
 
 from tunelock.records.record import Message, Record, is_learnt, is_text, text_of
 from tunelock.rendering.answer_spans import holds_calls
-from tunelock.rendering.rendering import IGNORE, RenderedRow, Rendering, find_end_token, select_messages
+from tunelock.rendering.conversation import IGNORE, find_end_token
+from tunelock.rendering.rendering import RenderedRow, Rendering, select_messages
 
 
 def find_mislabelled(

@@ -1,6 +1,5 @@
-"""From a record to tokens and labels: the one chat rendering of pilot, train, evaluate, chat and package."""
+"""From records to rows of tokens and labels: the one rendering of pilot, train, evaluate, chat and package."""
 
-import bisect
 import functools
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -17,22 +16,12 @@ from tunelock.records.record import (
     find_tools,
     keep_last_turns,
     keep_learnt_part,
-    make_messages,
     text_of,
 )
-from tunelock.rendering.answer_spans import WAY_OUT, find_answer_spans, stands_in
-from tunelock.rendering.encoding import (
-    TemplateRefusal,
-    apply_template,
-    blot_controls,
-    compile_control_pattern,
-    encode_text,
-    hide_controls,
-)
+from tunelock.rendering.conversation import render_messages, render_prompt
+from tunelock.rendering.encoding import TemplateRefusal
 from tunelock.rendering.long_rows import count_cut_characters, fit_context
 from tunelock.run.errors import Stop
-
-IGNORE = -100  # torch.nn.CrossEntropyLoss(ignore_index) and every Hugging Face collator
 
 RENDERING_PARAMS = ("system_prompt", "max_length", "max_turns", "long_rows")
 
@@ -94,20 +83,6 @@ class RenderedRecords(NamedTuple):
     refused: list[RefusedRecord]
 
 
-class Rendered(NamedTuple):
-    """One conversation as tokens.
-
-    `labels` has the length of `input_ids` and is `IGNORE` outside the answers that are learnt from and their end
-    tokens; `input_ids[:prompt_length]` is the prompt of the last of them, which generation starts from; `controls`
-    counts control strings that stood in the texts and were encoded as plain text.
-    """
-
-    input_ids: list[int]
-    labels: list[int]
-    prompt_length: int
-    controls: int
-
-
 def load_tokenizer(folder: Path | str) -> PreTrainedTokenizerBase:
     """The tokenizer of a model folder on disk."""
     return AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
@@ -141,80 +116,6 @@ def _select_whole(record: Mapping[str, Any], rendering: Rendering) -> list[Messa
         return messages
     opening = Message(role="system", content=rendering.system_prompt)
     return add_tools([opening, *drop_tools(messages)], find_tools(messages))
-
-
-def render_messages(tokenizer: PreTrainedTokenizerBase, messages: list[Message]) -> Rendered:
-    """Render a conversation that ends with the assistant's answer, or a raw text.
-
-    The answers of the assistant are supervised, each with its end token, but for those of weight 0; of a raw text,
-    everything is.
-
-    Raises:
-        TemplateRefusal: the template leaves a message or the tools out, or does not put an answer, as it is, behind the
-            generation prompt and a control token behind the answer.
-        Stop: the tokenizer has no chat template.
-    """
-    if messages[0]["role"] == "text":
-        return _render_text(tokenizer, messages[0]["content"])
-    text = apply_template(tokenizer, messages)
-    _check_messages(tokenizer, messages, text)
-    shadow, controls = hide_controls(tokenizer, messages, text)
-    input_ids, starts, ends = encode_text(tokenizer, text, shadow)
-    labels, first = [IGNORE] * len(input_ids), 0
-    for begin, end in find_answer_spans(tokenizer, messages, text, shadow):
-        first, last = bisect.bisect_right(ends, begin), bisect.bisect_left(starts, end)
-        if starts[first] != begin:
-            raise TemplateRefusal(
-                "straddling_token",
-                "a token straddles the end of the prompt and the answer; this template needs a separator there.",
-            )
-        labels[first:last] = input_ids[first:last]
-    return Rendered(input_ids, labels, first, controls)
-
-
-def _check_messages(tokenizer: PreTrainedTokenizerBase, messages: list[Message], text: str) -> None:
-    """Refuse a template that leaves out what a message says, or the tools."""
-    for message in messages:
-        if not stands_in(message["content"].strip(), text):
-            role = message["role"]
-            raise TemplateRefusal(
-                f"template_without_{role}",
-                f"the chat template leaves out the message of the role '{role}'; use another template.",
-            )
-    if find_tools(messages) and apply_template(tokenizer, drop_tools(messages)) == text:
-        raise TemplateRefusal("template_without_tools", f"the chat template leaves out the tools; {WAY_OUT}.")
-
-
-def _render_text(tokenizer: PreTrainedTokenizerBase, text: str) -> Rendered:
-    """A raw text and the tokenizer's end-of-sequence token, all of it supervised; no template takes part.
-
-    What the tokenizer itself puts before a text, such as Llama's begin token, goes before it, as in pre-training.
-    """
-    if tokenizer.eos_token_id is None:
-        raise Stop("the base model's tokenizer has no end-of-sequence token, so texts would have no end; set one.")
-    opening, controls = _find_text_opening(tokenizer), len(compile_control_pattern(tokenizer).findall(text))
-    learnt = [*encode_text(tokenizer, text, blot_controls(tokenizer, text))[0], tokenizer.eos_token_id]
-    return Rendered(opening + learnt, [IGNORE] * len(opening) + learnt, 0, controls)
-
-
-@functools.lru_cache(maxsize=4)
-def _find_text_opening(tokenizer: PreTrainedTokenizerBase) -> list[int]:
-    """The control tokens that the tokenizer puts before any text; most put none."""
-    bare, whole = (tokenizer.backend_tokenizer.encode("a", add_special_tokens=added).ids for added in (False, True))
-    return whole[: whole.index(bare[0])]
-
-
-def render_prompt(tokenizer: PreTrainedTokenizerBase, messages: list[Message]) -> list[int]:
-    """The tokens of a conversation that waits for the assistant's answer."""
-    text = apply_template(tokenizer, messages, generation=True)
-    shadow, _ = hide_controls(tokenizer, messages, text, generation=True)
-    return encode_text(tokenizer, text, shadow)[0]
-
-
-def find_end_token(tokenizer: PreTrainedTokenizerBase) -> int:
-    """The control token that ends the assistant's turn in this template, where generation stops."""
-    rendered = render_messages(tokenizer, make_messages("a", "", "b"))
-    return [label for label in rendered.labels if label != IGNORE][-1]
 
 
 def render_records(

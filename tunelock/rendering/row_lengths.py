@@ -8,15 +8,9 @@ from typing import NamedTuple
 from transformers import PreTrainedTokenizerBase
 
 from tunelock.records.record import Record
+from tunelock.rendering.conversation import render_messages
 from tunelock.rendering.encoding import TemplateRefusal
-from tunelock.rendering.rendering import (
-    RefusedRecord,
-    RenderedRow,
-    Rendering,
-    render_messages,
-    render_records,
-    select_messages,
-)
+from tunelock.rendering.rendering import RefusedRecord, RenderedRow, Rendering, render_records, select_messages
 from tunelock.run.bars import Bar
 from tunelock.run.errors import Stop
 

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from datasets import Dataset
 
-from tunelock.rendering.rendering import IGNORE
+from tunelock.rendering.conversation import IGNORE
 
 JITTER = 0.03  # of the lengths by which rows are sorted; 0.1 would pad 2 % more of 640 rows of 60 to 300 tokens
 

@@ -15,7 +15,7 @@ from trl import SFTConfig, SFTTrainer
 from tunelock.model.losses import compute_logits_loss, compute_response_loss, find_head_weight
 from tunelock.model.sharing import can_share, compute_joint_states, has_dropout
 from tunelock.model.tuned import compute_hidden_states, load_encoder, save_encoder, unwrap_model, without_input_copies
-from tunelock.rendering.rendering import IGNORE
+from tunelock.rendering.conversation import IGNORE
 from tunelock.run.errors import Stop
 from tunelock.training.batches import Collator, LengthGroupedSampler, make_dataset, pack_rows
 from tunelock.training.checkpoints import list_checkpoints, prune_checkpoints, stop_at_full_disk, write_checkpoint

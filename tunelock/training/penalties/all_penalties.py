@@ -69,7 +69,7 @@ def build_penalty(
     """
     if regularization == NO_PENALTY:
         return None
-    from tunelock.rendering.rendering import IGNORE
+    from tunelock.rendering.conversation import IGNORE
 
     penalty = PENALTIES[regularization]
     if penalty.needs_replay:

@@ -7,7 +7,7 @@ from transformers import PreTrainedModel
 
 from tunelock.model.losses import compute_response_loss, find_head_weight
 from tunelock.model.tuned import compute_hidden_states
-from tunelock.rendering.rendering import IGNORE
+from tunelock.rendering.conversation import IGNORE
 from tunelock.run.errors import Stop
 from tunelock.training.penalties.replay import borrow_base, pad_rows
 

@@ -9,7 +9,7 @@ from transformers import PreTrainedModel
 
 from tunelock.model.losses import apply_head
 from tunelock.model.tuned import compute_hidden_states
-from tunelock.rendering.rendering import IGNORE
+from tunelock.rendering.conversation import IGNORE
 from tunelock.training.penalties.replay import borrow_base, pad_rows
 
 CHUNK = 64  # tokens whose logits exist at a time; some six float32 matrices of 64 x vocabulary

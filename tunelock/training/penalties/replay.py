@@ -8,7 +8,7 @@ from torch.nn.utils.rnn import pad_sequence
 from transformers import PreTrainedModel
 
 from tunelock.model.tuned import unwrap_model
-from tunelock.rendering.rendering import IGNORE
+from tunelock.rendering.conversation import IGNORE
 
 
 def draw_rows(rows: list[dict], seed: int, limit: int) -> list[dict]:
