@@ -31,10 +31,12 @@ from tunelock.splitting.features import GROUP, Features, read_features
 from tunelock.splitting.leak_gate import WrittenRows, check_splits
 from tunelock.splitting.leaks import LEAK_PARAMS, LeakParams
 from tunelock.splitting.mixture import Mixture, cap_tasks, name_replay_sources, plan_mixture, take_sample
+from tunelock.splitting.outcome import count_groups, tell_left_out, warn_of_small_splits
 from tunelock.splitting.task_names import TASK_PARAMS, warn_of_unknown_tasks
 
 RECORDS = Path("data/clean/records.jsonl")
 LIMITS = "max_train_samples", "max_val_samples", "max_test_samples", "max_golden_samples"
+TOLD_PARAMS = *LIMITS, *LEAK_PARAMS, *RATIO_PARAMS, *GOLDEN_PARAMS, "max_rows_per_task", "replay_share"
 
 
 class _Limits(NamedTuple):
@@ -98,7 +100,7 @@ def _count_rows(written: WrittenRows, left_out: Counter[str]) -> dict[str, Any]:
         tasks, sizes = np.unique(known.tasks.codes[rows], return_counts=True)
         counts[name] = {
             "rows": len(rows),
-            "groups": len(np.unique(known.hashes[rows, GROUP])),
+            "groups": count_groups(known, rows),
             "tasks": {known.tasks.names[task]: size for task, size in zip(tasks, sizes.tolist())},
         }
     return counts
@@ -122,10 +124,13 @@ def main(params, _fingerprint) -> str:
         taken = _take_rows(known, choice, mixture, limits, rules)
         _refuse_known_train(known, choice, taken[TRAIN])
         left_out = _write_splits(known, choice, taken, folder)
+        tell_left_out(known, choice, params.select(TOLD_PARAMS))
         del known  # its mapped files count as memory
         written = check_splits(folder, Path(temporary, "written"), rules, boilerplate, literals)
         check_golden_pin(written.known, written.split, params.golden_sha256)
-        write_json("metrics/split.json", _count_rows(written, left_out))
+        counts = _count_rows(written, left_out)
+        write_json("metrics/split.json", counts)
+        warn_of_small_splits(counts, params.select(TOLD_PARAMS))
     return ", ".join(f"{name} {(written.split == code).sum()}" for code, name in enumerate(SPLITS))
 
 

@@ -58,7 +58,7 @@ FLOORS = {
     "review": ("records", "report", "run"),
     "shipping": ("run",),
     "chatting": ("model", "records", "rendering", "run"),
-    "previewing": ("cleaning", "fetching", "reading", "records", "rendering", "run"),
+    "previewing": ("cleaning", "fetching", "reading", "records", "rendering", "run", "splitting"),
     "report": ("metrics", "records", "run"),
     "pull_request": ("claims", "metrics", "records", "report", "run"),
     "harness": ("metrics", "model", "records", "rendering", "run"),

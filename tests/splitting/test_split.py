@@ -475,6 +475,24 @@ def test_replay_rows_are_never_held_out_and_have_the_asked_share(run, limit, mai
     assert found.figures["left_out"]["replay_share"] == 200 - sources["general"]
 
 
+def test_what_is_in_no_split_is_shown_by_reason_with_its_params_and_a_row(run, capsys):
+    run(rows_of(60), max_rows_per_task=20, max_test_samples=5)
+    told = capsys.readouterr().err
+    assert re.search(r"in no split: \d+ of 180 rows", told)
+    assert "max_rows_per_task: 20" in told and "max_test_samples: 5" in told
+    assert "data/raw/mine.jsonl:" in told
+
+
+def test_splits_that_could_show_nothing_are_warned_of(run, capsys):
+    run(rows_of(20, rows=1), val_ratio=0.2, test_ratio=0.2, golden_ratio=0.0)
+    told = capsys.readouterr().err
+    assert re.search(r"warning: val has \d+ rows of \d+ groups: which checkpoint is the best is nearly chance", told)
+    assert re.search(r"warning: test has .*: only a change of the loss of \d\.\d standard deviations", told)
+    assert "raise test_ratio (0.2)" in told and "name more golden groups" in told
+    run(rows_of(400, rows=1), val_ratio=0.2, test_ratio=0.2, golden_ratio=0.2)
+    assert "warning" not in capsys.readouterr().err
+
+
 def test_a_replay_row_that_shares_a_group_with_a_held_out_row_is_left_out(run):
     general = [row(f"g{n}", n, source="general") for n in range(60)]
     found = run(MANY + general, sources=SOURCES, replay_share=0.3, golden_ratio=0.1)

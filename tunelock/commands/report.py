@@ -69,18 +69,10 @@ def _read_table() -> str:
 
 
 def _read_figures() -> dict:
-    """What the table shows, unrounded: the claim, and each row's figures by column."""
-    from tunelock.metrics.registry import list_table_metrics
+    from tunelock.report.result_table import pick_results
     from tunelock.run.files import read_json
 
-    figures, claims = read_json("metrics/evaluate.json"), read_json("metrics/claims.json")
-    rows: dict[str, dict[str, float]] = {}
-    for name in (metric.name for metric in list_table_metrics()):
-        for split in ("test", "golden"):
-            for model in ("base", "tuned"):
-                if f"{split}_{name}_{model}" in figures:
-                    rows.setdefault(name, {})[f"{split}_{model}"] = figures[f"{split}_{name}_{model}"]
-    return {"claim": claims["claim"], "claim_sentence": claims["claim_sentence"], "rows": rows}
+    return pick_results(read_json("metrics/evaluate.json"), read_json("metrics/claims.json"))
 
 
 def _write_readme() -> None:

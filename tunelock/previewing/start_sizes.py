@@ -5,8 +5,8 @@ import math
 from tunelock.previewing.start_limits import Choices
 from tunelock.previewing.start_look import SourceLook
 from tunelock.run.errors import Stop
+from tunelock.splitting.outcome import POWER, measure_smallest_change
 
-POWER = 1.96 + 0.84  # standard errors of a difference that is found in four of five tries, at 95 % (two-sided)
 CHANGED = 0.2  # share of the answers that are right in one of the two models alone; a fifth is common after tuning
 VAL_ROWS, TEST_ROWS, LABELLED_TEST_ROWS, GOLDEN_ROWS = 64, 200, 400, 50
 SPARE = 1.25  # rows held out for each that is wanted, for shares by hash vary
@@ -78,21 +78,16 @@ def _measure_points(rows: int) -> float:
     return POWER * math.sqrt(CHANGED / max(1, rows))
 
 
-def _measure_deviations(rows: int) -> float:
-    """The smallest change of the mean loss that so many test rows show, in standard deviations of a row's change."""
-    return POWER / math.sqrt(max(1, rows))
-
-
 def _say_effect(rows: int, labelled: bool) -> str:
     """What the test split could show."""
     if labelled:
         return f"about {rows} test groups show a change in accuracy from {100 * _measure_points(rows):.0f} points on"
-    size = _measure_deviations(rows)
+    size = measure_smallest_change(rows)
     return f"about {rows} test groups show a change of the loss from {size:.2f} standard deviations of a row on"
 
 
 def _warn_of_weak_test(choices: Choices, rows: int, labelled: bool) -> None:
-    weak = _measure_points(rows) > WEAK_POINTS if labelled else _measure_deviations(rows) > WEAK_DEVIATIONS
+    weak = _measure_points(rows) > WEAK_POINTS if labelled else measure_smallest_change(rows) > WEAK_DEVIATIONS
     if weak:
         need = CHANGED * (POWER / WEAK_POINTS) ** 2 if labelled else (POWER / WEAK_DEVIATIONS) ** 2
         choices.warnings.append(

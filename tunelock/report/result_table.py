@@ -2,6 +2,7 @@
 
 import textwrap
 from itertools import product
+from typing import Any
 
 from tunelock.metrics.registry import list_table_metrics
 
@@ -19,3 +20,13 @@ def format_results(metrics: dict[str, float], claims: dict) -> str:
         cells = [f"{metrics[column]:.{metric.digits}f}" if column in metrics else "-" for column in columns]
         lines += [f"| {metric.name} | " + " | ".join(cells) + " |"] if set(cells) != {"-"} else []
     return "\n".join(lines) + "\n\n" + textwrap.fill(claims["claim_sentence"], 120, break_on_hyphens=False) + "\n"
+
+
+def pick_results(metrics: dict[str, float], claims: dict) -> dict[str, Any]:
+    """What the result table shows, unrounded: the claim, and each row's figures by column."""
+    rows: dict[str, dict[str, float]] = {}
+    for metric in list_table_metrics():
+        for split, model in COLUMNS:
+            if f"{split}_{metric.name}_{model}" in metrics:
+                rows.setdefault(metric.name, {})[f"{split}_{model}"] = metrics[f"{split}_{metric.name}_{model}"]
+    return {"claim": claims["claim"], "claim_sentence": claims["claim_sentence"], "rows": rows}

@@ -90,7 +90,7 @@ def _leave_lonely_tasks_in_train(known: Features, groups: np.ndarray, split: np.
     alone = free[np.isin(tasks[free], find_lonely_tasks(groups[free], tasks[free]))]
     if len(alone):
         names = [known.tasks.names[code] for code in np.unique(tasks[alone])]
-        print(f"warning: one group alone has the task(s) {', '.join(names[:5])}; it goes to train", file=sys.stderr)
+        print(f"warning: one group alone has the task(s) {', '.join(names)}; it goes to train", file=sys.stderr)
         split[free[np.isin(groups[free], groups[alone])]] = TRAIN
 
 
