@@ -11,7 +11,12 @@ from pathlib import Path
 from typing import Any
 
 from tunelock.reading.reading import Source, read_source
-from tunelock.reading.row_counts import SourceCounts, refuse_files_without_records, refuse_many_set_aside
+from tunelock.reading.row_counts import (
+    SourceCounts,
+    refuse_files_without_records,
+    refuse_many_set_aside,
+    tell_no_records,
+)
 from tunelock.reading.unused_columns import UnusedColumn, describe_unused, list_as_dicts, refuse_unused_contexts
 from tunelock.run.files import format_json_line, whole_folder, write_json
 from tunelock.run.stage import stage
@@ -45,6 +50,7 @@ def main(params, _fingerprint) -> str:
         unused = {name: seen.columns.list_unused() for name, seen in counts.items()}
         write_json(folder / "counts.json", {name: seen.rows for name, seen in counts.items()})
         write_json(folder / "unused_columns.json", {name: list_as_dicts(columns) for name, columns in unused.items()})
+    tell_no_records(counts, params.max_set_aside_share)
     refuse_files_without_records(counts)
     refuse_many_set_aside(counts, params.max_set_aside_share)
     refuse_unused_contexts(unused)

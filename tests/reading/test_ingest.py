@@ -241,7 +241,10 @@ def test_every_row_of_every_source_is_written_once_and_counted(project, capsys):
     ]
     assert json.loads(aside[2]["raw"]) == bad[1]
     assert records[-1].items() >= {"task": "chat", "line": 3, "licence": "CC0-1.0"}.items()
-    assert "mine: 3 records of 5 rows" in capsys.readouterr().err
+    told = capsys.readouterr().err
+    assert "mine: 3 records of 5 rows" in told and "no record of 'mine': 2 of 5 rows (40.0 %)" in told
+    assert re.search(r"not_json +1 +20\.0 % +max_set_aside_share: 0\.5 .*\n +e\.g\. data/raw/a\.jsonl:4: {", told)
+    assert re.search(r"deprecated +1 +14\.3 % +no param", told)
 
 
 def test_too_many_rows_set_aside_stop_and_dropped_ones_do_not(project):

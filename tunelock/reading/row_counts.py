@@ -1,11 +1,13 @@
 """How many rows of a source became records, by file, and the stops where these are too few."""
 
 import re
+import sys
 from collections import Counter, defaultdict
 from dataclasses import dataclass, field
 
 from tunelock.reading.json_elements import is_python
 from tunelock.reading.unused_columns import ColumnWatch
+from tunelock.records.left_out import LeftOutTally, format_left_out
 from tunelock.records.record import LeftOutRow, Record
 from tunelock.run.errors import Stop
 
@@ -20,6 +22,7 @@ class SourceCounts:
 
     rows: Counter[str] = field(default_factory=Counter)
     records_by_file: defaultdict[str, int] = field(default_factory=lambda: defaultdict(int))
+    left_out: LeftOutTally = field(default_factory=LeftOutTally)
     first_set_aside: dict[str, LeftOutRow] = field(default_factory=dict)  # by file
     columns: ColumnWatch = field(default_factory=ColumnWatch)
 
@@ -27,12 +30,24 @@ class SourceCounts:
         self.rows["rows"] += 1
         if "status" in row:
             self.rows[f"{row['status']}_{row['reason']}"] += 1
+            self.left_out.note_row(row["reason"], row)
             self.records_by_file[row["file"]] += 0
             if row["status"] == "set_aside":
                 self.first_set_aside.setdefault(row["file"], row)
         else:
             self.rows["records"] += 1
             self.records_by_file[row["file"]] += 1
+
+
+def tell_no_records(counts: dict[str, SourceCounts], limit: float) -> None:
+    """Show on stderr, by source and reason, the rows that are no records."""
+    for source, seen in counts.items():
+        if seen.left_out.counts:
+            set_aside = [reason for reason in seen.left_out.counts if f"{SET_ASIDE}{reason}" in seen.rows]
+            rulings = dict.fromkeys(set_aside, f"max_set_aside_share: {limit} of them at most")
+            print(
+                format_left_out(f"no record of '{source}'", seen.left_out, seen.rows["rows"], rulings), file=sys.stderr
+            )
 
 
 def refuse_files_without_records(counts: dict[str, SourceCounts]) -> None:
