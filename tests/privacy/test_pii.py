@@ -57,6 +57,8 @@ def check(text: str, findings: list) -> None:
         ("Tel: 020 7946 0018", "Tel: [PHONE]"),
         ("call (212) 555-0123", "call [PHONE]"),
         ("212-555-0123", "[PHONE]"),
+        ("1-800-555-0199", "[PHONE]"),
+        ("Call 1 (800) 555-0199 now", "Call [PHONE] now"),
         ("4111111111111111", "[CARD]"),
         ("4111-1111-1111-1111", "[CARD]"),
         ("3782 822463 10005", "[CARD]"),
@@ -68,7 +70,22 @@ def check(text: str, findings: list) -> None:
         ("http://8.8.8.8/", "http://[IP]/"),
         ("8.8.8.8:53", "[IP]:53"),
         ("from 218.92.0.31", "from [IP]"),
+        ("Host 8.8.4.12 was attacked", "Host [IP] was attacked"),
+        ("The attacker at 8.8.4.12 tried it", "The attacker at [IP] tried it"),
+        ("traffic from 8.8.4.12", "traffic from [IP]"),
+        ("we banned 8.8.4.12", "we banned [IP]"),
+        ("8.8.4.12 is unreachable", "[IP] is unreachable"),
         ("2606:4700:4700::1111", "[IP]"),
+        ("My SSN is 536-90-4399.", "My SSN is [NATIONAL]."),
+        ("social security number: 536904399", "social security number: [NATIONAL]"),
+        ("DNI 54362315-K", "DNI [NATIONAL]"),
+        ("CPF 390.533.447-05", "CPF [NATIONAL]"),
+        ("RCCMNL83S18D969H", "[NATIONAL]"),
+        ("hetu 131052-308T", "hetu [NATIONAL]"),
+        ("PESEL: 44051401359", "PESEL: [NATIONAL]"),
+        ("BSN 1112.22.333", "BSN [NATIONAL]"),
+        ("NHS number 943 476 5870", "NHS number [NATIONAL]"),
+        ("Aadhaar 2341 2341 2346", "Aadhaar [NATIONAL]"),
         ("https://joe:hunter22@db", "https://[SECRET]@db"),
         *((f"key={token} ", "key=[SECRET] ") for token in TOKENS[:-2]),
         (TOKENS[-2], "-----[SECRET]-----"),
@@ -102,6 +119,15 @@ def test_what_is_found_is_masked(text, expected):
         "1234 5678 4111 1111 1111 1111",
         "9111111111111113",
         "DE89 3704 0044 0532 0130 01",
+        "1-800-555-019",
+        "3-1-800-555-0199",
+        "000-12-3456, 666-12-3456 and 987-65-4321",
+        "536-90-4399-1",
+        "54362315-A",
+        "44051401359",
+        "PESEL: 44051401358",
+        "the sum is 111222333",
+        "a host with Frob 8.8.4.12",
         "version 2.4.0.1",
         "Server 2.4.0.1",
         "before 11.2.202.223",
@@ -141,7 +167,16 @@ def test_what_a_mask_uncovers_is_found_too():
     assert masked(text) == "[IBAN]tel: [PHONE]"
 
 
-NUMBERS = ["+14155552671", "tel: 020 7946 0018", "212-555-0123", "4111 1111 1111 1111", "DE89 3704 0044 0532 0130 00"]
+NUMBERS = [
+    "536-90-4399",
+    "PESEL 44051401359",
+    "1-800-555-0199",
+    "+14155552671",
+    "tel: 020 7946 0018",
+    "212-555-0123",
+    "4111 1111 1111 1111",
+    "DE89 3704 0044 0532 0130 00",
+]
 HOSTS = ["a@b.co", "8.8.8.8", "218.92.0.31", "2606:4700::1111", "address ", "version ", "://", ":80", "[IP]"]
 PIECES = st.sampled_from([*NUMBERS, *HOSTS, *TOKENS, *" ,-.+/[]@\n1a"])
 
@@ -166,7 +201,24 @@ def test_a_mask_is_never_found(text):
 
 @pytest.mark.parametrize(
     "text",
-    [*"1@+(A", "a.", "a@", "1-", "1.", "AA00 ", "2000:", "8.8.8.8 ", "eyJ", "sk-", "sk-A0 ", "://a:", "aws key ", PEM],
+    [
+        *"1@+(A",
+        "a.",
+        "a@",
+        "1-",
+        "1.",
+        "AA00 ",
+        "2000:",
+        "8.8.8.8 ",
+        "eyJ",
+        "sk-",
+        "sk-A0 ",
+        "://a:",
+        "aws key ",
+        "SSN a ",
+        "12-",
+        PEM,
+    ],
 )
 def test_a_long_hostile_text_takes_no_time(text):
     start = time.process_time()

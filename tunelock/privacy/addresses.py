@@ -11,12 +11,18 @@ IPV4 = re.compile(
 IPV6 = re.compile(r"[23][0-9A-Fa-f]{3}(?<![\w:.].{4}):(?:[0-9A-Fa-f]{0,4}:){1,6}[0-9A-Fa-f]{0,4}(?![\w:])")
 CUE = re.compile(  # the last one before a dotted number counts
     r"(?P<address>\b(?:ips?|ipv4|addr|address|addresses|ping|traceroute|ssh|telnet|subnet|nameserver)\b|://\Z|@\Z"
+    r"|\b(?:hosts?|hostname|attackers?|gateway|machine|(?:traffic|requests?|logins?|connections?) (?:from|to))"
+    r"(?: is| at|:)? \Z"
+    r"|\b(?:attacked|banned|blocked|scanned|pinged) \Z"
     r"|\[IP\](?:[\s,;&]|and|or|to){1,6}\Z)"
     r"|(?P<version>\b(?:v|ver|versions?|before|through|prior|releases?|build|firmware|updates?|patch|than|until|since)\b|<)",
     re.I,
 )
 SAME_STRETCH = re.compile(r"(?:\[IP\]|@)?[^0-9@\[\]]*\Z")
-SERVICE = re.compile(r":[0-9]{1,5}\b|/[0-9]{1,2}\b| port [0-9]| - \S{1,32} \[")
+SERVICE = re.compile(
+    r":[0-9]{1,5}\b|/[0-9]{1,2}\b| port [0-9]| - \S{1,32} \["
+    r"| (?:was|is|has been) (?:attacked|banned|blocked|scanned|down|offline|unreachable|reachable)\b"
+)
 LATER = re.compile(r"\+|,? (?:and|or) (?:earlier|prior|later|below|above|newer|older|before)\b", re.I)
 
 

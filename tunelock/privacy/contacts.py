@@ -21,7 +21,8 @@ LONG_RUN = re.compile(r"[0-9](?:[ ()./-]{0,2}[0-9]){6}")
 AT_HOME = re.compile(
     r"\b(?:tel|telephone|phone|mobile|cell|cellphone|fax|whatsapp)(?: number| no)?[.:]{0,2} ?"
     r"(?P<cued>[(0-9][0-9 ()./-]{6,18}[0-9])"
-    r"|(?<![\w.+/$-])(?P<nanp>(?:\([2-9][0-9]{2}\) ?|[2-9][0-9]{2}-)[2-9][0-9]{2}-[0-9]{4})(?![\w-]|\.[0-9])",
+    r"|(?<![\w.+/$-])(?P<nanp>(?:1-|1 (?=\())?"
+    r"(?:\([2-9][0-9]{2}\) ?|[2-9][0-9]{2}-)[2-9][0-9]{2}-[0-9]{4})(?![\w-]|\.[0-9])",
     re.I,
 )
 CARD = re.compile(  # a neighbouring group of four digits makes it a row of a table
@@ -67,7 +68,7 @@ def find_cards(text: str) -> Iterator[tuple[int, int]]:
     """Numbers in a card network's range and length that pass Luhn's check."""
     for found in CARD.finditer(text):
         digits = re.sub("[ -]", "", found[0])
-        after_mask = AFTER_MASK.search(text[: max(found.start() - 1, 0)][-8:])  # where a group of digits stood
+        after_mask = AFTER_MASK.search(text[: max(found.start() - 1, 0)][-10:])  # where a group of digits stood
         if NETWORK.fullmatch(digits) and len(set(digits)) > 1 and luhn.is_valid(digits) and not after_mask:
             yield found.span()
 

@@ -11,9 +11,11 @@ from typing import NamedTuple
 from tunelock.privacy.addresses import find_addresses
 from tunelock.privacy.contacts import find_cards, find_emails, find_ibans, find_phones
 from tunelock.privacy.credentials import find_secrets
+from tunelock.privacy.national_numbers import find_national_numbers
 
-KINDS = ("email", "phone", "card", "iban", "ip", "secret")
+KINDS = ("email", "phone", "card", "iban", "ip", "secret", "national")
 MASKS = tuple(f"[{kind.upper()}]" for kind in KINDS)
+LONGEST_MASK = max(map(len, MASKS))
 ROUNDS = 8  # more than a search in the masked text has ever needed; bounds the time on a hostile text
 FINDERS = {
     "email": find_emails,
@@ -22,6 +24,7 @@ FINDERS = {
     "iban": find_ibans,
     "ip": find_addresses,
     "secret": find_secrets,
+    "national": find_national_numbers,
 }
 
 
@@ -53,7 +56,7 @@ def _scan_text(text: str, kinds: Collection[str]) -> list[_Finding]:
     found = []
     for kind in KINDS:
         for start, end in FINDERS[kind](text) if kind in kinds else ():
-            if not text.startswith(MASKS, end) and not text.endswith(MASKS, max(start - 8, 0), start):
+            if not text.startswith(MASKS, end) and not text.endswith(MASKS, max(start - LONGEST_MASK, 0), start):
                 found.append(_Finding(kind, start, end))
     return _keep_longest(found)
 
