@@ -182,3 +182,6 @@ def test_what_was_never_packed_and_json_called_parquet_are_told():
     assert "Drop .gz from its name" in stops("a.jsonl.gz", LINE)
     assert "never packed" in stops("a.csv.zst", PLAIN[".csv"])
     assert "is JSON under another name" in stops("a.parquet", LINE)
+    for name in ("a.csv", "a.tsv"):
+        assert "call it .jsonl or .json" in stops(name, LINE)
+        assert "call it .jsonl or .json" in stops(name, gzip.compress(b"[\n  " + LINE.strip() + b"\n]\n"))

@@ -325,6 +325,13 @@ def test_a_task_of_one_group_goes_to_train_and_is_warned_of(run, capsys, method)
         assert "the task(s) lonely; it goes to train" in capsys.readouterr().err
 
 
+def test_each_task_of_one_group_is_named(run, capsys):
+    names = [f"lonely {number}" for number in range(8)]
+    run([*MANY, *(row(f"alone {name}", task=name) for name in names)])
+    told = capsys.readouterr().err
+    assert all(name in told for name in names)
+
+
 def test_a_group_larger_than_its_split_stops(run):
     held = next(row["group"] for row in run(MANY)["val"])
     told = stops_after(run, [*MANY, *(row(held, n, "explain") for n in range(100, 140))])

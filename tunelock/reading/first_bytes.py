@@ -44,8 +44,10 @@ KINDS = {  # no text begins so
     re.compile(rb"\x89PNG\r\n|GIF8[79]a|\xff\xd8\xff[\xdb\xe0-\xef]"): ("a picture", "remove it"),
     re.compile(rb"\{\\rtf1"): ("RTF", "save it as plain text"),
 }  # fmt: skip
+JSON = re.compile(rb"(?:\xef\xbb\xbf)?\s*(?:\[\s*)?\{\s*\"")
 WEB_PAGE = re.compile(rb"\s*(?:<!doctype html|<html[\s>])", re.IGNORECASE)
 CONTROLS = re.compile(rb"[\0-\x08\x0e-\x1f]")
+TABLES = (".csv", ".tsv")
 PROSE = (".txt", ".md", ".xml")  # where a page of HTML may be what was meant
 
 
@@ -66,6 +68,8 @@ def refuse_other_kind(head: bytes, suffix: str, name: str) -> None:
     for mark, (what, advice) in KINDS.items():
         if mark.match(head) and (suffix, what) != (".parquet", "Parquet"):
             raise Stop(f"{name} is {what} under another name; {advice}.")
+    if suffix in TABLES and JSON.match(head):
+        raise Stop(f"{name} is JSON under another name; call it .jsonl or .json.")
     if suffix not in PROSE and WEB_PAGE.match(head):
         raise Stop(f"{name} is a web page (HTML), perhaps of a login or an error; fetch the file itself.")
 
