@@ -351,7 +351,7 @@ def test_too_few_rows_to_divide_stop(project):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("shape", ["faq", "options", "chat", "classes", "contract", "chinese"])
+@pytest.mark.parametrize("shape", ["alpaca", "faq", "options", "lettered", "chat", "classes", "contract", "chinese"])
 def test_a_shape_comes_to_a_split_without_a_hand_on_params(project, shape):
     """validate, ingest, clean and split run on what `start` wrote, and every row is accounted for."""
     from stages import clean, ingest, split, validate
