@@ -291,7 +291,7 @@ def test_before_and_after_of_a_repair_are_kept_even_of_a_row_that_goes(run):
     ("kind", "value"),
     [
         ("email", MAIL), ("phone", "+44 20 7946 1234"), ("card", "4111 1111 1111 1111"),
-        ("iban", "GB33BUKB20201555555555"), ("ip", IP), ("secret", SECRET),
+        ("iban", "GB33BUKB20201555555555"), ("ip", IP), ("national", "536-22-8726"), ("secret", SECRET),
     ],
 )  # fmt: skip
 def test_the_value_of_personal_data_is_in_no_output(run, action, kind, value):

@@ -18,7 +18,9 @@ class CleanParams(StrictFields):
     max_response_chars: Count
     alignment_rules: list[Literal[tuple(ANSWER_RULES)]]  # type: ignore[valid-type]  # known when this is imported
     max_record_tokens: Limit
-    pii: dict[Literal["email", "phone", "card", "iban", "ip", "secret"], Literal["mask", "drop", "flag", "off"]]
+    pii: dict[
+        Literal["email", "phone", "card", "iban", "ip", "national", "secret"], Literal["mask", "drop", "flag", "off"]
+    ]
     near_duplicate_threshold: Jaccard | None
     conflicting_answers: Literal["set_aside", "keep"]
     max_dropped_share: Share
