@@ -20,7 +20,7 @@ from tunelock.claims.samples import format_samples, format_scores
 from tunelock.diagnosis.diagnosis import DIAGNOSIS_PARAMS, count_verdicts, describe_verdicts, diagnose_run
 from tunelock.diagnosis.remedies import compose_remedy
 from tunelock.metrics.digits import round_digits
-from tunelock.metrics.labels import label_rows
+from tunelock.metrics.labels import label_rows, tell_other_cases
 from tunelock.metrics.registry import METRICS, describe_versions, name_row_sets
 from tunelock.metrics.texts import explain_left_out
 from tunelock.metrics.training_figures import list_losses, measure_training
@@ -88,7 +88,8 @@ def main(params, _fingerprint) -> str:
         write_json(f"metrics/{name}.json", round_digits(value))
     write_text("metrics/scores.csv", format_scores(rows.base, measured))
     write_text("metrics/samples.md", format_samples(rows.base, rows.tuned))
-    print(*seen["suspicious"], describe_verdicts(verdicts, remedy), sep="\n", file=sys.stderr)
+    told = [*tell_other_cases(labelled[1], params.label_patterns), *seen["suspicious"]]
+    print(*told, describe_verdicts(verdicts, remedy), sep="\n", file=sys.stderr)
     return found["claims"]["claim_sentence"]
 
 

@@ -12,7 +12,7 @@ import sacrebleu
 from rouge_score.rouge_scorer import RougeScorer
 from sklearn.metrics import accuracy_score, f1_score
 
-from tunelock.metrics.labels import label_rows
+from tunelock.metrics.labels import label_rows, tell_other_cases
 from tunelock.metrics.normalise import find_label, has_format, is_spaced, normalise
 from tunelock.metrics.registry import METRICS, describe_versions
 from tunelock.metrics.texts import explain_left_out
@@ -247,6 +247,27 @@ def test_labels_that_a_pattern_finds_whatever_their_case_are_compared_so(pattern
 def test_where_the_pattern_knows_case_labels_know_it_too():
     assert measure_labels(["a", "A"], ["A", "A"], r"[aA]")["accuracy"] == 1 / 2
     assert find_label("(?i)A", r"\(\?i\)A") == "(?i)A"  # what looks like the flag is text that is looked for
+
+
+@pytest.mark.parametrize(
+    ("pattern", "answer", "reference", "told"),
+    [
+        ("yes|no", "No, never.", "no", True),
+        ("(?i)yes|no", "No, never.", "no", False),  # counts as right
+        ("yes|no", "Yes", "no", False),  # wrong in any case
+        (r"CWE-\d+", "cwe-79: cross-site scripting", "CWE-79", True),
+        (r"(?s)CWE-\d+", "cwe-79", "CWE-79", True),
+        ("[A-D]", "b.", "B", True),
+        ("[A-D]", "It is a bird.", "A", False),  # an article
+    ],
+)
+def test_a_right_label_in_another_case_is_told(pattern, answer, reference, told):
+    rows = label_rows([{"task": "t", "answer": answer, "reference": reference}] * 3, {"t": pattern}, None)
+    sentences = tell_other_cases(rows, {"t": pattern})
+    assert bool(sentences) == told
+    if told:
+        assert "3 answers of the task `t`" in sentences[0] and f"(?i){pattern}" in sentences[0]
+        assert METRICS["accuracy"].measure(label_rows(rows, {"t": f"(?i){pattern}"}, None)) == 1
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,6 @@
 """Metrics that params ask for by task: the label in an answer, and the form of an answer."""
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 
 import numpy as np
 
@@ -44,6 +44,29 @@ def _label_row(row: ScoredRow, patterns: dict[str, str], checks: dict[str, str])
     if task in checks:
         found["format_valid"] = has_format(row["answer"], checks[task])
     return found
+
+
+def tell_other_cases(rows: list[ScoredRow], label_patterns: dict[str, str] | None) -> list[str]:
+    """A sentence for each task with answers that miss the reference's label by nothing but upper and lower case.
+
+    Args:
+        rows: as `label_rows` returns them.
+    """
+    patterns = label_patterns or {}
+    counts = Counter(row["task"] for row in rows if _misses_by_case(row, patterns.get(row["task"])))
+    return [
+        f"{count} answers of the task `{task}` have the right label in another case and count as wrong; "
+        f"`label_patterns: {{{task}: (?i){patterns[task]}}}` takes them as right."
+        for task, count in sorted(counts.items())
+    ]
+
+
+def _misses_by_case(row: ScoredRow, pattern: str | None) -> bool:
+    """Whether the answer has the right label in another case; of one letter, only if that is all it says."""
+    if pattern is None or not _has_reference_label(row) or row["answer_label"] == row["reference_label"]:
+        return False
+    reference, answer = (find_label(text, pattern, any_case=True) for text in (row["reference"], row["answer"]))
+    return reference == answer and (len(reference or "") > 1 or row["answer"].strip(" .()").casefold() == reference)
 
 
 def _has_reference_label(row: ScoredRow) -> bool:

@@ -68,18 +68,20 @@ def is_spaced(text: str) -> bool:
     return not words or 2 * len(list(filter(UNSPACED_WORD.match, words))) < len(words)
 
 
-def find_label(text: str, pattern: str) -> str | None:
+def find_label(text: str, pattern: str, any_case: bool = False) -> str | None:
     """The first match of `pattern` in a text that is not empty, or None; of a pattern with groups, the first of them
     that took part.
 
-    Labels are equal as the pattern finds them: whatever their case if it ignores case, as `(?i)yes|no` does. Spaces
-    are single, and what nobody sees, Unicode's forms and other digits (`\\d` finds them all) make no difference.
+    Labels are equal as the pattern finds them: whatever their case if it ignores case, as `(?i)yes|no` does, or if
+    `any_case`. Spaces are single, and what nobody sees, Unicode's forms and other digits (`\\d` finds them all) make no
+    difference.
     """
-    for found in re.finditer(_clean_form(pattern), _clean_form(text)):
+    any_case = any_case or bool(IGNORES_CASE.search(pattern))
+    for found in re.finditer(_clean_form(pattern), _clean_form(text), re.IGNORECASE if any_case else 0):
         parts = found.groups() or (found[0],)
         label = " ".join(_unify_form(next((part for part in parts if part is not None), "")).split())
         if label:
-            return _unify_form(label.casefold()) if IGNORES_CASE.search(pattern) else label
+            return _unify_form(label.casefold()) if any_case else label
     return None
 
 
