@@ -383,6 +383,16 @@ def test_golden_by_ratio_takes_a_share_of_the_groups_that_is_stable(run):
     assert {row["id"] for row in smaller["golden"]} < {row["id"] for row in found["golden"]}
 
 
+@pytest.mark.parametrize("seed", [1, 8, 17])
+def test_golden_by_ratio_is_not_empty_by_chance_where_groups_are_few(run, seed):
+    """No hash of these 20 groups is below a tenth; one group is taken all the same, and two where it is stratified."""
+    rows, sizes = rows_of(20, 3), {"split_seed": seed, "golden_groups": None, "golden_ratio": 0.1, "val_ratio": 0.3}
+    by_hash = run(rows, decontaminate=[], test_ratio=0.3, split_method="hash", **sizes)
+    assert by_hash["golden"]
+    even = run(rows, decontaminate=[], test_ratio=0.3, split_method="stratified", **sizes)
+    assert len({row["group"] for row in even["golden"]}) == 2
+
+
 def test_another_choice_of_golden_groups_moves_no_other_group(run):
     copies = [near_copy(MANY[n], f"copy {n}") for n in range(27, 87, 3)]
     before = run(MANY + copies)
@@ -410,7 +420,10 @@ def test_the_golden_set_can_be_pinned(run):
 @pytest.mark.parametrize(
     ("params", "told"),
     [
-        ({"golden_groups": None, "golden_ratio": 1e-9}, "the golden split is empty; set golden_groups, golden_where"),
+        (
+            {"golden_groups": None, "golden_where": {"task": "nothing"}},
+            "the golden split is empty; set golden_groups, golden_where",
+        ),
         ({"golden_groups": ["g1", "nobody"]}, "golden_groups: no clean row has the group 'nobody'"),
         ({"val_ratio": 1e-9}, "the val split is empty; raise val_ratio"),
         ({"test_ratio": 1e-9}, "the test split is empty; raise test_ratio"),

@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 from typing import Any
 
-from tunelock.previewing.start_names import GROUPS, KEYS, NO_TEXT, TASKS, has_word, rank_name
+from tunelock.previewing.start_names import GROUPS, KEYS, NO_TEXT, TASKS, WRITERS, has_word, rank_name
 from tunelock.previewing.start_profile import ColumnProfile, TableProfile
 from tunelock.previewing.start_roles import ColumnRoles, Doubt, guess_roles, tells_the_answer
 from tunelock.reading.contexts import find_contexts
@@ -135,6 +135,7 @@ def _choose_group(guess: SourceGuess, table: TableProfile, rest: dict[str, Colum
             and not column.is_nested
             and guess.entry.get("task") != f"{{{name}}}"
             and not _is_measure(name, column)
+            and not has_word(name, WRITERS)
         ):
             found += [column] if column.values.repeats >= REPEATED else []
     for column in sorted(found, key=lambda column: (column.values.distinct, column.longest)):

@@ -11,6 +11,8 @@ from tunelock.previewing.start_files import FileSet
 from tunelock.previewing.start_guess import SourceGuess, guess_source
 from tunelock.previewing.start_profile import TableProfile
 from tunelock.reading.reading import read_source
+from tunelock.reading.rows import Unfit
+from tunelock.reading.values import write_value
 from tunelock.records.record import Record
 from tunelock.run.errors import Stop
 from tunelock.run.files import write_jsonl
@@ -74,6 +76,20 @@ def _group_documents(guess: SourceGuess, files: FileSet, table: TableProfile) ->
         guess.reasons.append(f"the pieces of a file stay in one split; there are {count} files")
 
 
+def _write_plainly(value: Any) -> Any:
+    """A value of a row as JSON can hold it: what Parquet has beyond that, such as dates, in the form of `ingest`."""
+    if isinstance(value, dict):
+        return {name: _write_plainly(part) for name, part in value.items()}
+    if isinstance(value, list | tuple):
+        return [_write_plainly(part) for part in value]
+    if isinstance(value, str | int | None):
+        return value
+    try:
+        return write_value(value)
+    except Unfit:
+        return repr(value)
+
+
 def _read_sampled_rows(look: SourceLook) -> None:
     """Put the sampled rows through the reading of `ingest`."""
     first = ""
@@ -82,7 +98,7 @@ def _read_sampled_rows(look: SourceLook) -> None:
     }
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, "sample.jsonl")
-        write_jsonl(path, look.table.sample)
+        write_jsonl(path, map(_write_plainly, look.table.sample))
         for row in read_source(look.name, make_source(str(path), None, **entry)):
             if "status" in row:
                 look.left_out[row["reason"]] += 1

@@ -8,12 +8,13 @@ ANSWERS = (
     "label", "labels", "label_text", "target", "targets", "solution", "gold", "answers", "summary",
     "highlights", "translation", "class", "sentiment", "verdict", "intent", "cop", "antwort", "réponse",
     "reponse", "respuesta", "resposta", "risposta", "ответ", "回答", "答案", "答", "答え", "回复", "标签",
-    "類別", "답변", "답",
+    "類別", "답변", "답", "الجواب", "جواب", "الإجابة", "إجابة", "الرد", "תשובה", "उत्तर", "lösung", "resolution",
 )  # fmt: skip
 QUESTIONS = (
     "instruction", "question", "prompt", "query", "utterance", "problem", "ask", "user", "input", "claim",
     "statement", "hypothesis", "questions", "sentence", "title", "frage", "aufgabe", "pregunta", "domanda",
-    "pergunta", "вопрос", "问题", "提问", "質問", "問題", "问", "질문",
+    "pergunta", "вопрос", "问题", "提问", "質問", "問題", "问", "질문", "السؤال",
+    "سؤال", "שאלה", "प्रश्न", "anfrage", "demande",
 )  # fmt: skip
 CONTEXTS = (
     "context", "contexts", "passage", "document", "contract", "article", "paragraph", "input", "background",
@@ -25,15 +26,33 @@ OPTIONS = ("options", "choices", "candidates", "alternatives", "endings", "选�
 SYSTEMS = ("system", "system_prompt", "system_message")
 TASKS = (
     "task", "category", "topic", "type", "subject", "domain", "area", "section", "subset", "intent", "kind",
-    "genre", "kategorie", "thema", "catégorie", "categoría", "categoria", "类别", "分类", "주제",
+    "genre", "kategorie", "thema", "catégorie", "categoría", "categoria", "类别", "分类", "主题", "分類",
+    "種別", "種類", "カテゴリ", "カテゴリー", "주제", "분류", "الفئة", "التصنيف", "rubrik", "rubrique",
 )  # fmt: skip
 GROUPS = (
     "customer", "user", "account", "patient", "author", "person", "client", "doc", "document", "contract",
     "case", "thread", "conversation", "session", "ticket", "article", "passage", "context", "file", "filename",
     "title", "url", "source", "company", "product", "order", "group", "page", "book", "chapter", "video",
-    "paper", "kunde", "cliente", "客户", "用户",
+    "paper", "cust", "member", "student", "device", "machine", "kunde", "nutzer", "vertrag", "auftrag", "konto", "fall",
+    "akte", "cliente", "paciente", "usuario", "compte", "dossier", "客户", "用户", "顧客", "患者", "고객",
+    "العميل",
 )  # fmt: skip
-KEYS = ("id", "ids", "key", "uid", "uuid", "guid", "no", "nr", "number", "hash", "index", "idx", "编号")
+WRITERS = (
+    "agent",
+    "annotator",
+    "assignee",
+    "editor",
+    "labeler",
+    "labeller",
+    "operator",
+    "rater",
+    "worker",
+    "bearbeiter",
+)
+KEYS = (
+    "id", "ids", "key", "uid", "uuid", "guid", "no", "nr", "num", "number", "nummer", "hash", "index", "idx", "kennung",
+    "編號", "编号", "番号", "번호",
+)  # fmt: skip
 TELL_THE_ANSWER = (
     "explanation", "exp", "rationale", "reasoning", "cot", "justification", "why", "hint", "rejected",
     "distractor", "wrong", "incorrect", "correct", "feedback", "score", "rating", "confidence", "label",
@@ -43,13 +62,27 @@ NO_TEXT = (
     "date", "time", "timestamp", "created", "updated", "at", "url", "link", "href", "path", "lang", "language",
     "split", "version", "start", "end", "count", "length", "len", "num", "size", "licence", "license",
 )  # fmt: skip
+MEASURES = ("score", "scores", "rating", "confidence", "margin", "logprob", "votes", "rank")  # of an answer
 LETTERED = re.compile(r"(?:options?|choices?|answers?|op|opt)?[_ ]?([a-h]|[1-8])", re.IGNORECASE)
 
 
 def _split_name(name: str) -> list[str]:
     """The words of a column's name in lower case: `answerKey` and `Answer-key` are answer, key."""
     apart = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", name)
-    return [word for word in re.split(r"[\W_]+", apart.casefold()) if word]
+    words = []
+    for word in re.split(r"[\W_]+", apart.casefold()):
+        words += _split_compound(word)
+    return words
+
+
+def _split_compound(word: str) -> list[str]:
+    """What is written together: `userid` is user, id and `kundennr` is kunde, nr; any other word is itself."""
+    for key in filter(word.endswith, KEYS):
+        stem = word.removesuffix(key)
+        for thing in (stem, stem[:-1]):  # German joins by an s or an n
+            if thing in GROUPS:
+                return [thing, key]
+    return [word] if word else []
 
 
 def rank_name(name: str, known: tuple[str, ...]) -> int | None:

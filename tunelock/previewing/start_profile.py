@@ -14,6 +14,7 @@ from typing import Any
 
 import xxhash
 
+from tunelock.reading.formats import detect_format
 from tunelock.reading.rows import Columns, Fault, Row
 
 MOST_VALUES = 2048  # of a column, that are counted at once
@@ -151,6 +152,11 @@ class TableProfile:
             self.sample = self.sample[::2] if len(self.sample) > 2 else self.sample[:1]
             self.capacity = len(self.sample)
             self.chars = sum(map(_count_chars, self.sample))
+
+    def holds_chats(self, name: str) -> bool:
+        """Whether a column holds lists of messages."""
+        first = next((row[name] for row in self.sample if row.get(name)), None)
+        return isinstance(first, list) and detect_format({"messages": first}) == "chatml"
 
     @property
     def copies(self) -> int:

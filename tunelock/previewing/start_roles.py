@@ -8,6 +8,7 @@ from tunelock.previewing.start_names import (
     ANSWERS,
     CONTEXTS,
     KEYS,
+    MEASURES,
     NO_TEXT,
     OPTIONS,
     QUESTIONS,
@@ -66,6 +67,11 @@ def guess_roles(table: TableProfile, chosen: dict[str, str]) -> ColumnRoles:
         roles.reasons.append("each row is a raw text: all of it is learnt from")
         return roles
     _choose_answer(roles, columns, chosen)
+    if roles.answer and table.holds_chats(roles.answer):
+        raise Stop(
+            f"`{roles.answer}` holds whole conversations, with question and answer; in the file, name it `messages` "
+            "and leave out the columns with other answers (docs/data.md)."
+        )
     rest = {name: column for name, column in columns.items() if name != roles.answer}
     _choose_option_columns(roles, rest)
     _choose_question(roles, rest, chosen)
@@ -90,8 +96,9 @@ def _find_answer(columns: dict[str, ColumnProfile], chosen: dict[str, str]) -> s
     """The column that is named like an answer."""
     if chosen.get("answer"):
         return chosen["answer"]
-    flat = {name: column for name, column in columns.items() if not column.is_nested}
-    return next(iter([*_rank_columns(flat, ANSWERS), *_rank_columns(columns, ANSWERS)]), None)
+    fit = {name: column for name, column in columns.items() if not has_word(name, MEASURES)}
+    flat = {name: column for name, column in fit.items() if not column.is_nested}
+    return next(iter([*_rank_columns(flat, ANSWERS), *_rank_columns(fit, ANSWERS)]), None)
 
 
 def _choose_answer(roles: ColumnRoles, columns: dict[str, ColumnProfile], chosen: dict[str, str]) -> None:
@@ -184,5 +191,6 @@ def _ask_without_question(roles: ColumnRoles, columns: dict[str, ColumnProfile])
         if len(free) > 1:
             roles.doubts.append(Doubt("question", "Which column is the question?", free, roles.contexts[0]))
     roles.question = roles.contexts.pop(0)
+    roles.reasons[:] = [reason for reason in roles.reasons if not reason.startswith(f"`{roles.question}` ")]
     only = "the only text" if not roles.contexts else "the first text"
     roles.reasons.append(f"`{roles.question}` is {only} beside the answer, so it is the question")

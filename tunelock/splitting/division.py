@@ -57,7 +57,7 @@ def divide_rows(
     most = min(MAX_JOINED, ratios.val_ratio, ratios.test_ratio)
     groups = join_groups(known.hashes[:, GROUP], near, most * len(near))
     replayed = known.sources.mark_rows(replay)
-    chosen = _mark_golden(known, groups, golden, ratios.split_seed) & ~replayed
+    chosen = (_mark_golden(known, golden) | _sample_golden(groups, ~replayed, golden.golden_ratio, ratios)) & ~replayed
     split, free = np.where(chosen, GOLDEN, TRAIN), np.flatnonzero(~chosen & ~replayed)
     split[free] = _divide_groups(groups[free], known.tasks.codes[free], ratios)
     _leave_lonely_tasks_in_train(known, groups, split, free)
@@ -71,17 +71,30 @@ def _divide_groups(groups: np.ndarray, tasks: np.ndarray, ratios: RatioParams) -
     return split_by_task(groups, tasks, ratios.split_seed, ratios.val_ratio, ratios.test_ratio)
 
 
-def _mark_golden(known: Features, groups: np.ndarray, golden: GoldenParams, seed: int) -> np.ndarray:
-    """True for the rows of the golden set: by list of groups, by the value of a field, or by a share of the groups."""
+def _mark_golden(known: Features, golden: GoldenParams) -> np.ndarray:
+    """True for the rows of the golden set that are there by list of groups or by the value of a field."""
     names = {hash_texts(fold_group(group)): group for group in golden.golden_groups or ()}
     absent = sorted(name for number, name in names.items() if number not in known.hashes[:, FOLDED_GROUP])
     if absent:
         raise Stop(f"golden_groups: no clean row has the group '{absent[0]}'; correct its name or take it out.")
     listed = np.isin(known.hashes[:, FOLDED_GROUP], np.array(list(names), np.uint64))
-    ruled = np.zeros(len(groups), bool)
+    ruled = np.zeros(len(listed), bool)
     for field, value in (golden.golden_where or {}).items():
         ruled |= {"task": known.tasks, "source": known.sources}[field].mark_rows([value])
-    return listed | ruled | (hash_to_fractions(groups, seed + 1) < golden.golden_ratio)
+    return listed | ruled
+
+
+def _sample_golden(groups: np.ndarray, may: np.ndarray, ratio: float, ratios: RatioParams) -> np.ndarray:
+    """True for the rows of a share of the groups: of those by hash below it, or of the stratified exactly so many.
+
+    A handful of groups may all have hashes above the share, so one at least is taken.
+    """
+    place = hash_to_fractions(groups, ratios.split_seed + 1)
+    ordered = np.unique(place[may])
+    if ratio == 0 or not len(ordered):
+        return np.zeros(len(groups), bool)
+    count = round(ratio * len(ordered)) if ratios.split_method == "stratified" else int(np.sum(ordered < ratio))
+    return place <= ordered[max(1, count) - 1]
 
 
 def _leave_lonely_tasks_in_train(known: Features, groups: np.ndarray, split: np.ndarray, free: np.ndarray) -> None:
