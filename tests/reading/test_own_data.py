@@ -120,7 +120,7 @@ def test_own_data_becomes_four_splits_and_every_row_is_accounted_for(repository,
 def test_a_param_reruns_what_reads_it_and_nothing_before(repository, facts):
     bring(repository, "alpaca", facts)
     repository.run("dvc", "repro", "split")
-    repository.set(min_response_chars=SETTINGS["min_response_chars"] + 150)
+    repository.set(min_response_chars=SETTINGS["min_response_chars"] + 150, max_dropped_share=0.5)
     done = repository.run("dvc", "repro", "split")
     assert {"clean", "split"} <= ran(done.stdout) and ran(done.stdout).isdisjoint({"ingest", "base"})
     repository.set(learning_rate=2e-3)

@@ -23,6 +23,7 @@ from tunelock.run.hashing import sha256_path
 
 ROOT = Path(__file__).parents[2]
 ROWS = b'{"text": "a row"}\n{"text": "another"}\n'
+TABLE = b"text,id\na row,1\nanother,2\n"
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 
 
@@ -74,10 +75,11 @@ def test_without_a_root_the_working_folder_is_the_repository(root, monkeypatch):
 @pytest.mark.parametrize("packing", ["", ".gz", ".zst", ".GZ"])
 def test_each_suffix_is_read_plain_and_packed(root, suffix, packing):
     pack = {".gz": gzip.compress, ".zst": zstandard.ZstdCompressor().compress}.get(packing.lower(), bytes)
-    put(root / f"data/raw/a{suffix}{packing}", pack(ROWS))
+    content = TABLE if suffix in (".csv", ".tsv") else ROWS
+    put(root / f"data/raw/a{suffix}{packing}", pack(content))
     [file] = find_files("data/raw", None, root)
-    assert file[:3] == (f"data/raw/a{suffix}{packing}", suffix, len(pack(ROWS)))
-    assert file.open().read() == ROWS
+    assert file[:3] == (f"data/raw/a{suffix}{packing}", suffix, len(pack(content)))
+    assert file.open().read() == content
 
 
 def test_the_supported_members_of_a_zip_are_files_of_their_own(root):
@@ -144,10 +146,10 @@ def test_a_glob_gives_what_matches(root, glob, expected):
 
 @pytest.mark.parametrize("name", ["x [1].jsonl", "*.jsonl", "a#b?.csv", "ümlaut 😀 e\u0301.txt", "-x.csv", "$HOME.csv"])
 def test_odd_names_are_read_and_told_in_nfc(root, name):
-    put(root / "data/raw" / name)
+    put(root / "data/raw" / name, TABLE)
     [file] = find_files(f"data/raw/{name}", None, root)
     assert file.name == unicodedata.normalize("NFC", f"data/raw/{name}")
-    assert file.open().read() == ROWS
+    assert file.open().read() == TABLE
 
 
 @pytest.mark.parametrize("path", ["data/raw/é.jsonl", "data/raw/é*", "data/raw/e\u0301.jsonl", "data/raw/e\u0301*"])

@@ -370,20 +370,21 @@ def test_stale_counts_the_validations_since_the_best():
 @pytest.mark.parametrize(("patience", "last", "best"), [(1, 3, 2), (3, 5, 2), (None, 7, 6)])
 def test_training_stops_when_patience_runs_out(patience, last, best, tiny_model, tokenizer, records, tmp_path):
     trainer = scripted(tiny_model, tokenizer, records, tmp_path, patience)
-    folder, log = train(trainer, tmp_path)
+    folder, log, _ = train(trainer, tmp_path)
     assert trainer.state.global_step == log[-1]["step"] == last
     assert folder == tmp_path / f"checkpoint-{best}" and (folder / "adapter_model.safetensors").exists()
 
 
 def test_a_resumed_run_stops_early_at_the_same_step(tiny_model, tokenizer, records, tmp_path):
-    best, log = train(scripted(tiny_model, tokenizer, records, tmp_path / "a", patience=2), tmp_path / "a")
+    best, log, _ = train(scripted(tiny_model, tokenizer, records, tmp_path / "a", patience=2), tmp_path / "a")
     assert log[-1]["step"] == 4 and best.name == "checkpoint-2"
     bits = (best / "adapter_model.safetensors").read_bytes()
     first = scripted(tiny_model, tokenizer, records, tmp_path / "b", patience=2)
     first.add_callback(stop_after(3))
     first.train()
     for _ in range(2):  # the second time as if killed with the last checkpoint written and nothing handed on
-        found, resumed_log = train(scripted(tiny_model, tokenizer, records, tmp_path / "b", patience=2), tmp_path / "b")
+        again = scripted(tiny_model, tokenizer, records, tmp_path / "b", patience=2)
+        found, resumed_log, _ = train(again, tmp_path / "b")
         assert resumed_log == log and found.name == best.name
         assert (found / "adapter_model.safetensors").read_bytes() == bits
 
@@ -393,9 +394,9 @@ def test_a_run_of_half_an_epoch_that_is_done_makes_no_further_step(tiny_model, t
         how = {"max_steps": -1, "num_train_epochs": 0.5, "batch": 2, "eval_steps": 1, "save_steps": 1}
         return train(make_trainer(tiny_model, tokenizer, records, tmp_path, **how), tmp_path)
 
-    best, log = run()
+    best, log, _ = run()
     bits = (best / "adapter_model.safetensors").read_bytes()
-    again, log_again = run()  # as after a kill between the last checkpoint and the hand-over
+    again, log_again, _ = run()  # as after a kill between the last checkpoint and the hand-over
     assert log[-1]["step"] == 3 and log_again == log
     assert again == best and (again / "adapter_model.safetensors").read_bytes() == bits
 

@@ -77,7 +77,7 @@ def preview(
     whole: Annotated[bool, typer.Option("--whole", help="Long texts whole, at a terminal too.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Show what raw data becomes: format, records, lengths, tokens, loss mask.
+    """Show what raw data becomes: records, lengths, tokens, loss mask.
 
     Reads at most 10,000 rows of a source and shows three records, coloured by what the model learns from; without
     colours that stands between ⟦ and ⟧.
