@@ -93,8 +93,9 @@ def find_sharing(
 
 
 def _most_of(groups: np.ndarray, share: float) -> float:
-    """How many of these groups may know a phrase that is no boilerplate."""
-    return max(FEW_GROUPS, share * len(np.unique(groups)))
+    """How many of these groups may know a phrase that is no boilerplate: a share of SAMPLE_ROWS groups at most, for
+    what so many know is nobody's own, however many groups there are."""
+    return max(FEW_GROUPS, share * min(len(np.unique(groups)), SAMPLE_ROWS))
 
 
 def _collect_ngrams(known: Features, rows: np.ndarray) -> np.ndarray:
