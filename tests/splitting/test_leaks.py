@@ -123,6 +123,14 @@ def test_the_share_of_the_groups_from_which_a_phrase_is_boilerplate_is_a_param(t
     assert leaks(tmp_path, train, held, leak_boilerplate_share=0.45)["ngram"] == []
 
 
+def test_what_a_share_of_so_many_groups_knows_is_boilerplate_however_many_there_are(tmp_path, monkeypatch):
+    train = [row(f"{words(40)} {HEAD}") for _ in range(12)] + [row() for _ in range(40)]
+    held = [row(f"{HEAD} {words(40)}")]
+    assert len(leaks(tmp_path, train, held, leak_boilerplate_share=0.5)["ngram"]) == 12
+    monkeypatch.setattr("tunelock.splitting.phrases.SAMPLE_ROWS", 20)
+    assert leaks(tmp_path, train, held, leak_boilerplate_share=0.5)["ngram"] == []
+
+
 def test_the_length_of_a_phrase_is_a_param(tmp_path):
     short = " ".join(HEAD.split()[:8])
     train, held = [row(f"{words(40)} {short} {words(40)}")], [row(f"{words(40)} {short} {words(40)}")]

@@ -41,11 +41,13 @@ NUMBERS = (
     _National("in_.aadhaar", r"\d{4} ?\d{4} ?\d{4}", "Aadhaar|UIDAI"),
 )  # fmt: skip
 TAIL = r"(?![\w-]|\.\d)"
+HEAD = r"(?<![\w.+/$-])"
+ANY_FORM = re.compile(rf"{HEAD}(?:{'|'.join(number.form for number in NUMBERS)}){TAIL}", re.ASCII)
 
 
 def find_national_numbers(text: str) -> Iterator[tuple[int, int]]:
     """Numbers in the form of a country whose check digits, or ranges where there are none, are right."""
-    for number in NUMBERS if _has_digits(text) else ():
+    for number in NUMBERS if ANY_FORM.search(text) else ():
         is_valid = None
         for found in _compile_number(number).finditer(text):
             is_valid = is_valid or _load_check(number.module)
@@ -53,15 +55,10 @@ def find_national_numbers(text: str) -> Iterator[tuple[int, int]]:
                 yield found.span("number")
 
 
-def _has_digits(text: str) -> bool:
-    """Whether any form can be there: each has two digits side by side."""
-    return bool(re.search("[0-9]{2}", text))
-
-
 @cache
 def _compile_number(number: _National) -> re.Pattern:
     lead = rf"(?i:\b(?:{number.names}))(?:[ .:#(]{{0,2}}[A-Za-z]{{1,8}}){{0,2}}[ .:#(]{{1,3}}" if number.names else ""
-    return re.compile(rf"{lead}(?<![\w.+/$-])(?P<number>{number.form}){TAIL}", re.ASCII)
+    return re.compile(rf"{lead}{HEAD}(?P<number>{number.form}){TAIL}", re.ASCII)
 
 
 @cache
