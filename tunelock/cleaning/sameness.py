@@ -5,9 +5,10 @@ left out, and the sentences that both have, if these are many words.
 """
 
 import re
+from functools import lru_cache
 from typing import NamedTuple
 
-from tunelock.records.ngrams import measure_similarity, split_words
+from tunelock.records.ngrams import compute_jaccard, hash_shingles, measure_similarity, split_words
 from tunelock.records.record import PARAGRAPH_END, Message, Record, fold_text, is_text, keep_learnt_part, reference_of
 from tunelock.records.templates import Literals, remove_literals
 
@@ -18,21 +19,21 @@ SENTENCE = re.compile(r"[^.!?:;。！？\n]*[.!?:;。！？\n]+\s*|[^.!?:;。！
 TURNING = {"no", "not", "never", "none", "nor", "cannot", "without", "yes", "true", "false", "correct", "incorrect"}
 
 
-class _Said(NamedTuple):
+class Said(NamedTuple):
     """What a record asks, in paragraphs, and what it answers; a raw text has no paragraphs, it is all answer."""
 
     paragraphs: list[str]
     answer: str
 
 
-def read_said(record: Record, literals: Literals) -> _Said:
+def read_said(record: Record, literals: Literals) -> Said:
     """The texts that are compared, without the words of the source's own templates."""
     repeated = literals.get(record["source"], [])
     answer = remove_literals(reference_of(record), repeated)
     paragraphs: list[str] = []
     for message in () if is_text(record) else keep_learnt_part(record["messages"])[:-1]:
         paragraphs += filter(str.strip, remove_literals(_leave_context(message), repeated).split("\n"))
-    return _Said(paragraphs, answer)
+    return Said(paragraphs, answer)
 
 
 def _leave_context(message: Message) -> str:
@@ -44,17 +45,27 @@ def _leave_context(message: Message) -> str:
     return "\n".join(parts[:count] if count > 0 else parts[count:])
 
 
-def say_the_same(left: _Said, right: _Said, threshold: float) -> bool:
+def say_the_same(left: Said, right: Said, threshold: float) -> bool:
     """Whether both the questions and the answers of two records are alike, by the Jaccard index of word pairs."""
     if not left.paragraphs or not right.paragraphs:
-        return left.paragraphs == right.paragraphs and measure_similarity(left.answer, right.answer) >= threshold
+        return left.paragraphs == right.paragraphs and _compare_answers(left.answer, right.answer) >= threshold
     words = split_words(left.answer), split_words(right.answer)
     if _find_turning(words[0]) != _find_turning(words[1]):
         return False
-    if measure_similarity(left.answer, right.answer) < threshold:
+    if _compare_answers(left.answer, right.answer) < threshold:
         return False
     labels = min(map(len, words)) < SAYING
     return _measure_questions(left, right) >= (1 - CLOSER * (1 - threshold) if labels else threshold)
+
+
+def _compare_answers(left: str, right: str) -> float:
+    """The Jaccard index of word pairs; their hashes are remembered, for an answer is compared with many."""
+    return compute_jaccard(_hash_text(left), _hash_text(right))
+
+
+@lru_cache(2**12)
+def _hash_text(text: str) -> frozenset[int]:
+    return frozenset(hash_shingles(text).tolist())
 
 
 def _find_turning(words: list[str]) -> set[str]:
@@ -62,7 +73,7 @@ def _find_turning(words: list[str]) -> set[str]:
     return {word for word in words if word in TURNING or word.isdigit()}
 
 
-def _measure_questions(left: _Said, right: _Said) -> float:
+def _measure_questions(left: Said, right: Said) -> float:
     """How much the questions are alike beside what they share as a context."""
     own = _leave_shared(left.paragraphs, right.paragraphs, 0)
     if own[0] and own[1]:

@@ -13,7 +13,7 @@ from tunelock.cleaning.duplicates import REFERENCE, hash_contents
 from tunelock.cleaning.judgement import Judgement, judge_record
 from tunelock.cleaning.ledger import Ledger
 from tunelock.cleaning.record_rules import RuleParams
-from tunelock.cleaning.sameness import read_said, say_the_same
+from tunelock.cleaning.sameness import Said, read_said, say_the_same
 from tunelock.records.near import WIDTH, compute_signatures, find_clusters
 from tunelock.records.parallel import map_lines
 from tunelock.records.record import Record, whole_text_of
@@ -22,6 +22,7 @@ from tunelock.run.files import format_json_line
 
 BLOCK_ROWS = 2**16  # signatures that are read at once
 REMEMBERED = 2**16  # pairs that were compared; one that is not alike is met again in other bands
+REMEMBERED_ROWS = 2**12  # rows, of which one is compared with many
 
 
 class _JudgedLines(NamedTuple):
@@ -88,10 +89,13 @@ def cluster_survivors(survivors: Survivors, kept: np.ndarray, threshold: float, 
             start, end = survivors.positions[kept[index] : kept[index] + 2]
             return json.loads(os.pread(file.fileno(), end - start, start))
 
+        @functools.lru_cache(REMEMBERED_ROWS)
+        def read(index: int) -> Said:
+            return read_said(read_record(index), literals)
+
         @functools.lru_cache(REMEMBERED)
         def agree(one: int, other: int) -> bool:
-            left, right = read_said(read_record(one), literals), read_said(read_record(other), literals)
-            return say_the_same(left, right, threshold)
+            return say_the_same(read(one), read(other), threshold)
 
         signatures = _read_signatures(survivors.signatures, kept)
         answers = survivors.hashes[kept, REFERENCE]
