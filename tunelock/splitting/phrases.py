@@ -20,7 +20,7 @@ PIECE = 4  # words
 OWN_WORDS = 3  # outside frequent pieces make an n-gram somebody's own: two beside a stem may be there by chance
 MOST_NUMBERS = 2  # in a piece; with more of them it is not the words that it is known by
 FEW_GROUPS = 7  # that know a piece do not make it frequent, whatever their share
-SAMPLE_ROWS = 20_000  # about as many rows tell which pieces are frequent
+SAMPLE_ROWS = 10_000  # about as many rows tell which pieces are frequent
 BLOCK = 2**13  # rows that are looked up together
 NUMBER = re.compile(r"\S*\d\S*")
 
