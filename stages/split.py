@@ -31,7 +31,7 @@ from tunelock.splitting.features import GROUP, Features, read_features
 from tunelock.splitting.leak_gate import WrittenRows, check_splits
 from tunelock.splitting.leaks import LEAK_PARAMS, LeakParams
 from tunelock.splitting.mixture import Mixture, cap_tasks, name_replay_sources, plan_mixture, take_sample
-from tunelock.splitting.outcome import count_groups, tell_left_out, warn_of_small_splits
+from tunelock.splitting.outcome import tell_left_out, warn_of_small_splits
 from tunelock.splitting.task_names import TASK_PARAMS, warn_of_unknown_tasks
 
 RECORDS = Path("data/clean/records.jsonl")
@@ -100,7 +100,7 @@ def _count_rows(written: WrittenRows, left_out: Counter[str]) -> dict[str, Any]:
         tasks, sizes = np.unique(known.tasks.codes[rows], return_counts=True)
         counts[name] = {
             "rows": len(rows),
-            "groups": count_groups(known, rows),
+            "groups": len(np.unique(known.hashes[rows, GROUP])),
             "tasks": {known.tasks.names[task]: size for task, size in zip(tasks, sizes.tolist())},
         }
     return counts

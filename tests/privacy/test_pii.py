@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tunelock.privacy.contacts import LONGEST_MASK
 from tunelock.privacy.pii import KINDS, MASKS, find_pii, mask_pii
 
 BODY = "a1B2c3D4e5F6g7H8i9J0k1L2m3N4o5P6q7R8"
@@ -192,6 +193,10 @@ def test_findings_are_sorted_apart_and_masked_for_good(text):
 @given(st.text(st.characters()) | st.text("0123456789+-.:@/ aAxX[]()", max_size=80))
 def test_any_text_is_searched(text):
     check(text, find_pii(text, KINDS))
+
+
+def test_what_stands_before_a_number_is_looked_at_for_as_long_as_any_mask_is():
+    assert max(map(len, MASKS)) == LONGEST_MASK
 
 
 @pytest.mark.parametrize("text", MASKS)

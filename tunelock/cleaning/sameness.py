@@ -5,7 +5,6 @@ left out, and the sentences that both have, if these are many words.
 """
 
 import re
-from functools import lru_cache
 from typing import NamedTuple
 
 from tunelock.records.ngrams import compute_jaccard, hash_shingles, measure_similarity, split_words
@@ -20,10 +19,14 @@ TURNING = {"no", "not", "never", "none", "nor", "cannot", "without", "yes", "tru
 
 
 class Said(NamedTuple):
-    """What a record asks, in paragraphs, and what it answers; a raw text has no paragraphs, it is all answer."""
+    """What a record asks, in paragraphs, and what it answers; a raw text has no paragraphs, it is all answer.
+
+    `pairs` are the hashes of the word pairs of the answer, which is compared with many.
+    """
 
     paragraphs: list[str]
     answer: str
+    pairs: frozenset[int]
 
 
 def read_said(record: Record, literals: Literals) -> Said:
@@ -33,7 +36,7 @@ def read_said(record: Record, literals: Literals) -> Said:
     paragraphs: list[str] = []
     for message in () if is_text(record) else keep_learnt_part(record["messages"])[:-1]:
         paragraphs += filter(str.strip, remove_literals(_leave_context(message), repeated).split("\n"))
-    return Said(paragraphs, answer)
+    return Said(paragraphs, answer, frozenset(hash_shingles(answer).tolist()))
 
 
 def _leave_context(message: Message) -> str:
@@ -48,24 +51,14 @@ def _leave_context(message: Message) -> str:
 def say_the_same(left: Said, right: Said, threshold: float) -> bool:
     """Whether both the questions and the answers of two records are alike, by the Jaccard index of word pairs."""
     if not left.paragraphs or not right.paragraphs:
-        return left.paragraphs == right.paragraphs and _compare_answers(left.answer, right.answer) >= threshold
+        return left.paragraphs == right.paragraphs and compute_jaccard(left.pairs, right.pairs) >= threshold
     words = split_words(left.answer), split_words(right.answer)
     if _find_turning(words[0]) != _find_turning(words[1]):
         return False
-    if _compare_answers(left.answer, right.answer) < threshold:
+    if compute_jaccard(left.pairs, right.pairs) < threshold:
         return False
     labels = min(map(len, words)) < SAYING
     return _measure_questions(left, right) >= (1 - CLOSER * (1 - threshold) if labels else threshold)
-
-
-def _compare_answers(left: str, right: str) -> float:
-    """The Jaccard index of word pairs; their hashes are remembered, for an answer is compared with many."""
-    return compute_jaccard(_hash_text(left), _hash_text(right))
-
-
-@lru_cache(2**12)
-def _hash_text(text: str) -> frozenset[int]:
-    return frozenset(hash_shingles(text).tolist())
 
 
 def _find_turning(words: list[str]) -> set[str]:

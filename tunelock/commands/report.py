@@ -29,12 +29,8 @@ def report(
         raise typer.BadParameter("goes with --table", param_hint="--json")
     if readme:
         _write_readme()
-    if table and as_json:
-        print_json(_read_figures())
-    elif table and sys.stdout.isatty():
-        _print_table()
-    elif table:
-        typer.echo(_read_table())
+    if table:
+        _print_table(as_json)
     if not table and not readme:
         _write_report_page(base)
 
@@ -52,27 +48,20 @@ def _write_report_page(base: str) -> None:
     typer.echo(REPORT.resolve().as_uri())
 
 
-def _print_table() -> None:
+def _print_table(as_json: bool) -> None:
     from rich.console import Console
 
+    from tunelock.report.result_table import format_results, pick_results
     from tunelock.report.terminal_table import print_results
     from tunelock.run.files import read_json
 
-    print_results(Console(), read_json("metrics/evaluate.json"), read_json("metrics/claims.json"))
-
-
-def _read_table() -> str:
-    from tunelock.report.result_table import format_results
-    from tunelock.run.files import read_json
-
-    return format_results(read_json("metrics/evaluate.json"), read_json("metrics/claims.json"))
-
-
-def _read_figures() -> dict:
-    from tunelock.report.result_table import pick_results
-    from tunelock.run.files import read_json
-
-    return pick_results(read_json("metrics/evaluate.json"), read_json("metrics/claims.json"))
+    figures, claims = read_json("metrics/evaluate.json"), read_json("metrics/claims.json")
+    if as_json:
+        print_json(pick_results(figures, claims))
+    elif sys.stdout.isatty():
+        print_results(Console(), figures, claims)
+    else:
+        typer.echo(format_results(figures, claims))
 
 
 def _write_readme() -> None:

@@ -56,7 +56,7 @@ def tell_other_cases(rows: list[ScoredRow], label_patterns: dict[str, str] | Non
     counts = Counter(row["task"] for row in rows if _misses_by_case(row, patterns.get(row["task"])))
     return [
         f"{count} answers of the task `{task}` have the right label in another case and count as wrong; "
-        f"`label_patterns: {{{task}: (?i){patterns[task]}}}` takes them as right."
+        f"`(?i){patterns[task]}` in label_patterns takes them as right."
         for task, count in sorted(counts.items())
     ]
 

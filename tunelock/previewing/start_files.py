@@ -10,6 +10,7 @@ from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
 from tunelock.previewing.start_profile import TableProfile
+from tunelock.reading.first_bytes import TABLES
 from tunelock.reading.local_files import RAW
 from tunelock.reading.readers import read_rows
 from tunelock.reading.reading import DOCUMENTS
@@ -138,7 +139,7 @@ def _probe_form(file: RawFile) -> _FileForm:
     if file.suffix not in BINARY:
         head = _read_head(file)
         encoding = detect_encoding(head)
-        if file.suffix in (".csv", ".tsv"):
+        if file.suffix in TABLES:
             delimiter = detect_delimiter(head.decode(encoding or "utf-8", errors="replace"), file.suffix)
     if file.suffix in DOCUMENTS:
         return _FileForm(True, frozenset(), encoding, None)

@@ -38,17 +38,8 @@ GROUPS = (
     "العميل",
 )  # fmt: skip
 WRITERS = (
-    "agent",
-    "annotator",
-    "assignee",
-    "editor",
-    "labeler",
-    "labeller",
-    "operator",
-    "rater",
-    "worker",
-    "bearbeiter",
-)
+    "agent", "annotator", "assignee", "editor", "labeler", "labeller", "operator", "rater", "worker", "bearbeiter",
+)  # fmt: skip
 KEYS = (
     "id", "ids", "key", "uid", "uuid", "guid", "no", "nr", "num", "number", "nummer", "hash", "index", "idx", "kennung",
     "編號", "编号", "番号", "번호",

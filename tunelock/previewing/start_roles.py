@@ -77,6 +77,7 @@ def guess_roles(table: TableProfile, chosen: dict[str, str]) -> ColumnRoles:
     _choose_question(roles, rest, chosen)
     _choose_contexts(roles, table, rest)
     _ask_without_question(roles, rest)
+    _explain_contexts(roles)
     return roles
 
 
@@ -163,11 +164,17 @@ def _choose_contexts(roles: ColumnRoles, table: TableProfile, columns: dict[str,
             continue
         if has_word(name, (*KEYS, *NO_TEXT)) or tells_the_answer(name):
             continue
+        varied = column.longest > LONG and column.values.distinct > VARIED * table.rows
+        if varied or rank_name(name, CONTEXTS) is not None:
+            roles.contexts.append(name)
+
+
+def _explain_contexts(roles: ColumnRoles) -> None:
+    """Say of each context why it is one, once none of them can become the question."""
+    for name in roles.contexts:
         if rank_name(name, CONTEXTS) is not None:
-            roles.contexts.append(name)
             roles.reasons.append(f"`{name}` is named like a context: put with the question")
-        elif column.longest > LONG and column.values.distinct > VARIED * table.rows:
-            roles.contexts.append(name)
+        else:
             roles.reasons.append(f"`{name}` is long and differs from row to row: context, put with the question")
 
 
@@ -191,6 +198,5 @@ def _ask_without_question(roles: ColumnRoles, columns: dict[str, ColumnProfile])
         if len(free) > 1:
             roles.doubts.append(Doubt("question", "Which column is the question?", free, roles.contexts[0]))
     roles.question = roles.contexts.pop(0)
-    roles.reasons[:] = [reason for reason in roles.reasons if not reason.startswith(f"`{roles.question}` ")]
     only = "the only text" if not roles.contexts else "the first text"
     roles.reasons.append(f"`{roles.question}` is {only} beside the answer, so it is the question")

@@ -9,6 +9,8 @@ from stdnum import iban, luhn
 ALNUM = frozenset("0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz")
 REGIONS = ("US", "GB", "DE", "FR", "ES", "IT", "NL", "AU", "IN")  # whose national forms are tried behind a cue
 AFTER_MASK = re.compile(r"\[[A-Z]+\]\Z")
+LONGEST_MASK = len("[NATIONAL]")
+BEFORE_NUMBER, AFTER_NUMBER = r"(?<![\w.+/$-])", r"(?![\w-]|\.[0-9])"  # so that it is no part of something longer
 
 # `re` skips to a literal or a class that a pattern starts with; hence the look-behinds stand after the first digit.
 EMAIL = re.compile(
@@ -21,8 +23,8 @@ LONG_RUN = re.compile(r"[0-9](?:[ ()./-]{0,2}[0-9]){6}")
 AT_HOME = re.compile(
     r"\b(?:tel|telephone|phone|mobile|cell|cellphone|fax|whatsapp)(?: number| no)?[.:]{0,2} ?"
     r"(?P<cued>[(0-9][0-9 ()./-]{6,18}[0-9])"
-    r"|(?<![\w.+/$-])(?P<nanp>(?:1-|1 (?=\())?"
-    r"(?:\([2-9][0-9]{2}\) ?|[2-9][0-9]{2}-)[2-9][0-9]{2}-[0-9]{4})(?![\w-]|\.[0-9])",
+    rf"|{BEFORE_NUMBER}(?P<nanp>(?:1-|1 (?=\())?"
+    rf"(?:\([2-9][0-9]{{2}}\) ?|[2-9][0-9]{{2}}-)[2-9][0-9]{{2}}-[0-9]{{4}}){AFTER_NUMBER}",
     re.I,
 )
 CARD = re.compile(  # a neighbouring group of four digits makes it a row of a table
@@ -68,7 +70,8 @@ def find_cards(text: str) -> Iterator[tuple[int, int]]:
     """Numbers in a card network's range and length that pass Luhn's check."""
     for found in CARD.finditer(text):
         digits = re.sub("[ -]", "", found[0])
-        after_mask = AFTER_MASK.search(text[: max(found.start() - 1, 0)][-10:])  # where a group of digits stood
+        before = text[: max(found.start() - 1, 0)][-LONGEST_MASK:]
+        after_mask = AFTER_MASK.search(before)  # where a group of digits stood
         if NETWORK.fullmatch(digits) and len(set(digits)) > 1 and luhn.is_valid(digits) and not after_mask:
             yield found.span()
 

@@ -6,6 +6,8 @@ from functools import cache
 from importlib import import_module
 from typing import NamedTuple
 
+from tunelock.privacy.contacts import AFTER_NUMBER, BEFORE_NUMBER
+
 
 class _National(NamedTuple):
     """A number of one country: its module in stdnum, its form, and the names without which the form says too little.
@@ -40,25 +42,21 @@ NUMBERS = (
     _National("au.tfn", r"\d{3} ?\d{3} ?\d{2,3}", "TFN|tax file"),
     _National("in_.aadhaar", r"\d{4} ?\d{4} ?\d{4}", "Aadhaar|UIDAI"),
 )  # fmt: skip
-TAIL = r"(?![\w-]|\.\d)"
-HEAD = r"(?<![\w.+/$-])"
-ANY_FORM = re.compile(rf"{HEAD}(?:{'|'.join(number.form for number in NUMBERS)}){TAIL}", re.ASCII)
+ANY_FORM = re.compile(f"{BEFORE_NUMBER}(?:{'|'.join(number.form for number in NUMBERS)}){AFTER_NUMBER}", re.ASCII)
 
 
 def find_national_numbers(text: str) -> Iterator[tuple[int, int]]:
     """Numbers in the form of a country whose check digits, or ranges where there are none, are right."""
     for number in NUMBERS if ANY_FORM.search(text) else ():
-        is_valid = None
         for found in _compile_number(number).finditer(text):
-            is_valid = is_valid or _load_check(number.module)
-            if is_valid(found["number"]):
+            if _load_check(number.module)(found["number"]):
                 yield found.span("number")
 
 
 @cache
 def _compile_number(number: _National) -> re.Pattern:
     lead = rf"(?i:\b(?:{number.names}))(?:[ .:#(]{{0,2}}[A-Za-z]{{1,8}}){{0,2}}[ .:#(]{{1,3}}" if number.names else ""
-    return re.compile(rf"{lead}{HEAD}(?P<number>{number.form}){TAIL}", re.ASCII)
+    return re.compile(f"{lead}{BEFORE_NUMBER}(?P<number>{number.form}){AFTER_NUMBER}", re.ASCII)
 
 
 @cache

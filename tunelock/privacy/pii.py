@@ -9,13 +9,12 @@ from collections.abc import Collection
 from typing import NamedTuple
 
 from tunelock.privacy.addresses import find_addresses
-from tunelock.privacy.contacts import find_cards, find_emails, find_ibans, find_phones
+from tunelock.privacy.contacts import LONGEST_MASK, find_cards, find_emails, find_ibans, find_phones
 from tunelock.privacy.credentials import find_secrets
 from tunelock.privacy.national_numbers import find_national_numbers
 
 KINDS = ("email", "phone", "card", "iban", "ip", "secret", "national")
 MASKS = tuple(f"[{kind.upper()}]" for kind in KINDS)
-LONGEST_MASK = max(map(len, MASKS))
 ROUNDS = 8  # more than a search in the masked text has ever needed; bounds the time on a hostile text
 FINDERS = {
     "email": find_emails,

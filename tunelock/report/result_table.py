@@ -27,6 +27,7 @@ def pick_results(metrics: dict[str, float], claims: dict) -> dict[str, Any]:
     rows: dict[str, dict[str, float]] = {}
     for metric in list_table_metrics():
         for split, model in COLUMNS:
-            if f"{split}_{metric.name}_{model}" in metrics:
-                rows.setdefault(metric.name, {})[f"{split}_{model}"] = metrics[f"{split}_{metric.name}_{model}"]
+            column = f"{split}_{metric.name}_{model}"
+            if column in metrics:
+                rows.setdefault(metric.name, {})[f"{split}_{model}"] = metrics[column]
     return {"claim": claims["claim"], "claim_sentence": claims["claim_sentence"], "rows": rows}

@@ -10,7 +10,7 @@ import numpy as np
 from tunelock.records.left_out import LeftOutTally, format_left_out
 from tunelock.records.splits import GOLDEN, SPLITS, TEST, VAL
 from tunelock.splitting.choice import SplitChoice
-from tunelock.splitting.features import GROUP, Features
+from tunelock.splitting.features import Features
 
 POWER = 1.96 + 0.84  # standard errors of a difference that is found in four of five tries, at 95 % (two-sided)
 WEAK = 0.7  # a split that shows no smaller change than this many standard deviations is worth a warning
@@ -67,8 +67,3 @@ def warn_of_small_splits(counts: Mapping[str, Any], params: Mapping[str, Any]) -
         way_out = "name more golden groups" if named else f"raise {ratio} ({params[ratio]})"
         size = f"{rows} rows of {groups} groups"
         print(f"warning: {SPLITS[code]} has {size}: {doubt}; {way_out} or bring more data", file=sys.stderr)
-
-
-def count_groups(known: Features, rows: np.ndarray) -> int:
-    """How many groups these rows have."""
-    return len(np.unique(known.hashes[rows, GROUP]))
