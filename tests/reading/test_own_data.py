@@ -143,6 +143,7 @@ def test_a_param_reruns_what_reads_it_and_nothing_before(repository, facts):
 def test_a_source_that_is_described_wrongly_stops_ingest_with_the_remedy(repository, facts, source, words):
     bring(repository, "csv", facts)
     repository.set(sources={"mine": source})
+    repository.run("python", "-m", "stages.validate")
     done = repository.run("python", "-m", "stages.ingest", check=False)
     assert done.returncode == 1 and words in done.stderr.splitlines()[-1]
     assert "Traceback" not in done.stderr
