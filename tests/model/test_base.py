@@ -12,8 +12,8 @@ import torch
 
 from stages.base import locate_model, save_resolved
 from tunelock.rendering.conversation import IGNORE, render_messages, render_prompt
-from tunelock.rendering.encoding import apply_template
 from tunelock.rendering.rendering import load_tokenizer
+from tunelock.rendering.template import apply_template
 from tunelock.rendering.vocabulary import NEW_PAD, install_template, set_pad_token
 from tunelock.run.errors import Stop
 from tunelock.run.hashing import sha256_path

@@ -12,10 +12,10 @@ from hypothesis import strategies as st
 
 from tunelock.records.record import reference_of
 from tunelock.rendering.conversation import IGNORE, render_messages, render_prompt
-from tunelock.rendering.encoding import TemplateRefusal
 from tunelock.rendering.label_check import find_mislabelled
 from tunelock.rendering.refused import count_refused, list_refused, print_refused
 from tunelock.rendering.rendering import Rendering, render_records
+from tunelock.rendering.template import TemplateRefusal
 from tunelock.run.errors import Stop
 
 SHIPPED, OF_TRL = Path("templates"), Path(trl.__file__).parent / "chat_templates"

@@ -12,8 +12,8 @@ from tunelock.answering.scoring import Score, score_families
 from tunelock.records.record import Message, Record, keep_learnt_part, question_in
 from tunelock.records.scored_row import ScoredRow
 from tunelock.rendering.conversation import IGNORE, render_messages
-from tunelock.rendering.encoding import TemplateRefusal
 from tunelock.rendering.rendering import Rendering, select_messages
+from tunelock.rendering.template import TemplateRefusal
 
 
 @dataclass(frozen=True, slots=True)

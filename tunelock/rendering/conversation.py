@@ -8,14 +8,8 @@ from transformers import PreTrainedTokenizerBase
 
 from tunelock.records.record import Message, drop_tools, find_tools, make_messages
 from tunelock.rendering.answer_spans import WAY_OUT, find_answer_spans, stands_in
-from tunelock.rendering.encoding import (
-    TemplateRefusal,
-    apply_template,
-    blot_controls,
-    compile_control_pattern,
-    encode_text,
-    hide_controls,
-)
+from tunelock.rendering.encoding import blot_controls, compile_control_pattern, encode_text, hide_controls
+from tunelock.rendering.template import TemplateRefusal, apply_template
 from tunelock.run.errors import Stop
 
 IGNORE = -100  # torch.nn.CrossEntropyLoss(ignore_index) and every Hugging Face collator
@@ -50,7 +44,7 @@ def render_messages(tokenizer: PreTrainedTokenizerBase, messages: list[Message])
         return _render_text(tokenizer, messages[0]["content"])
     text = apply_template(tokenizer, messages)
     _check_messages(tokenizer, messages, text)
-    shadow, controls = hide_controls(tokenizer, messages, text)
+    shadow, controls = hide_controls(tokenizer, messages, text, functools.partial(apply_template, tokenizer))
     input_ids, starts, ends = encode_text(tokenizer, text, shadow)
     labels, first = [IGNORE] * len(input_ids), 0
     for begin, end in find_answer_spans(tokenizer, messages, text, shadow):
@@ -99,7 +93,7 @@ def _find_text_opening(tokenizer: PreTrainedTokenizerBase) -> list[int]:
 def render_prompt(tokenizer: PreTrainedTokenizerBase, messages: list[Message]) -> list[int]:
     """The tokens of a conversation that waits for the assistant's answer."""
     text = apply_template(tokenizer, messages, generation=True)
-    shadow, _ = hide_controls(tokenizer, messages, text, generation=True)
+    shadow, _ = hide_controls(tokenizer, messages, text, functools.partial(apply_template, tokenizer, generation=True))
     return encode_text(tokenizer, text, shadow)[0]
 
 

@@ -19,8 +19,8 @@ from tunelock.records.record import (
     text_of,
 )
 from tunelock.rendering.conversation import render_messages, render_prompt
-from tunelock.rendering.encoding import TemplateRefusal
 from tunelock.rendering.long_rows import count_cut_characters, fit_context
+from tunelock.rendering.template import TemplateRefusal
 from tunelock.run.errors import Stop
 
 RENDERING_PARAMS = ("system_prompt", "max_length", "max_turns", "long_rows")

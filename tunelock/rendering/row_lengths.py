@@ -9,8 +9,8 @@ from transformers import PreTrainedTokenizerBase
 
 from tunelock.records.record import Record
 from tunelock.rendering.conversation import render_messages
-from tunelock.rendering.encoding import TemplateRefusal
 from tunelock.rendering.rendering import RefusedRecord, RenderedRow, Rendering, render_records, select_messages
+from tunelock.rendering.template import TemplateRefusal
 from tunelock.run.bars import Bar
 from tunelock.run.errors import Stop
 
