@@ -61,7 +61,7 @@ def ours(
     model, rows = load_model(folder, dtype), render_records(tokenizer, records, Rendering(10**6)).rows
     scores = score_rows(model, rows, batch_size)
     prompts = [row["input_ids"][: row["prompt_length"]] for row in rows[:answered]]
-    answers = generate_answers(model, prompts, new_tokens, batch_size, find_end_token(tokenizer))
+    answers = generate_answers(model, prompts, new_tokens, batch_size, (find_end_token(tokenizer),))
     return math.exp(sum(one.loss for one in scores) / sum(one.tokens for one in scores)), answers
 
 

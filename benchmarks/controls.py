@@ -60,8 +60,8 @@ def rows_of(model, tokenizer, records: list[dict], new_tokens: int = 0) -> list[
     rows = [one.row for one in score_questions(model, families, "test", BATCH)]
     if new_tokens:
         prompts = [family.take_prompt() for family in families]
-        end = find_end_token(tokenizer)
-        add_answers(rows, generate_answers(model, prompts, new_tokens, BATCH, end), tokenizer, end)
+        ends = (find_end_token(tokenizer),)
+        add_answers(rows, generate_answers(model, prompts, new_tokens, BATCH, ends), tokenizer, ends)
     return rows
 
 

@@ -135,9 +135,9 @@ def answers_of(model, setup: Setup, base: Path) -> list[dict]:
     families = make_held_out_families(tokenizer, setup.test, rendering, None)
     rows = [one.row for one in score_questions(model, families, "test", len(families))]
     prompts = [family.take_prompt() for family in families]
-    end = find_end_token(tokenizer)
+    ends = (find_end_token(tokenizer),)
     add_answers(
-        rows, generate_answers(model, prompts, setup.settings["max_new_tokens"], len(rows), end), tokenizer, end
+        rows, generate_answers(model, prompts, setup.settings["max_new_tokens"], len(rows), ends), tokenizer, ends
     )
     return rows
 

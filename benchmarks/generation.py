@@ -60,7 +60,7 @@ def contestants(new_tokens: int, end_id: int) -> dict:
     return (coarse if has_bfloat16() else {}) | {  # emulated, it would only show how slow that is
         LOOPS[1]: loop("float32"),
         "batches, float32": batched("float32"),
-        "tunelock": lambda prompts: tuple(decode_greedily(models["float32"], prompts, new_tokens, end_id)),
+        "tunelock": lambda prompts: tuple(decode_greedily(models["float32"], prompts, new_tokens, (end_id,))),
     }
 
 

@@ -15,7 +15,13 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig, PreTra
 
 from tunelock.fetching.model_files import locate_model
 from tunelock.model.modeling import clear_quantization, explain_dtype, resolve_dtype
-from tunelock.rendering.vocabulary import add_control_tokens, find_stop_tokens, install_template, set_pad_token
+from tunelock.rendering.vocabulary import (
+    add_control_tokens,
+    find_end_tokens,
+    install_template,
+    set_end_tokens,
+    set_pad_token,
+)
 from tunelock.run.errors import Stop
 from tunelock.run.files import whole_folder, write_json
 from tunelock.run.stage import stage
@@ -43,8 +49,10 @@ def save_resolved(
     tokenizer.init_kwargs.pop("is_local", None)
     done = [install_template(tokenizer, chat_template)] if chat_template else []
     ids = add_control_tokens(model, tokenizer, list(dict.fromkeys(extra_special_tokens)))
+    done += filter(None, [set_end_tokens(model, tokenizer)])
+    ends = find_end_tokens(tokenizer, model.generation_config)
     # What a GGUF file names as its pad token stays: our loss goes by spans, and the default job is made with it.
-    if tokenizer.pad_token_id is None or (not gguf and tokenizer.pad_token_id in find_stop_tokens(model, tokenizer)):
+    if tokenizer.pad_token_id is None or (not gguf and tokenizer.pad_token_id in ends):
         done.append(f"pad token {set_pad_token(model, tokenizer)}")
     model.save_pretrained(target)
     tokenizer.save_pretrained(target)

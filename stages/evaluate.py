@@ -33,15 +33,15 @@ from tunelock.answering.kept_answers import open_kept_answers
 from tunelock.answering.near_ties import settle_near_ties
 from tunelock.answering.vllm_backend import generate_by_vllm
 from tunelock.model.modeling import make_deterministic
-from tunelock.model.tuned import load_tuned
+from tunelock.model.tuned import load_tuned, read_generation_settings
 from tunelock.reading.local_files import GENERAL as GENERAL_FOLDER
 from tunelock.reading.reading import Source, read_source
 from tunelock.records.record import Record
 from tunelock.records.scored_row import GENERAL, HELD_OUT, ScoredRow
-from tunelock.rendering.conversation import find_end_token
 from tunelock.rendering.refused import print_refused
 from tunelock.rendering.rendering import RENDERING_PARAMS, Rendering, load_tokenizer
 from tunelock.rendering.row_lengths import MOST_LEFT_OUT, keep_fitting_records
+from tunelock.rendering.vocabulary import find_end_tokens
 from tunelock.run.errors import Stop
 from tunelock.run.files import read_jsonl, write_jsonl
 from tunelock.run.stage import stage
@@ -149,11 +149,12 @@ def _add_divergence(rows: list[ScoredRow], found: Predictions, head: Head, dtype
         row["kl"] = divergence
 
 
-def add_answers(rows: list[ScoredRow], answers: list[list[int]], tokenizer, end_id: int) -> None:
+def add_answers(rows: list[ScoredRow], answers: list[list[int]], tokenizer, end_ids: tuple[int, ...]) -> None:
     """Add answer, stopped (it ended by itself) and new_tokens to rows, from the tokens that the model wrote."""
     for row, tokens in zip(rows, answers, strict=True):
-        text = tokenizer.decode(tokens, skip_special_tokens=True).strip()
-        row |= {"answer": text, "stopped": tokens[-1:] == [end_id], "new_tokens": len(tokens)}
+        stopped = bool(tokens) and tokens[-1] in end_ids
+        text = tokenizer.decode(tokens[:-1] if stopped else tokens, skip_special_tokens=True).strip()
+        row |= {"answer": text, "stopped": stopped, "new_tokens": len(tokens)}
 
 
 def _pick_questions(families: list[Family], most: int | None) -> list[int]:
@@ -162,14 +163,20 @@ def _pick_questions(families: list[Family], most: int | None) -> list[int]:
 
 
 def _answer_questions(
-    folder: str, dtype: str, prompts: list[list[int]], end_id: int, backend: str, max_new_tokens: int, batch_size: int
+    folder: str,
+    dtype: str,
+    prompts: list[list[int]],
+    end_ids: tuple[int, ...],
+    backend: str,
+    max_new_tokens: int,
+    batch_size: int,
 ) -> list[list[int]]:
     """The tokens that the model in a folder answers to prompts; answers kept from a run before are not computed."""
     dtype = choose_answer_dtype(dtype)
     if backend == "vllm":
-        return generate_by_vllm(folder, dtype, prompts, max_new_tokens, end_id)
-    kept = open_kept_answers(folder, {"dtype": dtype, "max_new_tokens": max_new_tokens, "end_id": end_id})
-    return generate_answers(load_tuned(folder, dtype), prompts, max_new_tokens, batch_size, end_id, kept)
+        return generate_by_vllm(folder, dtype, prompts, max_new_tokens, end_ids)
+    kept = open_kept_answers(folder, {"dtype": dtype, "max_new_tokens": max_new_tokens, "end_ids": end_ids})
+    return generate_answers(load_tuned(folder, dtype), prompts, max_new_tokens, batch_size, end_ids, kept)
 
 
 def main(which: str, params, _fingerprint) -> str:
@@ -186,9 +193,9 @@ def main(which: str, params, _fingerprint) -> str:
             rows.append(scored[split][number])
             prompts.append(families[split][number].take_prompt())
     if prompts:
-        end, limit = find_end_token(tokenizer), params.max_new_tokens
-        answers = _answer_questions(folder, params.dtype, prompts, end, params.generation_backend, limit, batch_size)
-        add_answers(rows, answers, tokenizer, end)
+        ends, limit = find_end_tokens(tokenizer, read_generation_settings(folder)), params.max_new_tokens
+        answers = _answer_questions(folder, params.dtype, prompts, ends, params.generation_backend, limit, batch_size)
+        add_answers(rows, answers, tokenizer, ends)
     every = list(itertools.chain(*scored.values()))
     write_jsonl(f"models/evaluation/{which}.jsonl", every)
     return f"models/evaluation/{which}.jsonl: {len(every)} rows scored, {len(rows)} answered"

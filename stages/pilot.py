@@ -18,11 +18,11 @@ from tunelock.answering.scoring import Score, score_rows
 from tunelock.model.methods.method_settings import METHOD_PARAMS, MethodSettings
 from tunelock.model.modeling import make_deterministic, resolve_dtype
 from tunelock.records.scored_row import HELD_OUT
-from tunelock.rendering.conversation import find_end_token
 from tunelock.rendering.label_check import find_mislabelled
 from tunelock.rendering.refused import count_refused, list_refused, print_refused
 from tunelock.rendering.rendering import RENDERING_PARAMS, RenderedRecords, Rendering, load_tokenizer, render_records
 from tunelock.rendering.row_lengths import MOST_LEFT_OUT
+from tunelock.rendering.vocabulary import find_end_tokens
 from tunelock.run.errors import Stop
 from tunelock.run.files import read_json, read_jsonl, write_json, write_text
 from tunelock.run.scratch import locate_checkpoints
@@ -64,8 +64,8 @@ class _Probe(NamedTuple):
     def look_at(self, model: PreTrainedModel) -> Look:
         """Score the rows and have the model answer."""
         prompts = [row["input_ids"][: row["prompt_length"]] for row in self.asked]
-        end = find_end_token(self.tokenizer) if prompts else None
-        answers = generate_answers(model, prompts, self.max_new_tokens, self.batch_size, end)
+        ends = find_end_tokens(self.tokenizer, model.generation_config)
+        answers = generate_answers(model, prompts, self.max_new_tokens, self.batch_size, ends)
         loss = average_loss(score_rows(model, self.scored, self.batch_size))
         return Look(loss, [self.tokenizer.decode(tokens, skip_special_tokens=True) for tokens in answers])
 

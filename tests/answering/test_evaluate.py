@@ -93,7 +93,7 @@ def test_answers_are_decoded_and_say_whether_they_ended(tokenizer):
     end = tokenizer.eos_token_id
     tokens = tokenizer(" Escape it.").input_ids
     rows = [{}, {}]
-    add_answers(rows, [[*tokens, end], tokens], tokenizer, end)
+    add_answers(rows, [[*tokens, end], tokens], tokenizer, (end,))
     assert rows[0] == {"answer": "Escape it.", "stopped": True, "new_tokens": len(tokens) + 1}
     assert rows[1] == {"answer": "Escape it.", "stopped": False, "new_tokens": len(tokens)}
 

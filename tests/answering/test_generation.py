@@ -71,7 +71,7 @@ def expected(model, prompts):
 @pytest.mark.parametrize("batch_size", [1, 5, 12])
 def test_answers_are_those_of_one_by_one_generation(model, prompts, expected, batch_size):
     answers, end = expected
-    assert generate_answers(model, prompts, NEW, batch_size, end) == answers
+    assert generate_answers(model, prompts, NEW, batch_size, (end,)) == answers
 
 
 ARCHITECTURES = {
@@ -97,7 +97,7 @@ def test_other_architectures(name, monkeypatch):
     free = one_by_one(model, prompts, 0, 8)
     assert len({tuple(answer) for answer in free}) > 4
     end = free[1][2]
-    assert decode_greedily(model, prompts, 8, end).tokens == one_by_one(model, prompts, end, 8)
+    assert decode_greedily(model, prompts, 8, (end,)).tokens == one_by_one(model, prompts, end, 8)
 
 
 def test_prompts_of_similar_length_are_read_together(model, monkeypatch):
@@ -108,7 +108,7 @@ def test_prompts_of_similar_length_are_read_together(model, monkeypatch):
     monkeypatch.setattr(
         decoding, "_compute_last_logits", lambda *given: read.append(tuple(given[1]["input_ids"].shape)) or real(*given)
     )
-    found = decode_greedily(model, prompts, NEW, 0).tokens
+    found = decode_greedily(model, prompts, NEW, (0,)).tokens
     assert read[:4] == [(2, 30), (2, 9), (1, 3), (5, 1)]
     assert found == one_by_one(model, prompts, 0)
 
@@ -118,7 +118,7 @@ def test_rows_that_are_done_leave_the_batch(model, prompts, expected, monkeypatc
     sizes, real = [], decoding._compute_last_logits
     monkeypatch.setattr(decoding, "_compute_last_logits", lambda *given: sizes.append(len(given[2])) or real(*given))
     answers, end = expected
-    assert decode_greedily(model, prompts, NEW, end).tokens == answers
+    assert decode_greedily(model, prompts, NEW, (end,)).tokens == answers
     assert sizes[0] == len(prompts) and sizes[-1] < len(prompts)
 
 
@@ -126,9 +126,9 @@ def test_near_ties_are_answered_alone(model, prompts, expected, monkeypatch):
     """A wrong choice at a gap below the bound does not reach the answer."""
     answers, end = expected
     monkeypatch.setattr(decoding, "NEAR_TIE", 1e9)
-    assert decode_greedily(model, prompts, NEW, end) == Answers(answers, len(prompts))
+    assert decode_greedily(model, prompts, NEW, (end,)) == Answers(answers, len(prompts))
     monkeypatch.setattr(decoding, "NEAR_TIE", 0.0)
-    assert decode_greedily(model, prompts, NEW, end).alone == 0
+    assert decode_greedily(model, prompts, NEW, (end,)).alone == 0
 
 
 def test_a_near_tie_is_told_from_a_clear_choice():
@@ -140,13 +140,13 @@ def test_a_near_tie_is_told_from_a_clear_choice():
 
 def test_coarse_dtypes_do_not_look_for_ties(tiny_model, prompts, monkeypatch):
     monkeypatch.setattr(decoding, "NEAR_TIE", 1e9)
-    assert decode_greedily(load_model(tiny_model, "bfloat16"), prompts[:3], 2, 0).alone == 0
+    assert decode_greedily(load_model(tiny_model, "bfloat16"), prompts[:3], 2, (0,)).alone == 0
 
 
 def test_progress_counts_every_token_that_can_come(model, prompts, expected):
     answers, end = expected
     counts = []
-    decode_greedily(model, prompts, NEW, end, lambda new, spared: counts.append((new, spared)))
+    decode_greedily(model, prompts, NEW, (end,), lambda new, spared: counts.append((new, spared)))
     assert sum(new for new, _ in counts) == sum(map(len, answers))
     assert sum(map(sum, counts)) == NEW * len(prompts)
 
@@ -232,13 +232,13 @@ def test_an_interrupted_run_goes_on_and_ends_with_the_same_answers(model, prompt
     kept = KeptAnswers(tmp_path, {})
     monkeypatch.setattr("tunelock.answering.generation.decode_greedily", breaks)
     with pytest.raises(KeyboardInterrupt):
-        generate_answers(model, prompts, NEW, 3, end, kept)
+        generate_answers(model, prompts, NEW, 3, (end,), kept)
     monkeypatch.setattr(
         "tunelock.answering.generation.decode_greedily", lambda *given: done.append(given) or decode_greedily(*given)
     )
-    assert generate_answers(model, prompts, NEW, 3, end, kept) == answers
+    assert generate_answers(model, prompts, NEW, 3, (end,), kept) == answers
     assert len(done) == 4  # batches of three of twelve prompts, each computed once
-    assert generate_answers(model, prompts, NEW, 3, end, kept) == answers and len(done) == 4
+    assert generate_answers(model, prompts, NEW, 3, (end,), kept) == answers and len(done) == 4
 
 
 def test_another_model_or_setting_is_another_entry(tiny_model, tmp_path, monkeypatch):
@@ -260,8 +260,10 @@ def stand_in(record: dict) -> types.ModuleType:
 
         def generate(self, prompts, how):
             record["prompts"] = prompts
-            said = [([7, 8], "stop"), ([7, 8], "length"), ([7, 2], "stop")]
-            outputs = [types.SimpleNamespace(token_ids=tokens, finish_reason=why) for tokens, why in said]
+            said = [([7, 8], "stop", 5), ([7, 8], "length", None), ([7, 2], "stop", 2), ([7, 2], "length", None)]
+            outputs = [
+                types.SimpleNamespace(token_ids=tokens, finish_reason=why, stop_reason=end) for tokens, why, end in said
+            ]
             return [types.SimpleNamespace(outputs=[output]) for output in outputs]
 
     module = types.ModuleType("vllm")
@@ -269,27 +271,27 @@ def stand_in(record: dict) -> types.ModuleType:
     return module
 
 
-def test_vllm_gets_the_same_tokens_end_and_length(tmp_path, monkeypatch):
+def test_vllm_gets_the_same_tokens_ends_and_length(tmp_path, monkeypatch):
     record = {}
     monkeypatch.setitem(sys.modules, "vllm", stand_in(record))
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
-    answers = generate_by_vllm(tmp_path, "bfloat16", [[1], [1, 3], [4]], 2, 2)
-    assert answers == [[7, 8, 2], [7, 8], [7, 2]]
-    assert record["prompts"] == [{"prompt_token_ids": ids} for ids in ([1], [1, 3], [4])]
+    answers = generate_by_vllm(tmp_path, "bfloat16", [[1], [1, 3], [4], [6]], 2, (2, 5))
+    assert answers == [[7, 8, 5], [7, 8], [7, 2], [7, 2]]
+    assert record["prompts"] == [{"prompt_token_ids": ids} for ids in ([1], [1, 3], [4], [6])]
     assert record["how"]["temperature"] == 0 and record["how"]["max_tokens"] == 2
-    assert record["how"]["stop_token_ids"] == [2]
+    assert record["how"]["stop_token_ids"] == [2, 5]
     assert record["engine"]["model"] == str(tmp_path) and record["engine"]["trust_remote_code"] is False
 
 
 def test_vllm_stops_plainly_where_it_cannot_run(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "vllm", None)
     with pytest.raises(Stop, match="vllm is not installed"):
-        generate_by_vllm(tmp_path, "bfloat16", [[1]], 2, 2)
+        generate_by_vllm(tmp_path, "bfloat16", [[1]], 2, (2,))
     monkeypatch.setitem(sys.modules, "vllm", stand_in({}))
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     with pytest.raises(Stop, match="needs a CUDA GPU"):
-        generate_by_vllm(tmp_path, "bfloat16", [[1]], 2, 2)
+        generate_by_vllm(tmp_path, "bfloat16", [[1]], 2, (2,))
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     (tmp_path / "adapter_config.json").write_text("{}")
     with pytest.raises(Stop, match="soft prompt"):
-        generate_by_vllm(tmp_path, "bfloat16", [[1]], 2, 2)
+        generate_by_vllm(tmp_path, "bfloat16", [[1]], 2, (2,))

@@ -75,6 +75,7 @@ def test_the_real_gguf_is_dequantised_into_a_plain_folder(real_gguf, tmp_path):
     assert not any(str(tmp_path) in path.read_text() for path in (tmp_path / "base").glob("*.json"))
     assert load_tokenizer(tmp_path / "base").pad_token == "<|im_end|>"  # as the file has it
     assert not (tmp_path / "base" / "added_token_ids.json").exists()
+    assert json.loads((tmp_path / "base" / "generation_config.json").read_text())["eos_token_id"] == 2  # its own
 
 
 def embeddings(folder: Path) -> torch.Tensor:

@@ -105,7 +105,7 @@ def test_a_method_from_training_to_answers(case, tiny_model, tokenizer, records,
     assert [one.loss for one in score_rows(found, rows, 4)] == pytest.approx(
         [one.loss for one in score_rows(trainer.model, rows, 4)], rel=2e-2
     )
-    prompts, end = [row["input_ids"][: row["prompt_length"]] for row in rows], find_end_token(load_tokenizer(merged))
+    prompts, end = [row["input_ids"][: row["prompt_length"]] for row in rows], (find_end_token(load_tokenizer(merged)),)
     together = generate_answers(found, prompts, 4, 4, end)
     assert len({len(prompt) for prompt in prompts}) == 2  # the shorter is padded
     assert together == [generate_answers(found, [prompt], 4, 1, end)[0] for prompt in prompts]

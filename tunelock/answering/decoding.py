@@ -55,30 +55,30 @@ class _RoomyLayer(DynamicLayer):
 
 
 def decode_greedily(
-    model: torch.nn.Module, prompts: list[list[int]], max_new_tokens: int, end_id: int,
+    model: torch.nn.Module, prompts: list[list[int]], max_new_tokens: int, end_ids: tuple[int, ...],
     seen: Callable[[int, int], None] = lambda new, spared: None,
 ) -> Answers:  # fmt: skip
     """The greedy continuation of each prompt (token ids), computed together.
 
-    An answer that came to its end has `end_id` as its last token; one that was cut at `max_new_tokens` has not. Where
-    a model in float32 comes to a near-tie, that prompt is answered anew and alone, as `model.generate` answers it. In a
-    coarser dtype near-ties are everywhere, and answers depend on the batch. `seen` is told of the new tokens of each
-    step, and of how many the rows that end with it spare.
+    An answer that came to its end has one of `end_ids` as its last token; one that was cut at `max_new_tokens` has
+    none. Where a model in float32 comes to a near-tie, that prompt is answered once more and alone, as `model.generate`
+    answers it. In a coarser dtype near-ties are everywhere, and answers depend on the batch. `seen` gets the number of
+    new tokens of each step, and of how many the rows that end with it spare.
     """
     if (
         "past_key_values" not in inspect.signature(unwrap_model(model).forward).parameters
     ):  # keeps a state, as Mamba does
-        return Answers([_decode_by_generate(model, prompt, max_new_tokens, end_id, seen) for prompt in prompts], 0)
+        return Answers([_decode_by_generate(model, prompt, max_new_tokens, end_ids, seen) for prompt in prompts], 0)
     exact = next(model.parameters()).dtype == torch.float32 and len(prompts) > 1
-    tokens, unsure = _decode_batch(model, prompts, max_new_tokens, end_id, NEAR_TIE if exact else 0.0, seen)
+    tokens, unsure = _decode_batch(model, prompts, max_new_tokens, end_ids, NEAR_TIE if exact else 0.0, seen)
     for number in unsure:
-        tokens[number] = _decode_batch(model, [prompts[number]], max_new_tokens, end_id, 0.0, seen)[0][0]
+        tokens[number] = _decode_batch(model, [prompts[number]], max_new_tokens, end_ids, 0.0, seen)[0][0]
     return Answers(tokens, len(unsure))
 
 
 @torch.no_grad()
 def _decode_batch(
-    model: torch.nn.Module, prompts: list[list[int]], max_new_tokens: int, end_id: int, bound: float,
+    model: torch.nn.Module, prompts: list[list[int]], max_new_tokens: int, end_ids: tuple[int, ...], bound: float,
     seen: Callable[[int, int], None],
 ) -> tuple[list[list[int]], list[int]]:  # fmt: skip
     """Return the answers, and the numbers of those that broke off where the two likeliest tokens were within `bound`.
@@ -86,7 +86,7 @@ def _decode_batch(
     Rows are padded on the left; those that are done leave the batch.
     """
     answers, unsure, done = [[] for _ in prompts], [], set()
-    logits, mask, cache = _read_prompts(model, prompts, end_id)
+    logits, mask, cache = _read_prompts(model, prompts, end_ids[0])
     active = list(range(len(prompts)))  # the prompt of each row of the batch
     while True:
         chosen, near = _pick_tokens(logits, bound)
@@ -100,7 +100,7 @@ def _decode_batch(
             else:
                 answers[number].append(token)
                 new += 1
-            if tied or token == end_id or len(answers[number]) == max_new_tokens:
+            if tied or token in end_ids or len(answers[number]) == max_new_tokens:
                 done.add(number)
                 spared += 0 if tied else max_new_tokens - len(answers[number])
         seen(new, spared)
@@ -178,13 +178,17 @@ def _compute_last_logits(model: PreTrainedModel, given: dict, mask: torch.Tensor
 
 @torch.no_grad()
 def _decode_by_generate(
-    model: torch.nn.Module, prompt: list[int], max_new_tokens: int, end_id: int, seen: Callable[[int, int], None]
+    model: torch.nn.Module,
+    prompt: list[int],
+    max_new_tokens: int,
+    end_ids: tuple[int, ...],
+    seen: Callable[[int, int], None],
 ) -> list[int]:
     """One prompt by transformers' own loop."""
     ids = torch.tensor([prompt], device=model.device)
     given, length = prepare_generation(model, ids, torch.ones_like(ids))
     out = unwrap_model(model).generate(
-        **given, max_new_tokens=max_new_tokens, do_sample=False, eos_token_id=end_id, pad_token_id=end_id
+        **given, max_new_tokens=max_new_tokens, do_sample=False, eos_token_id=list(end_ids), pad_token_id=end_ids[0]
     )
     answer = out[0, length:].tolist()
     seen(len(answer), max_new_tokens - len(answer))

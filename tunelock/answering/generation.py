@@ -14,13 +14,13 @@ WINDOW = 2  # batches that are sorted by length together
 
 
 def generate_answers(
-    model: torch.nn.Module, prompts: list[list[int]], max_new_tokens: int, batch_size: int, end_id: int,
+    model: torch.nn.Module, prompts: list[list[int]], max_new_tokens: int, batch_size: int, end_ids: tuple[int, ...],
     kept: Callable[[list[list[int]], Callable[[], Answers]], Answers] | None = None,
 ) -> list[list[int]]:  # fmt: skip
     """The greedy continuation of each prompt, in the order of the prompts (see `tunelock.answering.decoding`).
 
-    An answer that came to its end has `end_id` as its last token; one that was cut at `max_new_tokens` has not.
-    `kept` may answer a batch from what an earlier run computed (`tunelock.answering.kept_answers`).
+    An answer that came to its end has one of `end_ids` as its last token; one that was cut at `max_new_tokens` has
+    none. `kept` may answer a batch from what an earlier run computed (`tunelock.answering.kept_answers`).
     """
     model.eval()
     answers: list[list[int]] = [[]] * len(prompts)
@@ -38,7 +38,7 @@ def generate_answers(
             before = computed
 
             def compute(asked: list[list[int]] = asked) -> Answers:
-                return decode_greedily(model, asked, max_new_tokens, end_id, seen)
+                return decode_greedily(model, asked, max_new_tokens, end_ids, seen)
 
             found = kept(asked, compute) if kept else compute()
             if computed == before:  # nothing was computed, so the time left counts without it

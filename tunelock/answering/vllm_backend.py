@@ -1,6 +1,7 @@
 """Greedy answers by vLLM, for GPUs (Kwon et al. 2023, https://arxiv.org/abs/2309.06180); an extra of its own."""
 
 import importlib
+import itertools
 from pathlib import Path
 
 import torch
@@ -10,7 +11,7 @@ from tunelock.run.errors import Stop
 
 
 def generate_by_vllm(
-    folder: Path | str, dtype: str, prompts: list[list[int]], max_new_tokens: int, end_id: int
+    folder: Path | str, dtype: str, prompts: list[list[int]], max_new_tokens: int, end_ids: tuple[int, ...]
 ) -> list[list[int]]:
     """What `tunelock.answering.generation.generate` returns, computed by vLLM from the same token ids.
 
@@ -30,14 +31,14 @@ def generate_by_vllm(
     longest = max(map(len, prompts), default=0) + max_new_tokens
     engine = vllm.LLM(model=str(folder), dtype=dtype, max_model_len=longest, trust_remote_code=False, seed=0)
     how = vllm.SamplingParams(
-        temperature=0.0, max_tokens=max_new_tokens, stop_token_ids=[end_id], ignore_eos=True, detokenize=False
+        temperature=0.0, max_tokens=max_new_tokens, stop_token_ids=list(end_ids), ignore_eos=True, detokenize=False
     )
     asked = [{"prompt_token_ids": prompt} for prompt in prompts]
-    return [_cut_at_end(output.outputs[0], end_id) for output in engine.generate(asked, how)]
+    return [_cut_at_end(output.outputs[0], end_ids) for output in engine.generate(asked, how)]
 
 
-def _cut_at_end(output, end_id: int) -> list[int]:
-    """The tokens of an answer, with `end_id` as the last one where vLLM stopped for it."""
-    tokens = list(output.token_ids)
-    tokens = tokens[: tokens.index(end_id)] if end_id in tokens else tokens
-    return [*tokens, end_id] if output.finish_reason == "stop" else tokens
+def _cut_at_end(output, end_ids: tuple[int, ...]) -> list[int]:
+    """The tokens of an answer, with its end token as the last one, which some versions of vLLM leave out."""
+    tokens = list(itertools.takewhile(lambda token: token not in end_ids, output.token_ids))
+    left_out = [output.stop_reason] if output.finish_reason == "stop" else []
+    return tokens + (list(output.token_ids[len(tokens) :][:1]) or left_out)

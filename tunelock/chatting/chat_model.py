@@ -12,8 +12,9 @@ from transformers.generation.streamers import BaseStreamer
 from tunelock.model.modeling import make_deterministic
 from tunelock.model.tuned import load_tuned, prepare_generation, unwrap_model
 from tunelock.records.record import Message
-from tunelock.rendering.conversation import find_end_token, render_prompt
+from tunelock.rendering.conversation import render_prompt
 from tunelock.rendering.rendering import Rendering, load_tokenizer, select_messages
+from tunelock.rendering.vocabulary import find_end_tokens
 from tunelock.run.errors import Stop
 
 Write = Callable[[str], None]  # takes the next piece of an answer
@@ -70,8 +71,8 @@ class ChatModel:
         if not self.is_loaded:
             self.load()
         prompt, room = self._render(messages)
-        streamer = _Streamer(self._tokenizer, write)
-        end = find_end_token(self._tokenizer)
+        ends = find_end_tokens(self._tokenizer, unwrap_model(self._model).generation_config)
+        streamer = _Streamer(self._tokenizer, ends, write)
         given, _ = prepare_generation(self._model, prompt, torch.ones_like(prompt))
         try:
             with torch.no_grad():
@@ -79,8 +80,8 @@ class ChatModel:
                     **given,
                     max_new_tokens=min(room, self._settings.max_new_tokens),
                     do_sample=False,
-                    eos_token_id=end,
-                    pad_token_id=end,
+                    eos_token_id=list(ends),
+                    pad_token_id=ends[0],
                     streamer=streamer,
                 )
         except KeyboardInterrupt:
@@ -107,9 +108,9 @@ class _Streamer(BaseStreamer):
     transformers' own `TextStreamer` waits for the end of a word; what a model writes without spaces would not be seen.
     """
 
-    def __init__(self, tokenizer: PreTrainedTokenizerBase, write: Write):
+    def __init__(self, tokenizer: PreTrainedTokenizerBase, ends: tuple[int, ...], write: Write):
         self.text = ""
-        self._tokenizer, self._write = tokenizer, write
+        self._tokenizer, self._ends, self._write = tokenizer, ends, write
         self._tokens: list[int] = []  # of the line that is being written
         self._shown = 0  # letters of it that were handed on
         self._is_prompt = True
@@ -119,7 +120,7 @@ class _Streamer(BaseStreamer):
         if self._is_prompt:
             self._is_prompt = False
             return
-        self._tokens += value.reshape(-1).tolist()
+        self._tokens += [token for token in value.reshape(-1).tolist() if token not in self._ends]
         line = self._tokenizer.decode(self._tokens, skip_special_tokens=True)
         if not line.endswith(UNFINISHED):
             self._hand_on(line[self._shown :])

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import torch
 from safetensors.torch import load_file, save_file
-from transformers import PreTrainedModel
+from transformers import GenerationConfig, PreTrainedModel
 
 from tunelock.model.modeling import load_model
 from tunelock.run.errors import Stop
@@ -99,6 +99,12 @@ def load_tuned(folder: Path | str, dtype: str) -> torch.nn.Module:
     from peft import PeftModel  # takes a second that models without a soft prompt need not wait
 
     return PeftModel.from_pretrained(load_model(Path(folder, BASE), dtype), folder)
+
+
+def read_generation_settings(folder: Path | str) -> GenerationConfig:
+    """The generation settings of a model that `load_tuned` loads, without its weights."""
+    base = Path(folder, BASE)
+    return GenerationConfig.from_pretrained(base if Path(folder, ADAPTER_CONFIG).exists() else folder)
 
 
 def save_soft_prompt(adapter: Path, base: Path, folder: Path) -> None:

@@ -1,11 +1,12 @@
-"""What a tokenizer may lack: a chat template, control tokens of one's own, a pad token that ends no answer."""
+"""What a tokenizer may lack: a template, control tokens of one's own, all its end tokens, a pad token that is none."""
 
 from pathlib import Path
 
 import torch
 from jinja2 import TemplateError
-from transformers import PreTrainedModel, PreTrainedTokenizerBase
+from transformers import GenerationConfig, PreTrainedModel, PreTrainedTokenizerBase
 
+from tunelock.rendering.conversation import find_end_token
 from tunelock.run.errors import Stop
 from tunelock.run.hashing import sha256_file
 
@@ -58,15 +59,46 @@ def add_control_tokens(
     return tokenizer.convert_tokens_to_ids(tokens)
 
 
-def find_stop_tokens(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> set[int]:
-    """The tokens at which generation stops, by the tokenizer and by the generation settings."""
-    configured = model.generation_config.eos_token_id
-    return {tokenizer.eos_token_id, *(configured if isinstance(configured, list) else [configured])} - {None}
+def find_end_tokens(tokenizer: PreTrainedTokenizerBase, settings: GenerationConfig) -> tuple[int, ...]:
+    """The ids of the tokens that end an answer, each once.
+
+    First the one that the chat template writes, then the tokenizer's end-of-sequence token, then those that the
+    generation settings list. An id that the tokenizer does not have ends nothing.
+
+    Raises:
+        Stop: there is none.
+    """
+    configured = settings.eos_token_id
+    try:
+        first = [find_end_token(tokenizer)]
+    except Stop:  # there is no template, or it refuses a plain question
+        first = []
+    found = [*first, tokenizer.eos_token_id, *(configured if isinstance(configured, list) else [configured])]
+    known = set(tokenizer.get_vocab().values())
+    ends = tuple(token for token in dict.fromkeys(found) if token in known)
+    if not ends:
+        raise Stop("nothing ends an answer of the base model; set eos_token in its tokenizer_config.json.")
+    return ends
+
+
+def set_end_tokens(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> str:
+    """Write all end tokens into the generation settings, for whoever runs the model; what was done, or nothing.
+
+    Settings that list them already stay as they are. Others become the model's own: those that Transformers derives
+    from config.json are derived again by versions before 5.
+    """
+    settings = model.generation_config
+    ends = find_end_tokens(tokenizer, settings)
+    wanted = ends[0] if len(ends) == 1 else list(ends)
+    if settings.eos_token_id == wanted:
+        return ""
+    settings.eos_token_id, settings._from_model_config = wanted, False
+    return f"generation ends at {', '.join(tokenizer.convert_ids_to_tokens(ends))}"
 
 
 def set_pad_token(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> str:
     """Make a control token that ends nothing the pad token: one that is there and unused, or else a new one."""
-    vocabulary, taken = tokenizer.get_vocab(), find_stop_tokens(model, tokenizer)
+    vocabulary, taken = tokenizer.get_vocab(), find_end_tokens(tokenizer, model.generation_config)
     free = [token for token in SPARE if token in vocabulary and vocabulary[token] not in taken]
     token = free[0] if free else NEW_PAD
     add_control_tokens(model, tokenizer, [token], "pad_token")
