@@ -14,7 +14,9 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig, PreTrainedModel
 
 from tunelock.fetching.model_files import locate_model
+from tunelock.model.model_folder import save_model
 from tunelock.model.modeling import clear_quantization, explain_dtype, resolve_dtype
+from tunelock.rendering.tokenizer_folder import save_tokenizer
 from tunelock.rendering.vocabulary import (
     add_control_tokens,
     find_end_tokens,
@@ -45,8 +47,6 @@ def save_resolved(
         trust_remote_code=False,
         **({"gguf_file": source.name} if gguf else {}),
     )
-    tokenizer.init_kwargs.pop("local_files_only", None)
-    tokenizer.init_kwargs.pop("is_local", None)
     done = [install_template(tokenizer, chat_template)] if chat_template else []
     ids = add_control_tokens(model, tokenizer, list(dict.fromkeys(extra_special_tokens)))
     done += filter(None, [set_end_tokens(model, tokenizer)])
@@ -54,8 +54,8 @@ def save_resolved(
     # What a GGUF file names as its pad token stays: our loss goes by spans, and the default job is made with it.
     if tokenizer.pad_token_id is None or (not gguf and tokenizer.pad_token_id in ends):
         done.append(f"pad token {set_pad_token(model, tokenizer)}")
-    model.save_pretrained(target)
-    tokenizer.save_pretrained(target)
+    save_model(model, target)
+    save_tokenizer(tokenizer, target)
     if ids:
         write_json(target / TO_LEARN, {"ids": ids})
         done.append(f"{len(ids)} control tokens to learn: {', '.join(map(str, ids))}")

@@ -13,10 +13,12 @@ import torch
 from peft import PeftModel, get_peft_model_state_dict
 
 from tunelock.model.methods.all_methods import METHODS
+from tunelock.model.model_folder import save_model
 from tunelock.model.modeling import clear_quantization, load_model, make_deterministic, resolve_dtype
 from tunelock.model.provenance import check_base, read_shapes
 from tunelock.model.tuned import load_tuned, save_soft_prompt
 from tunelock.rendering.rendering import RENDERING_PARAMS, Rendering, load_tokenizer, render_records
+from tunelock.rendering.tokenizer_folder import save_tokenizer
 from tunelock.run.errors import Stop
 from tunelock.run.files import read_jsonl, whole_folder, write_json
 from tunelock.run.stage import stage
@@ -85,7 +87,7 @@ def load_whole_model(adapter: Path | str, base: Path | str):
 def _write_model(tuned, folder: Path, dtype: str) -> None:
     """Write one model in `dtype`, the adapter added to its weights."""
     merged = tuned.merge_and_unload(safe_merge=True) if isinstance(tuned, PeftModel) else tuned
-    merged.to(getattr(torch, dtype)).save_pretrained(folder)
+    save_model(merged.to(getattr(torch, dtype)), folder)
 
 
 def prove_merge(base: torch.Tensor, tuned: torch.Tensor, merged: torch.Tensor, tolerance: float) -> dict[str, float]:
@@ -129,7 +131,7 @@ def merge(base: Path, adapter: Path, folder: Path, rows: list[dict], dtype: str,
     else:
         save_soft_prompt(adapter, base, folder)
         print(f"{method.name} cannot be merged into weights: models/merged holds it and the base in one folder")
-    load_tokenizer(base).save_pretrained(folder)
+    save_tokenizer(load_tokenizer(base), folder)
     merged_logits = probe_logits(load_tuned(folder, "float32").cpu(), rows)
     return prove_merge(base_logits, tuned_logits, merged_logits, TOLERANCE[dtype])
 

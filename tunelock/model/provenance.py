@@ -5,6 +5,7 @@ from pathlib import Path
 
 from safetensors import SafetensorError, safe_open
 
+from tunelock.model.model_folder import add_old_keys
 from tunelock.run.errors import Stop
 from tunelock.run.files import read_json, write_json
 from tunelock.run.hashing import sha256_path
@@ -20,6 +21,8 @@ def copy_weights(checkpoint: Path, folder: Path) -> None:
     for pattern in patterns:
         for file in checkpoint.glob(pattern):
             shutil.copyfile(file, folder / file.name)
+    if patterns == WHOLE_MODEL:
+        add_old_keys(folder)
 
 
 def record_base(adapter: Path | str, base: Path | str, name: str, method: str, **trained_with) -> None:

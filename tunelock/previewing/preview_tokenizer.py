@@ -10,6 +10,7 @@ from transformers import AutoTokenizer, PreTrainedTokenizerBase
 from tunelock.fetching.fetch import cache_folder
 from tunelock.fetching.model_files import TOKENIZER_FILES, locate_model
 from tunelock.rendering.rendering import load_tokenizer
+from tunelock.rendering.tokenizer_folder import save_tokenizer
 from tunelock.rendering.vocabulary import install_template
 from tunelock.run.errors import Stop
 from tunelock.run.files import whole_folder
@@ -63,5 +64,5 @@ def _fetch_tokenizer(name: str, revision: str) -> PreTrainedTokenizerBase:
         tokenizer = AutoTokenizer.from_pretrained(source.parent, **options)
     kept.parent.mkdir(parents=True, exist_ok=True)
     with whole_folder(kept) as target:
-        tokenizer.save_pretrained(target)
+        save_tokenizer(tokenizer, target)
     return load_tokenizer(kept)

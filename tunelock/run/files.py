@@ -88,15 +88,20 @@ def whole_file(path: Path | str) -> Iterator[IO[bytes]]:
 
 @contextmanager
 def whole_folder(path: Path | str) -> Iterator[Path]:
-    """Yield an empty folder beside `path` that takes its name only when the block succeeds."""
+    """Yield an empty folder beside `path` that takes its name only when the block succeeds.
+
+    Every file is then as readable as the umask says: safetensors writes weights for their owner alone.
+    """
     path = Path(path)
     partial = path.with_name(path.name + ".partial")
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(parents=True)
     try:
         yield partial
+        mode = partial.stat().st_mode & 0o666
         for file in partial.rglob("*"):
             if file.is_file():
+                file.chmod(mode)
                 with open(file, "rb") as written:
                     os.fsync(written.fileno())
         if path.exists():
