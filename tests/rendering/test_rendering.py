@@ -251,12 +251,11 @@ def test_a_template_that_trims_answers_is_fine(tokenizer):
     assert supervised(tokenizer, render_messages(tokenizer, messages)) == " It is this.\n<|im_end|>"
 
 
-def test_a_template_without_separator_stops_where_a_token_straddles(tokenizer):
-    kept = tokenizer.chat_template
+def test_a_template_without_separator_is_learnt_as_it_is_asked(tokenizer):
+    other = copy.deepcopy(tokenizer)
     end = "{% if m['role'] == 'assistant' %}<|im_end|>{% endif %}"
-    tokenizer.chat_template = "{% for m in messages %}{{ m['content'] }}" + end + "{% endfor %}"
-    try:
-        with pytest.raises(Stop, match="straddles"):
-            render_messages(tokenizer, make_messages("The answ", "", "er"))
-    finally:
-        tokenizer.chat_template = kept
+    other.chat_template = "{% for m in messages %}{{ m['content'] }}" + end + "{% endfor %}"
+    messages = make_messages("The answ", "", "er")
+    rendered = render_messages(other, messages)
+    assert rendered.input_ids[: rendered.prompt_length] == render_prompt(other, messages[:-1])
+    assert supervised(other, rendered) == "er<|im_end|>"

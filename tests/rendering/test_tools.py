@@ -142,10 +142,11 @@ def test_where_no_row_can_be_said_the_first_refusal_is_the_stop(tokenizer):
         render_records(tokenizer, [record(chat())], Rendering(512))
 
 
-def test_an_answer_that_begins_with_line_ends_is_one_row_set_aside(tokenizer):
-    said = [[{"role": "user", "content": "Why?"}, {"role": "assistant", "content": text}] for text in ("a", "\n\na")]
-    found = render_records(tokenizer, [record(said[0], 1), record(said[1], 2)], Rendering(512))
-    assert len(found.rows) == 1 and [one.reason for one in found.refused] == ["straddling_token"]
+def test_an_answer_that_begins_with_line_ends_is_learnt_with_them(tokenizer):
+    said = [{"role": "user", "content": "Why?"}, {"role": "assistant", "content": "\n\na"}]
+    (row,) = render_records(tokenizer, [record(said)], Rendering(512)).rows
+    assert row["input_ids"][: row["prompt_length"]] == render_prompt(tokenizer, said[:1])
+    assert tokenizer.decode(row["input_ids"][row["prompt_length"] :]) == "\n\na<|im_end|>\n"
 
 
 def test_control_strings_in_arguments_and_tools_stay_plain_text(tokenizer):

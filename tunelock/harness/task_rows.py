@@ -6,8 +6,8 @@ from typing import NamedTuple
 from tunelock.records.record import is_text
 from tunelock.records.scored_row import ScoredRow
 from tunelock.rendering.answer_spans import find_answer_spans
+from tunelock.rendering.controls import count_controls
 from tunelock.rendering.conversation import find_end_token
-from tunelock.rendering.encoding import hide_controls
 from tunelock.rendering.rendering import Rendering, select_messages
 from tunelock.rendering.template import apply_template
 from tunelock.run.errors import Stop
@@ -60,7 +60,7 @@ def _find_obstacle(tokenizer, record: dict, messages: list[dict]) -> str | None:
         return "several turns"
     if "tools" in messages[0] or "tool_calls" in messages[-1]:
         return "tools"
-    return "control strings in a text" if hide_controls(tokenizer, messages, "", lambda _: "")[1] else None
+    return "control strings in a text" if count_controls(tokenizer, messages) else None
 
 
 class _Answer(NamedTuple):

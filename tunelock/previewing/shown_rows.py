@@ -10,6 +10,7 @@ from transformers import PreTrainedTokenizerBase
 
 from tunelock.previewing.reasons import explain_reason
 from tunelock.records.record import Message, Record
+from tunelock.rendering.controls import find_control_tokens
 from tunelock.rendering.conversation import IGNORE
 from tunelock.rendering.rendering import RenderedRow, Rendering, render_records
 from tunelock.run.errors import Stop
@@ -96,9 +97,7 @@ def _render_example(example: Example, record: Record, looking: Looking) -> Examp
 
 def _list_pieces(tokenizer: PreTrainedTokenizerBase, row: RenderedRow) -> Iterator[Piece]:
     """Runs of tokens that are alike. Text is decoded a run at a time, for a character may be several tokens."""
-    controls = set(tokenizer.all_special_ids) | {
-        number for number, token in tokenizer.added_tokens_decoder.items() if token.special
-    }
+    controls = set(find_control_tokens(tokenizer).values())
 
     def describe(pair: tuple[int, int]) -> tuple[bool, bool]:
         return pair[1] != IGNORE, pair[0] in controls

@@ -7,7 +7,7 @@ from transformers import PreTrainedTokenizerBase
 
 from tunelock.records.record import Message, is_learnt
 from tunelock.records.tool_calls import list_argument_texts
-from tunelock.rendering.encoding import compile_control_pattern
+from tunelock.rendering.controls import compile_control_pattern
 from tunelock.rendering.template import TemplateRefusal, apply_template
 
 WAY_OUT = "set a `chat_template` that writes them, such as templates/chatml-tools.jinja for ChatML's control tokens"

@@ -8,7 +8,8 @@ from transformers import PreTrainedTokenizerBase
 
 from tunelock.records.record import Message, drop_tools, find_tools, make_messages
 from tunelock.rendering.answer_spans import WAY_OUT, find_answer_spans, stands_in
-from tunelock.rendering.encoding import blot_controls, compile_control_pattern, encode_text, hide_controls
+from tunelock.rendering.controls import blot_controls, compile_control_pattern, hide_controls
+from tunelock.rendering.encoding import encode_text
 from tunelock.rendering.template import TemplateRefusal, apply_template
 from tunelock.run.errors import Stop
 
@@ -45,17 +46,13 @@ def render_messages(tokenizer: PreTrainedTokenizerBase, messages: list[Message])
     text = apply_template(tokenizer, messages)
     _check_messages(tokenizer, messages, text)
     shadow, controls = hide_controls(tokenizer, messages, text, functools.partial(apply_template, tokenizer))
-    input_ids, starts, ends = encode_text(tokenizer, text, shadow)
-    labels, first = [IGNORE] * len(input_ids), 0
-    for begin, end in find_answer_spans(tokenizer, messages, text, shadow):
-        first, last = bisect.bisect_right(ends, begin), bisect.bisect_left(starts, end)
-        if starts[first] != begin:
-            raise TemplateRefusal(
-                "straddling_token",
-                "a token straddles the end of the prompt and the answer; this template needs a separator there.",
-            )
+    spans = find_answer_spans(tokenizer, messages, text, shadow)
+    input_ids, starts, firsts = encode_text(tokenizer, text, shadow, [begin for begin, _ in spans])
+    labels = [IGNORE] * len(input_ids)
+    for first, (_, end) in zip(firsts, spans, strict=True):
+        last = bisect.bisect_left(starts, end)
         labels[first:last] = input_ids[first:last]
-    return Rendered(input_ids, labels, first, controls)
+    return Rendered(input_ids, labels, firsts[-1] if firsts else 0, controls)
 
 
 def _check_messages(tokenizer: PreTrainedTokenizerBase, messages: list[Message], text: str) -> None:
@@ -79,7 +76,7 @@ def _render_text(tokenizer: PreTrainedTokenizerBase, text: str) -> Rendered:
     if tokenizer.eos_token_id is None:
         raise Stop("the base model's tokenizer has no end-of-sequence token, so texts would have no end; set one.")
     opening, controls = _find_text_opening(tokenizer), len(compile_control_pattern(tokenizer).findall(text))
-    learnt = [*encode_text(tokenizer, text, blot_controls(tokenizer, text))[0], tokenizer.eos_token_id]
+    learnt = [*encode_text(tokenizer, text, blot_controls(tokenizer, text)).ids, tokenizer.eos_token_id]
     return Rendered(opening + learnt, [IGNORE] * len(opening) + learnt, 0, controls)
 
 
@@ -91,10 +88,12 @@ def _find_text_opening(tokenizer: PreTrainedTokenizerBase) -> list[int]:
 
 
 def render_prompt(tokenizer: PreTrainedTokenizerBase, messages: list[Message]) -> list[int]:
-    """The tokens of a conversation that waits for the assistant's answer."""
-    text = apply_template(tokenizer, messages, generation=True)
-    shadow, _ = hide_controls(tokenizer, messages, text, functools.partial(apply_template, tokenizer, generation=True))
-    return encode_text(tokenizer, text, shadow)[0]
+    """The tokens of a conversation that waits for the assistant's answer: those that it has before that answer."""
+    write = functools.partial(apply_template, tokenizer, generation=True)
+    text = write(messages)
+    shadow, _ = hide_controls(tokenizer, messages, text, write)
+    spans = find_answer_spans(tokenizer, messages, text, shadow)
+    return encode_text(tokenizer, text, shadow, [begin for begin, _ in spans]).ids
 
 
 def find_end_token(tokenizer: PreTrainedTokenizerBase) -> int:

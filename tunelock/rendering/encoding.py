@@ -1,64 +1,147 @@
-"""From text to tokens; control strings that people wrote stay plain text."""
+"""Text to tokens, cut where each answer begins: a model reads a prompt before it writes, so no token spans the two."""
 
 import functools
 import itertools
-import re
-from collections.abc import Callable
+import json
+from collections.abc import Sequence
+from typing import Any, NamedTuple
 
+from tokenizers import Encoding, Tokenizer
 from transformers import PreTrainedTokenizerBase
 
-from tunelock.records.record import Message, change_texts, text_of
+from tunelock.rendering.controls import compile_control_pattern, find_control_tokens
 
-STAND_IN = "\ue000"  # a private-use character: no template and no vocabulary gives it a meaning
+
+class _Encoded(NamedTuple):
+    """Token ids, the character where each of them starts, and the number of the first token behind each cut."""
+
+    ids: list[int]
+    starts: list[int]
+    firsts: list[int]
+
+
+class _Prefix(NamedTuple):
+    """How a tokenizer puts a blank before a text, as SentencePiece does.
+
+    `joining` is the same tokenizer without that blank. `added` are the tokens that a text is split at first, such as
+    control tokens; where `behind_tokens`, what follows one of them gets a blank as well.
+    """
+
+    joining: Tokenizer
+    added: frozenset[int]
+    behind_tokens: bool
+
+
+def encode_text(tokenizer: PreTrainedTokenizerBase, text: str, shadow: str, cuts: Sequence[int] = ()) -> _Encoded:
+    """Tokenise `text`; only what is a control string in `shadow` becomes a control token.
+
+    What stands before the first of the `cuts` (characters, ascending) has the tokens that it has alone, so a prompt has
+    those that a model is asked with. What stands behind a cut has those that a model would write there: no blank comes
+    or goes.
+    """
+    encoded = _Encoded([], [], [])
+    for number, (start, stop) in enumerate(itertools.pairwise([0, *cuts, len(text)])):
+        if number:
+            encoded.firsts.append(len(encoded.ids))
+        if shadow == text:
+            _append_run(tokenizer, encoded, text, start, stop)
+        else:
+            _append_beside_controls(tokenizer, encoded, text, shadow, start, stop)
+    return encoded
+
+
+def _append_beside_controls(
+    tokenizer: PreTrainedTokenizerBase, encoded: _Encoded, text: str, shadow: str, start: int, stop: int
+) -> None:
+    """Add the tokens of a part of a text in which people wrote control strings.
+
+    The control tokens are those of the shadow, with the white space that some vocabularies count among them. What
+    stands between two of them is plain text where people wrote such a string, and has its usual tokens elsewhere.
+    """
+    found = tokenizer.backend_tokenizer.encode(shadow[start:stop], add_special_tokens=False)
+    pattern, edges = compile_control_pattern(tokenizer), [start]
+    for low, high in found.offsets:
+        if pattern.fullmatch(shadow[start + low : start + high].strip()):
+            edges += [start + low, start + high]
+    for low, high in itertools.pairwise([*edges, stop]):
+        if text[low:high] == shadow[low:high]:
+            _append_run(tokenizer, encoded, text, low, high)
+        else:
+            _append_plain(tokenizer, encoded, text, low, high)
+
+
+def _append_plain(tokenizer: PreTrainedTokenizerBase, encoded: _Encoded, text: str, start: int, stop: int) -> None:
+    """Add the tokens of a part of a text in which nothing is a control token.
+
+    A Unigram model has the control strings among its words, so there each is cut behind its first character.
+    """
+    before = len(encoded.ids)
+    _append_run(tokenizer, encoded, text, start, stop, plain=True)
+    controls = set(find_control_tokens(tokenizer).values()) - {tokenizer.unk_token_id}
+    if controls.isdisjoint(encoded.ids[before:]):
+        return
+    del encoded.ids[before:], encoded.starts[before:]
+    inside = (found.start() + 1 for found in compile_control_pattern(tokenizer).finditer(text, start, stop))
+    for low, high in itertools.pairwise([start, *inside, stop]):
+        _append_run(tokenizer, encoded, text, low, high, plain=True)
+
+
+def _append_run(
+    tokenizer: PreTrainedTokenizerBase, encoded: _Encoded, text: str, start: int, stop: int, plain: bool = False
+) -> None:
+    """Add the tokens of a part of a text; in plain text there are no control tokens."""
+    part, prefix, first = text[start:stop], _find_prefix(tokenizer), 0
+    found = _encode(tokenizer.backend_tokenizer, part, plain)
+    if prefix and encoded.ids and not (prefix.behind_tokens and encoded.ids[-1] in prefix.added):
+        edges = (place for place, token in enumerate(found.ids) if token in prefix.added)
+        first = next(edges, len(found.ids))
+        joining = part if first == len(found.ids) else part[: found.offsets[first][0]]
+        _append(encoded, _encode(prefix.joining, joining, plain), start)
+    _append(encoded, found, start, first)
+
+
+def _append(encoded: _Encoded, found: Encoding, start: int, first: int = 0) -> None:
+    """Add the tokens of an encoding from the `first` one; it begins at the character `start`."""
+    encoded.ids.extend(found.ids[first:])
+    encoded.starts.extend(start + low for low, _ in found.offsets[first:])
+
+
+def _encode(backend: Tokenizer, text: str, plain: bool) -> Encoding:
+    backend.encode_special_tokens = plain
+    try:
+        return backend.encode(text, add_special_tokens=False)
+    finally:
+        backend.encode_special_tokens = False
 
 
 @functools.lru_cache(maxsize=4)
-def compile_control_pattern(tokenizer: PreTrainedTokenizerBase) -> re.Pattern:
-    """Matches the strings that the tokenizer turns into control tokens."""
-    special = {token.content for token in tokenizer.added_tokens_decoder.values() if token.special}
-    special |= set(tokenizer.all_special_tokens)
-    return re.compile("|".join(re.escape(token) for token in sorted(special, key=len, reverse=True)))
+def _find_prefix(tokenizer: PreTrainedTokenizerBase) -> _Prefix | None:
+    """How the tokenizer puts a blank before a text, None where it puts none."""
+    backend, kinds = tokenizer.backend_tokenizer, set[str]()
+    steps = {"normalizer": backend.normalizer, "pre_tokenizer": backend.pre_tokenizer}
+    changed = {name: _drop_prefix(json.loads(step.__getstate__()), kinds) for name, step in steps.items() if step}
+    if not kinds:
+        return None
+    added = frozenset(tokenizer.added_tokens_decoder) - {tokenizer.unk_token_id}
+    joining = Tokenizer.from_str(json.dumps(json.loads(backend.to_str()) | changed))
+    return _Prefix(joining, added, kinds != {"first"})
 
 
-def hide_controls(
-    tokenizer: PreTrainedTokenizerBase, messages: list[Message], text: str, write: Callable[[list[Message]], str]
-) -> tuple[str, int]:
-    """`text` with the control strings of the messages blotted out, and how many there were.
-
-    `write` is what made `text` of the messages. What still looks like a control string in the shadow is the template's
-    own.
-    """
-    pattern = compile_control_pattern(tokenizer)
-    count = sum(len(pattern.findall(text_of(message) + message.get("tools", ""))) for message in messages)
-    if not count:
-        return text, 0
-    blot = functools.partial(blot_controls, tokenizer)
-    return write([change_texts(message, blot) for message in messages]), count
-
-
-def blot_controls(tokenizer: PreTrainedTokenizerBase, text: str) -> str:
-    """A text of the same length without its control strings."""
-    return compile_control_pattern(tokenizer).sub(lambda found: STAND_IN * len(found[0]), text)
-
-
-def encode_text(tokenizer: PreTrainedTokenizerBase, text: str, shadow: str) -> tuple[list[int], list[int], list[int]]:
-    """Tokenise `text`; only what is a control string in `shadow` becomes a control token.
-
-    Returns:
-        The token ids, and for each the character positions in `text` where it starts and ends.
-    """
-    if shadow == text:
-        pieces = [(0, len(text), False)]
-    else:
-        spans = (found.span() for found in compile_control_pattern(tokenizer).finditer(shadow))
-        cuts = [0, *itertools.chain(*spans), len(text)]
-        pieces = [(start, stop, number % 2 == 0) for number, (start, stop) in enumerate(itertools.pairwise(cuts))]
-    ids, starts, ends = [], [], []
-    for start, stop, plain in pieces:
-        tokenizer.backend_tokenizer.encode_special_tokens = plain
-        piece = tokenizer.backend_tokenizer.encode(text[start:stop], add_special_tokens=False)
-        ids += piece.ids
-        starts += [start + a for a, _ in piece.offsets]
-        ends += [start + b for _, b in piece.offsets]
-    tokenizer.backend_tokenizer.encode_special_tokens = False
-    return ids, starts, ends
+def _drop_prefix(step: Any, kinds: set[str]) -> Any:
+    """A step of a tokenizer, as JSON, without the blank that it puts before a text; where it did is added to `kinds`:
+    before the `first` token alone, or `always`, behind added tokens too."""
+    if isinstance(step, list):
+        return [_drop_prefix(part, kinds) for part in step]
+    if not isinstance(step, dict):
+        return step
+    kind = step.get("type")
+    if kind == "Prepend":
+        kinds.add("always")
+        return {"type": "Sequence", "normalizers": []}
+    if kind == "Metaspace" and step["prepend_scheme"] != "never":
+        kinds.add(step["prepend_scheme"])
+        return step | {"prepend_scheme": "never"}
+    if kind == "ByteLevel" and step["add_prefix_space"]:
+        kinds.add("always")
+        return step | {"add_prefix_space": False}
+    return {key: _drop_prefix(part, kinds) for key, part in step.items()}
