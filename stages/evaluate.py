@@ -108,11 +108,13 @@ def read_general_families(tokenizer, rendering: Rendering, source: Source) -> li
 
 def read_general_records(source: Source) -> tuple[list[Record], Counter]:
     """The records of the general source, each once, and how many of its rows are none, by reason."""
-    found, left_out = {}, Counter()
+    found: dict[str, Record] = {}
+    left_out: Counter[str] = Counter()
     for row in read_source("general_source", source, GENERAL_FOLDER):
-        reason = row["reason"] if "status" in row else "twice" if row["id"] in found else None
-        if reason:
-            left_out[reason] += 1
+        if "status" in row:
+            left_out[row["reason"]] += 1
+        elif row["id"] in found:
+            left_out["twice"] += 1
         else:
             found[row["id"]] = row
     return list(found.values()), left_out

@@ -17,7 +17,7 @@ from tunelock.model.model_folder import save_model
 from tunelock.model.modeling import clear_quantization, load_model, make_deterministic, resolve_dtype
 from tunelock.model.provenance import check_base, read_shapes
 from tunelock.model.tuned import load_tuned, save_soft_prompt
-from tunelock.rendering.rendering import RENDERING_PARAMS, Rendering, load_tokenizer, render_records
+from tunelock.rendering.rendering import RENDERING_PARAMS, RenderedRow, Rendering, load_tokenizer, render_records
 from tunelock.rendering.tokenizer_folder import save_tokenizer
 from tunelock.run.errors import Stop
 from tunelock.run.files import read_jsonl, whole_folder, write_json
@@ -29,7 +29,7 @@ TOLERANCE = {"bfloat16": 0.02, "float16": 0.0025, "float32": 1e-4}
 PROBE_ROWS = 8
 
 
-def probe_logits(model, rows: list[dict]) -> torch.Tensor:
+def probe_logits(model, rows: list[RenderedRow]) -> torch.Tensor:
     """The logits over each token of each row, one after another, shape (tokens, vocabulary), float32."""
     model.eval()
     found = []
@@ -112,7 +112,9 @@ def prove_merge(base: torch.Tensor, tuned: torch.Tensor, merged: torch.Tensor, t
     return figures
 
 
-def merge(base: Path, adapter: Path, folder: Path, rows: list[dict], dtype: str, trained: dict) -> dict[str, float]:
+def merge(
+    base: Path, adapter: Path, folder: Path, rows: list[RenderedRow], dtype: str, trained: dict
+) -> dict[str, float]:
     """Write base + adapter into `folder` in `dtype`, and return the proof on rendered `rows`.
 
     `trained` says how the adapter was: `method`, and for a quantised base `dtype` and `double_quant`.

@@ -68,7 +68,7 @@ def main(params, _fingerprint) -> str:
     rows, log = _read_evaluated(), read_json("models/train/log.json")
     others = [read_json(f"models/{name}.json") for name in ("train/too_long", "pilot/report", "merge_proof")]
     labelled = [label_rows(some, params.label_patterns, params.format_checks) for some in (rows.base, rows.tuned)]
-    measured = compare_models(*labelled, METRICS.values())
+    measured = compare_models(labelled[0], labelled[1], METRICS.values())
     differences = judge_differences(measured, rows.base, level, samples)
     seen = examine_answers(rows.base, rows.tuned, lambda: read_jsonl("data/split/train.jsonl"), level)
     settings, high = params.select(DIAGNOSIS_PARAMS), read_json("models/train/high_steps.json")

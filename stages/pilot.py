@@ -20,7 +20,14 @@ from tunelock.model.modeling import make_deterministic, resolve_dtype
 from tunelock.records.scored_row import HELD_OUT
 from tunelock.rendering.label_check import find_mislabelled
 from tunelock.rendering.refused import count_refused, list_refused, print_refused
-from tunelock.rendering.rendering import RENDERING_PARAMS, RenderedRecords, Rendering, load_tokenizer, render_records
+from tunelock.rendering.rendering import (
+    RENDERING_PARAMS,
+    RenderedRecords,
+    RenderedRow,
+    Rendering,
+    load_tokenizer,
+    render_records,
+)
 from tunelock.rendering.row_lengths import MOST_LEFT_OUT
 from tunelock.rendering.vocabulary import find_end_tokens
 from tunelock.run.errors import Stop
@@ -56,8 +63,8 @@ class _Probe(NamedTuple):
     """The golden rows that a model is looked at with, before and after."""
 
     tokenizer: PreTrainedTokenizerBase
-    scored: list[dict]
-    asked: list[dict]
+    scored: list[RenderedRow]
+    asked: list[RenderedRow]
     max_new_tokens: int
     batch_size: int
 
@@ -81,7 +88,7 @@ def _load_pilot_rows(tokenizer: PreTrainedTokenizerBase, rendering: Rendering) -
     train = render_records(tokenizer, read_jsonl("data/split/train.jsonl"), rendering)
     golden = render_records(tokenizer, records, rendering)
     for name, found in {"train": train, "golden": golden}.items():
-        print_refused(name, found.refused, sum(map(len, found)))
+        print_refused(name, found.refused, len(found.rows) + len(found.too_long) + len(found.refused))
     return _PilotRows(golden, train, find_mislabelled(tokenizer, records, golden.rows, rendering))
 
 
@@ -149,7 +156,7 @@ def _check_rows(rows: _PilotRows, limit: float, long_rows: str) -> None:
 
 
 def _write_report(
-    rows: _PilotRows, asked: list[dict], before: Look | None, after: Look | None, reasons: list[str]
+    rows: _PilotRows, asked: list[RenderedRow], before: Look | None, after: Look | None, reasons: list[str]
 ) -> None:
     """Write the report and the samples, whatever came out; without looks where nothing was trained."""
     samples = []

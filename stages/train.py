@@ -18,7 +18,14 @@ from tunelock.model.methods.method_settings import METHOD_PARAMS, MethodSettings
 from tunelock.model.modeling import describe_hardware, make_deterministic, resolve_dtype
 from tunelock.model.provenance import copy_weights, record_base
 from tunelock.rendering.refused import print_refused
-from tunelock.rendering.rendering import RENDERING_PARAMS, RenderedRecords, Rendering, load_tokenizer, render_records
+from tunelock.rendering.rendering import (
+    RENDERING_PARAMS,
+    RenderedRecords,
+    RenderedRow,
+    Rendering,
+    load_tokenizer,
+    render_records,
+)
 from tunelock.run.errors import Stop
 from tunelock.run.files import read_jsonl, whole_folder, write_json
 from tunelock.run.hashing import sha256_value
@@ -46,8 +53,8 @@ BASE = "models/base"
 class _TrainingRows(NamedTuple):
     """The rendered rows of both splits, and by split the ids of those that are too long."""
 
-    train: list[dict]
-    val: list[dict]
+    train: list[RenderedRow]
+    val: list[RenderedRow]
     too_long: dict[str, list[str]]
 
 
@@ -77,11 +84,13 @@ def _render_split(tokenizer: PreTrainedTokenizerBase, split: str, rendering: Ren
     print_refused(split, found.refused, len(records))
     if not found.rows:
         raise Stop(f"every row of data/split/{split}.jsonl is longer than max_length {rendering.max_length}; raise it.")
-    about = {record["id"]: {"task": record["task"], "source": record["source"]} for record in records}
-    return found._replace(rows=[row | about[row["id"]] for row in found.rows])
+    by_id = {record["id"]: record for record in records}
+    for row in found.rows:
+        row["task"], row["source"] = by_id[row["id"]]["task"], by_id[row["id"]]["source"]
+    return found
 
 
-def weigh_rows(rows: list[dict], weights: dict[str, float] | None) -> list[dict]:
+def weigh_rows(rows: list[RenderedRow], weights: dict[str, float] | None) -> list[RenderedRow]:
     """Rows with the `weight` of their task in the loss, scaled so that a row counts 1 on average."""
     if not weights:
         return rows
@@ -89,10 +98,10 @@ def weigh_rows(rows: list[dict], weights: dict[str, float] | None) -> list[dict]
     if unknown:
         raise Stop(f"task_loss_weights: no row of train has the task '{unknown[0]}'; correct its name or take it out.")
     mean = sum(weights.get(row["task"], 1.0) for row in rows) / len(rows)
-    return [row | {"weight": weights.get(row["task"], 1.0) / mean} for row in rows]
+    return [{**row, "weight": weights.get(row["task"], 1.0) / mean} for row in rows]
 
 
-def _select_replay(rows: list[dict], sources: dict[str, dict]) -> list[dict]:
+def _select_replay(rows: list[RenderedRow], sources: dict[str, dict]) -> list[RenderedRow]:
     """The rows of the sources with `role: replay`."""
     replay = {name for name, source in sources.items() if source.get("role") == "replay"}
     return [row for row in rows if row["source"] in replay]

@@ -5,6 +5,7 @@ from typing import NamedTuple
 
 from transformers import PreTrainedTokenizerBase
 
+from tunelock.records.record import Message
 from tunelock.rendering.conversation import IGNORE, render_messages
 
 
@@ -15,7 +16,7 @@ class Choice(NamedTuple):
     right: int
 
 
-def list_options(messages: list[dict], pattern: str) -> list[str]:
+def list_options(messages: list[Message], pattern: str) -> list[str]:
     """The options in the last question of a conversation: what `pattern` finds in each of its lines, once each.
 
     Of a pattern with a group it is the group's text, else all that matches. Nothing but spaces is no option: without
@@ -27,7 +28,7 @@ def list_options(messages: list[dict], pattern: str) -> list[str]:
     return list(dict.fromkeys(filter(None, texts)))
 
 
-def find_choice(messages: list[dict], pattern: str | None) -> Choice | None:
+def find_choice(messages: list[Message], pattern: str | None) -> Choice | None:
     """The options of a conversation's last question with its answer among them.
 
     None where there are fewer than two, where the answer is none of them, or without a pattern.
@@ -38,12 +39,12 @@ def find_choice(messages: list[dict], pattern: str | None) -> Choice | None:
     return Choice(options, options.index(reference)) if len(options) > 1 and reference in options else None
 
 
-def replace_answer(messages: list[dict], text: str) -> list[dict]:
+def replace_answer(messages: list[Message], text: str) -> list[Message]:
     """The conversation with `text` as its last answer."""
     return [*messages[:-1], {"role": "assistant", "content": text}]
 
 
-def render_option(tokenizer: PreTrainedTokenizerBase, messages: list[dict], option: str) -> dict:
+def render_option(tokenizer: PreTrainedTokenizerBase, messages: list[Message], option: str) -> dict:
     """The conversation answered by an option, as input_ids and labels: the option's tokens, without the end token.
 
     So its loss is minus the log-likelihood that lm-evaluation-harness gives a continuation of the prompt

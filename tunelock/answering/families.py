@@ -1,7 +1,8 @@
 """A record with the answers that are put to its question: its own, a wrong one, and the options that it lists."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from transformers import PreTrainedTokenizerBase
@@ -12,7 +13,7 @@ from tunelock.answering.scoring import Score, score_families
 from tunelock.records.record import Message, Record, keep_learnt_part, question_in
 from tunelock.records.scored_row import ScoredRow
 from tunelock.rendering.conversation import IGNORE, render_messages
-from tunelock.rendering.rendering import Rendering, select_messages
+from tunelock.rendering.rendering import RenderedRow, Rendering, select_messages
 from tunelock.rendering.template import TemplateRefusal
 
 
@@ -28,13 +29,13 @@ class Family:
     record: Record
     question: str
     reference: str
-    own: dict
+    own: Mapping[str, Any]
     other_id: str | None = None
-    other: dict | None = None
+    other: Mapping[str, Any] | None = None
     choice: Choice | None = None
-    options: tuple[dict, ...] = ()
+    options: tuple[Mapping[str, Any], ...] = ()
 
-    def list_rows(self) -> list[dict]:
+    def list_rows(self) -> list[Mapping[str, Any]]:
         """Everything to be scored: the own answer, the wrong one, the options."""
         return [self.own, *([self.other] if self.other else []), *self.options]
 
@@ -53,7 +54,7 @@ class ScoredFamily(NamedTuple):
 def make_families(
     tokenizer: PreTrainedTokenizerBase,
     records: list[Record],
-    rows: list[dict],
+    rows: list[RenderedRow],
     rendering: Rendering,
     patterns: dict[str, str],
     contrast_choices: bool = True,
@@ -82,7 +83,7 @@ def make_families(
     return families
 
 
-def _write_reference(tokenizer, answer: Message, row: dict) -> str:
+def _write_reference(tokenizer, answer: Message, row: RenderedRow) -> str:
     """What is right, as a model would write it: calls of tools stand in the syntax of the chat template."""
     if "tool_calls" not in answer:
         return answer["content"]
@@ -99,7 +100,7 @@ def _add_wrong_answer(tokenizer, family: Family, messages: list[Message], other:
     return replace(family, other_id=other["id"], other=wrong._asdict())
 
 
-def _pick_others(records: list[Record], rows: list[dict], contrasted: list[int]) -> dict[int, Record]:
+def _pick_others(records: list[Record], rows: list[RenderedRow], contrasted: list[int]) -> dict[int, Record]:
     """The records whose answers are put to the questions `contrasted`, by the number of the question."""
     lengths = [len(rows[number]["labels"]) - rows[number]["labels"].count(IGNORE) for number in contrasted]
     wrong = pick_wrong_answers([records[number] for number in contrasted], lengths)

@@ -4,7 +4,8 @@ The sequence is what the rows begin with, and behind it the rest of each row, as
 several such sequences in a batch, and no rest is padded.
 """
 
-from typing import NamedTuple
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
 
 import torch
 
@@ -24,7 +25,7 @@ class Joint(NamedTuple):
     targets: list[list[int]]
 
 
-def join_rows(rows: list[dict]) -> Joint:
+def join_rows(rows: Sequence[Mapping[str, Any]]) -> Joint:
     """Join rows with input_ids and labels; a label is predicted from the token before it in its row."""
     first = rows[0]["input_ids"]
     shared = len(first) if len(rows) == 1 else min(_count_shared(first, row["input_ids"]) for row in rows[1:])

@@ -1,7 +1,8 @@
 """What a model thinks of given answers: their loss, and how sure and how right it is at each of their tokens."""
 
 import itertools
-from typing import NamedTuple
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
 
 import torch
 
@@ -44,13 +45,13 @@ class _Targets(NamedTuple):
     labels: torch.Tensor
 
 
-def score_rows(model: torch.nn.Module, rows: list[dict], batch_size: int) -> list[Score]:
+def score_rows(model: torch.nn.Module, rows: Sequence[Mapping[str, Any]], batch_size: int) -> list[Score]:
     """A `Score` for each row, in that order."""
     return [found[0] for found in score_families(model, [[row] for row in rows], batch_size)]
 
 
 def score_families(
-    model: torch.nn.Module, families: list[list[dict]], batch_size: int, keep_states: bool = False,
+    model: torch.nn.Module, families: Sequence[Sequence[Mapping[str, Any]]], batch_size: int, keep_states: bool = False,
     label: str = "score",
 ) -> list[list[Score]]:  # fmt: skip
     """A `Score` for each row of each family: rows that begin alike, such as several answers to one question.

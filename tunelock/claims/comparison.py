@@ -4,7 +4,7 @@ The statistics of all rows are made once (`compare_models`); what they add up to
 """
 
 from collections.abc import Callable, Iterable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -94,8 +94,10 @@ def score_tasks(measured: dict[str, Compared], rows: list[ScoredRow], level: flo
         groups = [rows[place]["group"] for place in loss.places]
         for place, model in enumerate(MODELS):
             bounds = bound_score(loss.statistics[:, place], loss.metric.score, groups, level, samples)
-            known = {} if bounds.low is None else {"low": float(np.exp(bounds.low)), "high": float(np.exp(bounds.high))}
-            head = {"name": f"{task} {model}", "split": split, "task": task, "model": model}
+            known: dict[str, Any] = {}
+            if bounds.low is not None and bounds.high is not None:
+                known = {"low": float(np.exp(bounds.low)), "high": float(np.exp(bounds.high))}
+            head: dict[str, Any] = {"name": f"{task} {model}", "split": split, "task": task, "model": model}
             found.append(head | {name: both[place] for name, both in scores.items()} | known)
     return found
 

@@ -13,7 +13,7 @@ import numpy as np
 from tunelock.claims.significance import compute_mcnemar
 from tunelock.diagnosis.answer_texts import is_copied
 from tunelock.records.ngrams import hash_ngrams, hash_runs, hash_words, split_words
-from tunelock.records.record import whole_text_of
+from tunelock.records.record import Record, whole_text_of
 from tunelock.records.scored_row import ScoredRow
 
 RUN = 13  # words
@@ -34,7 +34,7 @@ class _Checked(NamedTuple):
     tuned: str | None
 
 
-def check_answers(rows: list[ScoredRow], train: Callable[[], Iterable[dict]]) -> dict[str, list[str | None]]:
+def check_answers(rows: list[ScoredRow], train: Callable[[], Iterable[Record]]) -> dict[str, list[str | None]]:
     """What each check finds in answered rows of one model: None where it does not apply, "" where nothing matched.
 
     `train` opens the training records.
@@ -46,7 +46,7 @@ def check_answers(rows: list[ScoredRow], train: Callable[[], Iterable[dict]]) ->
     }
 
 
-def _find_memorised(rows: list[ScoredRow], train: Iterable[dict]) -> list[str | None]:
+def _find_memorised(rows: list[ScoredRow], train: Iterable[Record]) -> list[str | None]:
     """The first long run of each answer that stands in a training record and neither in its question nor reference.
 
     A match reads `id of the record: the run`; an answer below RUN words has None.
@@ -68,7 +68,7 @@ def _find_memorised(rows: list[ScoredRow], train: Iterable[dict]) -> list[str | 
     return found
 
 
-def _find_origins(wanted: np.ndarray, train: Iterable[dict]) -> dict[int, str]:
+def _find_origins(wanted: np.ndarray, train: Iterable[Record]) -> dict[int, str]:
     """The id of the first training record that has each of the `wanted` runs (sorted hashes), if any has it."""
     found: dict[int, str] = {}
     for record in train if len(wanted) else ():
@@ -99,7 +99,7 @@ def _find_verbatim(row: ScoredRow) -> str | None:
 
 
 def examine_answers(
-    base: list[ScoredRow], tuned: list[ScoredRow], train: Callable[[], Iterable[dict]], level: float
+    base: list[ScoredRow], tuned: list[ScoredRow], train: Callable[[], Iterable[Record]], level: float
 ) -> dict:
     """metrics/fresh_eyes.json: by split and check how many rows it applies to, how many matched, p, and examples.
 

@@ -51,7 +51,7 @@ def compare_ratios(
         seed: the same one gives the same interval.
     """
     statistics = np.stack([numerators, denominators], axis=2).astype(float)
-    measured = statistics[:, :, 1].any(axis=1)
+    measured: np.ndarray = np.any(statistics[:, :, 1], axis=1)
     kept = [group for group, has in zip(groups, measured, strict=True) if has]
     return compare_scores(statistics[measured], average_sums, kept, level, samples, seed)
 

@@ -4,6 +4,7 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from tunelock.harness import lm_eval_runner, task_rows
 from tunelock.harness.harness_scores import (
@@ -14,6 +15,8 @@ from tunelock.harness.harness_scores import (
     name_left_out,
     tabulate_agreement,
 )
+from tunelock.records.record import Record
+from tunelock.records.scored_row import ScoredRow
 from tunelock.rendering.rendering import Rendering, load_tokenizer
 from tunelock.rendering.row_lengths import keep_fitting_records
 from tunelock.run.errors import Stop
@@ -59,19 +62,19 @@ def score_side_by_side(which: str, split: str, tasks: list[str], batch_size: int
         yield lm_eval_runner.score_theirs(model, tasks_of_theirs)
 
 
-def _read_our_rows(which: str, split: str) -> list[dict]:
+def _read_our_rows(which: str, split: str) -> list[ScoredRow]:
     """What the stage `evaluate` found for a model on a split."""
     rows = _read_made(f"models/evaluation/{which}.jsonl", "dvc repro evaluate")
     return [row for row in rows if row["split"] == split]
 
 
-def _make_documents(split: str, rows: list[dict], folder: str, params: dict, tasks: list[str]) -> _Documents:
+def _make_documents(split: str, rows: list[ScoredRow], folder: str, params: dict, tasks: list[str]) -> _Documents:
     """The documents of our tasks.
 
     Raises:
         Stop: none of the tasks has a row.
     """
-    records = _read_made(f"data/split/{split}.jsonl", "dvc repro split")
+    records: list[Record] = _read_made(f"data/split/{split}.jsonl", "dvc repro split")
     tokenizer, rendering = load_tokenizer(folder), Rendering.from_params(params)
     fitting = keep_fitting_records(tokenizer, records, rendering).records
     made = task_rows.make_documents(fitting, rows, tokenizer, rendering)
@@ -83,7 +86,7 @@ def _make_documents(split: str, rows: list[dict], folder: str, params: dict, tas
     return _Documents(by_task, made.left_out)
 
 
-def _read_made(path: str, command: str) -> list[dict]:
+def _read_made(path: str, command: str) -> list[Any]:
     """The rows of a file that a stage writes, or `Stop` with the command that makes it."""
     if not Path(path).exists():
         raise Stop(f"{path} is missing; run `{command}` (or `dvc pull`) first.")

@@ -3,7 +3,7 @@
 from collections import Counter
 from typing import NamedTuple
 
-from tunelock.records.record import is_text
+from tunelock.records.record import Message, Record, is_text
 from tunelock.records.scored_row import ScoredRow
 from tunelock.rendering.answer_spans import find_answer_spans
 from tunelock.rendering.controls import count_controls
@@ -21,7 +21,7 @@ class _Documents(NamedTuple):
     left_out: Counter
 
 
-def make_documents(records: list[dict], rows: list[ScoredRow], tokenizer, rendering: Rendering) -> _Documents:
+def make_documents(records: list[Record], rows: list[ScoredRow], tokenizer, rendering: Rendering) -> _Documents:
     """What the harness gets of a split.
 
     Args:
@@ -52,7 +52,7 @@ def make_documents(records: list[dict], rows: list[ScoredRow], tokenizer, render
     return _Documents(choice, perplexity, left_out)
 
 
-def _find_obstacle(tokenizer, record: dict, messages: list[dict]) -> str | None:
+def _find_obstacle(tokenizer, record: Record, messages: list[Message]) -> str | None:
     """Why a record cannot be a row of a task, or None."""
     if is_text(record):
         return "raw text"
@@ -70,12 +70,12 @@ class _Answer(NamedTuple):
     end: str
 
 
-def _replace_last(messages: list[dict], text: str) -> list[dict]:
+def _replace_last(messages: list[Message], text: str) -> list[Message]:
     """The conversation with `text` as its last answer."""
     return [*messages[:-1], {"role": "assistant", "content": text}]
 
 
-def _render_answer(tokenizer, messages: list[dict]) -> _Answer:
+def _render_answer(tokenizer, messages: list[Message]) -> _Answer:
     """The last answer of a conversation; some templates trim it, some put a space before it."""
     text = apply_template(tokenizer, messages)
     begin, stop = find_answer_spans(tokenizer, messages, text, text)[-1]

@@ -53,7 +53,8 @@ class RenderedRow(TypedDict):
     """A record as tokens: the fields of `Rendered`, with the record's id, how many questions `max_turns` cost it, and
     how many characters of its context were cut.
 
-    `weight` is what the loss of the row is multiplied by, absent for 1.
+    `weight` is what the loss of the row is multiplied by, absent for 1. `task` and `source` are those of the record,
+    where training asks for them.
     """
 
     id: str
@@ -64,6 +65,8 @@ class RenderedRow(TypedDict):
     turns_left_out: int
     context_cut: int
     weight: NotRequired[float]
+    task: NotRequired[str]
+    source: NotRequired[str]
 
 
 class RefusedRecord(NamedTuple):

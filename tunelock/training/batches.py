@@ -1,7 +1,7 @@
 """Which rows meet in a batch, in which order, and how a batch becomes tensors."""
 
 import bisect
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -59,13 +59,13 @@ def assign_packs(lengths: list[int], max_length: int) -> list[list[int]]:
     return packs
 
 
-def pack_rows(rows: list[dict], max_length: int) -> list[dict]:
+def pack_rows(rows: Sequence[Mapping[str, Any]], max_length: int) -> list[dict]:
     """Rows joined into sequences. `position_ids` start anew with each, by which attention keeps them apart."""
     packs = assign_packs([len(row["input_ids"]) for row in rows], max_length)
     return [join_rows(list(map(rows.__getitem__, members))) for members in packs]
 
 
-def join_rows(rows: list[dict]) -> dict:
+def join_rows(rows: Sequence[Mapping[str, Any]]) -> dict:
     """Several rendered rows as one sequence; the first token of each is predicted from nothing, so it has no label."""
     sequence: dict[str, Any] = {
         "id": ", ".join(row["id"] for row in rows),
@@ -83,7 +83,7 @@ def join_rows(rows: list[dict]) -> dict:
     return {**sequence, "weights": weights} if any("weight" in row for row in rows) else sequence
 
 
-def make_dataset(rows: list[dict]) -> Dataset:
+def make_dataset(rows: Sequence[Mapping[str, Any]]) -> Dataset:
     """What the collator takes of rendered rows; `weight` is how much each label of a row counts."""
     columns = ("input_ids", "labels", "position_ids", "weights")
     found = []

@@ -16,6 +16,7 @@ from tunelock.model.losses import compute_logits_loss, compute_response_loss, fi
 from tunelock.model.sharing import can_share, compute_joint_states, has_dropout
 from tunelock.model.tuned import compute_hidden_states, load_encoder, save_encoder, unwrap_model, without_input_copies
 from tunelock.rendering.conversation import IGNORE
+from tunelock.rendering.rendering import RenderedRow
 from tunelock.run.errors import Stop
 from tunelock.training.batches import Collator, LengthGroupedSampler, make_dataset, pack_rows
 from tunelock.training.checkpoints import list_checkpoints, prune_checkpoints, stop_at_full_disk, write_checkpoint
@@ -57,7 +58,7 @@ class ResponseTrainer(SFTTrainer):
     """
 
     def __init__(self, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, config: SFTConfig,
-                 peft_config: PeftConfig | None, train_rows: list[dict], eval_rows: list[dict],
+                 peft_config: PeftConfig | None, train_rows: list[RenderedRow], eval_rows: list[RenderedRow],
                  extras: Extras = PLAIN):  # fmt: skip
         rows = pack_rows(train_rows, config.max_length) if extras.packing else train_rows
         self.extras, self.row_ids = extras, [row["id"] for row in rows]

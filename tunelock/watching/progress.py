@@ -4,8 +4,8 @@ import resource
 import sys
 import time
 from collections import deque
-from collections.abc import Callable
-from typing import NamedTuple
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
 
 import torch
 from transformers import TrainerCallback
@@ -102,7 +102,7 @@ def measure_matmul_rate(dtype: str, side: int = 1024) -> float:
     return products * 2 * side**3 / (time.time() - started)
 
 
-def announce_cost(rows: list[dict], epochs: float, parameters: int, dtype: str) -> None:
+def announce_cost(rows: Sequence[Mapping[str, Any]], epochs: float, parameters: int, dtype: str) -> None:
     """Say on stderr how long training will take at most, from this machine's rate of matrix products in `dtype`.
 
     4 FLOPs a parameter and token (forward 2, backward through frozen weights 2), at the half of that rate which

@@ -1,6 +1,7 @@
 """Too little memory: seen before training, recognised when it happens, and answered with what to try."""
 
 import sys
+from collections.abc import Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -99,7 +100,7 @@ def foresee_shortage(need: MemoryNeed) -> None:
 
 
 @contextmanager
-def watch_memory(base: Path | str, rows: list[dict], values: dict[str, Any]):
+def watch_memory(base: Path | str, rows: Sequence[Mapping[str, Any]], values: dict[str, Any]):
     """Around a training: say before it that memory will be short, and after it ran out what was needed.
 
     Args:
@@ -124,7 +125,7 @@ def watch_memory(base: Path | str, rows: list[dict], values: dict[str, Any]):
         raise
 
 
-def _find_largest_batch(rows: list[dict], settings: MemorySettings) -> Batch:
+def _find_largest_batch(rows: Sequence[Mapping[str, Any]], settings: MemorySettings) -> Batch:
     """The batch of the longest rows, which our sampler puts first; packed sequences are all full."""
     size = settings.per_device_train_batch_size
     longest = sorted(map(count_row_tokens, rows))[-size:]
@@ -132,6 +133,6 @@ def _find_largest_batch(rows: list[dict], settings: MemorySettings) -> Batch:
     return Batch(size, length, sum(row.labelled for row in longest))
 
 
-def count_row_tokens(row: dict) -> RowLength:
+def count_row_tokens(row: Mapping[str, Any]) -> RowLength:
     """The length of a rendered row."""
     return RowLength(len(row["input_ids"]), sum(label >= 0 for label in row["labels"]))

@@ -3,6 +3,7 @@
 A new penalty: its file, its import, its place in the list.
 """
 
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from tunelock.model.methods.all_methods import METHODS
@@ -55,7 +56,12 @@ def _weights_of_dora_are_held(values: Values) -> bool:
 
 
 def build_penalty(
-    regularization: str, regularization_weight: float, model: Any, rows: list[dict], batch_size: int, seed: int
+    regularization: str,
+    regularization_weight: float,
+    model: Any,
+    rows: Sequence[Mapping[str, Any]],
+    batch_size: int,
+    seed: int,
 ) -> Any:
     """The penalty of params.yaml's `regularization`, None for `none`: see `Penalty.build`.
 

@@ -1,5 +1,8 @@
 """How far the weights have moved from the base's, and what that costs: L2-SP and elastic weight consolidation."""
 
+from collections.abc import Mapping, Sequence
+from typing import Any
+
 import torch
 from peft import PeftModel
 from peft.tuners.lora import LoraLayer
@@ -26,7 +29,9 @@ class Displacement:
     layers and three float32 matrices of one layer at a time. New tokens and what else has no base are left alone.
     """
 
-    def __init__(self, model: PreTrainedModel | PeftModel, weight: float, rows: list[dict] | None = None):
+    def __init__(
+        self, model: PreTrainedModel | PeftModel, weight: float, rows: Sequence[Mapping[str, Any]] | None = None
+    ):
         self.weight = weight
         self.layers = _find_lora_layers(model)
         dense = _find_moved_weights(model)
@@ -115,7 +120,7 @@ class _WeightedLowRankPull(torch.autograd.Function):
 
 
 def _measure_fisher(
-    model: PreTrainedModel | PeftModel, weights: dict[str, torch.nn.Parameter], rows: list[dict]
+    model: PreTrainedModel | PeftModel, weights: dict[str, torch.nn.Parameter], rows: Sequence[Mapping[str, Any]]
 ) -> dict[str, torch.Tensor]:
     """The diagonal of the base's empirical Fisher information per supervised token, a float32 tensor for each weight.
 

@@ -1,6 +1,8 @@
 """How far the answers have moved from the base's, and what that costs: learning without forgetting."""
 
 import copy
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import torch
 from peft import PeftModel
@@ -26,7 +28,14 @@ class Divergence:
     46 MB), and a copy of the head if the head is trained. Which batch a step takes follows from seed and step alone.
     """
 
-    def __init__(self, model: PreTrainedModel | PeftModel, weight: float, rows: list[dict], batch_size: int, seed: int):
+    def __init__(
+        self,
+        model: PreTrainedModel | PeftModel,
+        weight: float,
+        rows: Sequence[Mapping[str, Any]],
+        batch_size: int,
+        seed: int,
+    ):
         self.weight, self.seed = weight, seed
         rows = sorted(rows, key=lambda row: (len(row["input_ids"]), row["id"]))
         batches = [rows[i : i + batch_size] for i in range(0, len(rows), batch_size)]

@@ -3,7 +3,7 @@
 A new one is a file with a subclass, and its entry in `all_penalties`. Importing it brings neither torch nor PEFT.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 class Replay(NamedTuple):
     """Rendered rows of the sources with `role: replay`, how many a step takes, and the seed that orders them."""
 
-    rows: list[dict]
+    rows: Sequence[Mapping[str, Any]]
     batch_size: int
     seed: int
 
