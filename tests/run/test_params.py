@@ -366,6 +366,20 @@ def test_params_are_declared_by_key_by_nested_key_of_another_file_or_as_a_whole(
     assert read_declared_params({"params": [{"params.yaml": None}]}) == load_yaml("params.yaml")
 
 
+def test_a_file_is_read_once_however_many_of_its_params_are_declared(params_file, monkeypatch):
+    params_file()
+    reads = []
+
+    def read_text(path: Path, *args, read=Path.read_text, **how) -> str:
+        reads.append(path.name)
+        return read(path, *args, **how)
+
+    monkeypatch.setattr(Path, "read_text", read_text)
+    assert read_declared_params({"params": ["lora_r", "seed", {"params.yaml": ["lora_alpha"]}]}).keys() == {
+        "lora_r", "seed", "lora_alpha"}  # fmt: skip
+    assert reads == ["params.yaml"]
+
+
 @pytest.mark.parametrize("key", ["lora_rank", "lora_r.deeper"])
 def test_a_declared_key_that_the_file_lacks_stops(params_file, key):
     params_file()

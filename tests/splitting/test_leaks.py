@@ -12,10 +12,10 @@ from tunelock.records.splits import SPLITS
 from tunelock.records.templates import list_literals
 from tunelock.run.errors import Stop
 from tunelock.run.files import format_json_line
+from tunelock.splitting.boilerplate import FEW_GROUPS
 from tunelock.splitting.features import GROUP, read_features
 from tunelock.splitting.leak_gate import check_splits
 from tunelock.splitting.leaks import LeakParams, find_overlaps
-from tunelock.splitting.phrases import FEW_GROUPS
 
 KINDS = ["exact", "near", "ngram"]
 RULES = LeakParams(KINDS, 0.6, 13, 0.001)
@@ -127,7 +127,7 @@ def test_what_a_share_of_so_many_groups_knows_is_boilerplate_however_many_there_
     train = [row(f"{words(40)} {HEAD}") for _ in range(12)] + [row() for _ in range(40)]
     held = [row(f"{HEAD} {words(40)}")]
     assert len(leaks(tmp_path, train, held, leak_boilerplate_share=0.5)["ngram"]) == 12
-    monkeypatch.setattr("tunelock.splitting.phrases.SAMPLE_ROWS", 20)
+    monkeypatch.setattr("tunelock.splitting.boilerplate.SAMPLE_ROWS", 20)
     assert leaks(tmp_path, train, held, leak_boilerplate_share=0.5)["ngram"] == []
 
 

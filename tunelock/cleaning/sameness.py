@@ -36,7 +36,7 @@ def read_said(record: Record, literals: Literals) -> Said:
     paragraphs: list[str] = []
     for message in () if is_text(record) else keep_learnt_part(record["messages"])[:-1]:
         paragraphs += filter(str.strip, remove_literals(_leave_context(message), repeated).split("\n"))
-    return Said(paragraphs, answer, frozenset(hash_shingles(answer).tolist()))
+    return Said(paragraphs, answer, hash_shingles(answer))
 
 
 def _leave_context(message: Message) -> str:

@@ -114,7 +114,7 @@ def find_clusters(
     if len(rows) < 2:
         return np.zeros(len(signatures), dtype=np.int32)
     labels = np.arange(len(rows))
-    shingles_of = text_of and lru_cache(LAGS * 1024)(lambda i: frozenset(hash_shingles(text_of(i)).tolist()))
+    shingles_of = text_of and lru_cache(LAGS * 1024)(lambda i: hash_shingles(text_of(i)))
     for i, j in _pair_neighbours(_compute_band_keys(signatures, threshold), rows):
         apart = labels[i] != labels[j]
         i, j = i[apart], j[apart]  # noqa: PLW2901

@@ -28,6 +28,7 @@ OTHER_SCRIPT = re.compile("[\u0300-\u1dff\u20d0-\u20f0\u2c80-\U0010ffff]")  # be
 # Neither Markdown's bullets and bold type nor hyphens and dashes; a minus before a number is none of these.
 # Each begins with its character, so that the search passes quickly over all others.
 SYMBOL = r"|[+=<>%^&|/]|#(?<=\w#)|\*(?:(?<=\w\*)(?=\w)|(?<= \*)(?= ))|-(?<!\w-)(?=\d)"
+REMEMBERED = 2**17  # words whose hashes are kept
 BASE = 0x9E3779B97F4A7C15  # odd, so it has an inverse modulo 2**64
 
 
@@ -81,7 +82,7 @@ def list_ngrams(text: str, size: int) -> list[tuple[str, ...]]:
 
 def hash_ngrams(text: str, size: int = 13) -> np.ndarray:
     """The sorted distinct 64-bit hashes of a text's word n-grams; empty if it has fewer than `size` words."""
-    return _drop_repetitions(hash_runs(hash_words(split_words(text)), size))
+    return drop_repetitions(hash_runs(hash_words(split_words(text)), size))
 
 
 def split_shingle_tokens(text: str) -> list[str]:
@@ -90,14 +91,14 @@ def split_shingle_tokens(text: str) -> list[str]:
     return found if len(found) > 1 else found * 2
 
 
-def hash_shingles(text: str) -> np.ndarray:
-    """The sorted distinct hashes of the pairs of neighbouring tokens of a text."""
-    return _drop_repetitions(hash_runs(hash_words(split_shingle_tokens(text)), 2))
+def hash_shingles(text: str) -> frozenset[int]:
+    """The hashes of the pairs of neighbouring tokens of a text."""
+    return frozenset(hash_runs(hash_words(split_shingle_tokens(text)), 2).tolist())
 
 
 def measure_similarity(left: str, right: str) -> float:
     """Jaccard similarity of the shingles of two texts."""
-    return compute_jaccard(frozenset(hash_shingles(left).tolist()), frozenset(hash_shingles(right).tolist()))
+    return compute_jaccard(hash_shingles(left), hash_shingles(right))
 
 
 def compute_jaccard(left: frozenset[int], right: frozenset[int]) -> float:
@@ -106,10 +107,17 @@ def compute_jaccard(left: frozenset[int], right: frozenset[int]) -> float:
     return shared / (len(left) + len(right) - shared)
 
 
-@lru_cache(maxsize=2**17)
-def _hash_word(word: str) -> int:
-    """XXH3 of a word; remembered, for few words make up most of any text."""
-    return xxh3_64_intdigest(word.encode("utf-8", "surrogatepass"))
+class _WordHashes(dict[str, int]):
+    """XXH3 of words; remembered, for few words make up most of any text. A dict is faster than `lru_cache`."""
+
+    def __missing__(self, word: str) -> int:
+        if len(self) == REMEMBERED:
+            self.clear()
+        self[word] = number = xxh3_64_intdigest(word.encode("utf-8", "surrogatepass"))
+        return number
+
+
+_hash_word = _WordHashes().__getitem__
 
 
 def hash_words(found: list[str]) -> np.ndarray:
@@ -148,7 +156,7 @@ def mix_bits(values: np.ndarray) -> np.ndarray:
     return values
 
 
-def _drop_repetitions(values: np.ndarray) -> np.ndarray:
-    """Sorted without repetitions; a third of `np.unique`'s time on short arrays. Changes `values`."""
+def drop_repetitions(values: np.ndarray) -> np.ndarray:
+    """Sorted without repetitions; a third of `np.unique`'s time. Changes `values`."""
     values.sort()
     return values[np.concatenate(([True], values[1:] != values[:-1]))] if len(values) else values

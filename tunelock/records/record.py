@@ -110,8 +110,10 @@ def is_learnt(message: Mapping[str, object]) -> bool:
 
 def keep_learnt_part(messages: list[Message]) -> list[Message]:
     """The messages up to the last answer that is learnt from (all, if none is); no loss depends on what follows."""
-    last = max((place for place, message in enumerate(messages) if is_learnt(message)), default=len(messages) - 1)
-    return messages[: last + 1]
+    for place in range(len(messages), 0, -1):
+        if is_learnt(messages[place - 1]):
+            return messages[:place]
+    return messages
 
 
 def count_turns(messages: list[Message]) -> int:
@@ -168,7 +170,8 @@ def reference_of(record: Record) -> str:
 
 def text_of(message: Message) -> str:
     """What a message says: its content, and its calls of tools a line each."""
-    return "\n".join(filter(None, (message["content"], write_calls(message.get("tool_calls", ())))))
+    calls = message.get("tool_calls")
+    return "\n".join(filter(None, (message["content"], write_calls(calls)))) if calls else message["content"]
 
 
 def change_texts(message: Message, change: Callable[[str], str]) -> Message:

@@ -27,6 +27,8 @@ def _find_literals(templates: Iterable[str]) -> list[str]:
 
 def remove_literals(text: str, literals: list[str]) -> str:
     """The text without the words of its template; as it is, if nothing else is in it."""
+    if not literals:
+        return text
     own = text
     for literal in literals:
         own = own.replace(literal, "\n")

@@ -1,6 +1,7 @@
 """What a stage may know of `params.yaml`: the keys that `dvc.yaml` declares for it, and no other."""
 
 import tomllib
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -65,14 +66,19 @@ def read_stage_entry(stage: str) -> dict[str, Any]:
 
 def read_declared_params(entry: dict[str, Any]) -> dict[str, Any]:
     """The values of the params that a `dvc.yaml` entry declares, `file:key` for other files than params.yaml."""
-    values = {}
+    values: dict[str, Any] = {}
+    read_once = cache(_read_params_file)
     for item in entry.get("params", []):
         for file, keys in item.items() if isinstance(item, dict) else [("params.yaml", [item])]:
-            content = tomllib.loads(Path(file).read_text()) if file.endswith(".toml") else load_yaml(file)
+            content = read_once(file)
             for key in content if keys is None else keys:
                 value = content[key] if keys is None else _look_up(content, key, file)
                 values[key if file == "params.yaml" else f"{file}:{key}"] = value
     return values
+
+
+def _read_params_file(file: str) -> dict[str, Any]:
+    return tomllib.loads(Path(file).read_text(encoding="utf-8")) if file.endswith(".toml") else load_yaml(file)
 
 
 def _look_up(content: dict[str, Any], dotted: str, file: str) -> Any:

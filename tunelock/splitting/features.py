@@ -28,6 +28,7 @@ from tunelock.records.templates import Literals, remove_literals
 ID, GROUP, QUESTION, REFERENCE, FOLDED_GROUP = range(5)  # the columns of the hashes
 ARRAYS = ("hashes", "whole", "references", "ngrams")  # of which each has a file
 SAYING = 8  # words
+BLOCK = 2**20  # n-grams that are read together
 
 
 class Labels(NamedTuple):
@@ -42,14 +43,21 @@ class Labels(NamedTuple):
         return np.array([name in wanted for name in self.names], bool)[self.codes]
 
 
+class _OwnedNgrams(NamedTuple):
+    """The hashes of n-grams, and of each the row that has it."""
+
+    owners: np.ndarray
+    hashes: np.ndarray
+
+
 class Features(NamedTuple):
     """What is known of n rows. `hashes` is uint64 (n, 5) with the columns ID, GROUP, QUESTION, REFERENCE and
     FOLDED_GROUP; 0 where there is none, or where a reference has fewer than SAYING words: labels say nothing about
     each other. GROUP is one number for all spellings of a group, FOLDED_GROUP the hash of what they have in common.
 
     `whole` and `references` are MinHash signatures (n, WIDTH); `ngrams` a file with the hashes of the word n-grams of
-    all rows, those of row i from `ends[i - 1]` to `ends[i]`; `lines` n + 1 byte positions in `records`. All three are
-    those of a row's own words, without the `literals` of its source's templates.
+    all rows, those of row i from `bounds[i]` to `bounds[i + 1]`. All three are those of a row's own words, without the
+    `literals` of its source's templates. `lines` are n + 1 byte positions in `records`.
     """
 
     hashes: np.ndarray
@@ -58,7 +66,7 @@ class Features(NamedTuple):
     whole: np.ndarray
     references: np.ndarray
     ngrams: BinaryIO
-    ends: np.ndarray
+    bounds: np.ndarray
     lines: np.ndarray
     records: BinaryIO
     literals: Literals
@@ -82,10 +90,18 @@ class Features(NamedTuple):
         start, end = self.lines[row : row + 2]
         return os.pread(self.records.fileno(), end - start, start)
 
-    def read_ngrams(self, row: int) -> np.ndarray:
-        """The n-gram hashes of a row, sorted."""
-        start, end = self.ends[row - 1] if row else 0, self.ends[row]
-        return np.frombuffer(os.pread(self.ngrams.fileno(), 8 * (end - start), 8 * start), np.uint64)
+    def cut_blocks(self, rows: np.ndarray) -> list[np.ndarray]:
+        """The rows in blocks that have about BLOCK n-grams each."""
+        sizes = np.cumsum(self.bounds[rows + 1] - self.bounds[rows])
+        return np.split(rows, np.searchsorted(sizes, np.arange(BLOCK, sizes[-1], BLOCK))) if len(rows) else []
+
+    def read_ngrams(self, rows: np.ndarray) -> _OwnedNgrams:
+        """The n-grams of rows, those of each sorted. Rows that follow each other in the file are read at once."""
+        starts, ends = self.bounds[rows], self.bounds[rows + 1]
+        leaps = np.flatnonzero(np.diff(rows) != 1)
+        runs = zip(starts[np.append(0, leaps + 1)].tolist(), ends[np.append(leaps, -1)].tolist()) if len(rows) else ()
+        read = bytearray().join(os.pread(self.ngrams.fileno(), 8 * (end - start), 8 * start) for start, end in runs)
+        return _OwnedNgrams(np.repeat(rows, ends - starts), np.frombuffer(read, np.uint64))
 
 
 def read_features(path: Path, folder: Path, literals: Literals, ngram_words: int) -> Features:
@@ -96,7 +112,7 @@ def read_features(path: Path, folder: Path, literals: Literals, ngram_words: int
     folder.mkdir(exist_ok=True)
     labels: dict[str, dict[str, int]] = {"task": {}, "source": {}}  # of each kind, a number for each
     codes = {"task": [np.zeros(0, int)], "source": [np.zeros(0, int)]}
-    counts, sizes = [np.zeros(0, int)], [0]
+    counts, sizes = [np.zeros(1, int)], [0]
     describe = functools.partial(_describe_lines, literals=literals, ngram_words=ngram_words)
     with ExitStack() as stack:
         files = {name: stack.enter_context(open(folder / f"{name}.tmp", "wb")) for name in ARRAYS}
@@ -116,7 +132,7 @@ def read_features(path: Path, folder: Path, literals: Literals, ngram_words: int
         whole=_map_array(folder / "whole.tmp", np.uint16).reshape(-1, WIDTH),
         references=_map_array(folder / "references.tmp", np.uint16).reshape(-1, WIDTH),
         ngrams=open(folder / "ngrams.tmp", "rb"),
-        ends=np.cumsum(np.concatenate(counts)),
+        bounds=np.cumsum(np.concatenate(counts)),
         lines=np.cumsum(sizes),
         records=open(path, "rb"),
         literals=literals,

@@ -58,9 +58,9 @@ def check_splits(
 
 def _refuse_straddling(known: Features, split: np.ndarray, column: int, what: str) -> None:
     """Stop if one value of a column of hashes is in two splits."""
-    pairs = np.unique(np.stack([known.hashes[:, column], split.astype(np.uint64)]), axis=1)
-    values, counts = np.unique(pairs[0], return_counts=True)
-    if (counts > 1).any():
-        row = int(np.flatnonzero(known.hashes[:, column] == values[counts.argmax()])[0])
-        record = known.read_record(row)
+    order = np.lexsort((split, known.hashes[:, column]))
+    values, places = known.hashes[order, column], split[order]
+    straddling = np.flatnonzero((values[1:] == values[:-1]) & (places[1:] != places[:-1]))
+    if len(straddling):
+        record = known.read_record(int(order[straddling[0]]))
         raise Stop(f"{what} of {record['id']} is in two splits; a group must stay in one, report this bug.")

@@ -78,8 +78,8 @@ def _find_alike(known: Features, train: np.ndarray, held: np.ndarray, threshold:
 
     def find_pairs(signed: np.ndarray, left: np.ndarray, right: np.ndarray, text: Callable[[int], str]) -> np.ndarray:
         @lru_cache(REMEMBERED)
-        def hash_row(row: int) -> frozenset:
-            return frozenset(hash_shingles(text(row)).tolist())
+        def hash_row(row: int) -> frozenset[int]:
+            return hash_shingles(text(row))
 
         def verify(i: int, j: int) -> float:
             return compute_jaccard(hash_row(left[i]), hash_row(right[j]))
