@@ -16,9 +16,10 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig, PreTra
 from tunelock.fetching.model_files import locate_model
 from tunelock.model.model_folder import save_model
 from tunelock.model.modeling import clear_quantization, explain_dtype, resolve_dtype
+from tunelock.rendering.clock import freeze_clock
 from tunelock.rendering.tokenizer_folder import save_tokenizer
 from tunelock.rendering.vocabulary import (
-    add_control_tokens,
+    add_tokens,
     find_end_tokens,
     install_template,
     set_end_tokens,
@@ -48,7 +49,8 @@ def save_resolved(
         **({"gguf_file": source.name} if gguf else {}),
     )
     done = [install_template(tokenizer, chat_template)] if chat_template else []
-    ids = add_control_tokens(model, tokenizer, list(dict.fromkeys(extra_special_tokens)))
+    done += filter(None, [freeze_clock(tokenizer)])
+    ids = add_tokens(model, tokenizer, list(dict.fromkeys(extra_special_tokens)))
     done += filter(None, [set_end_tokens(model, tokenizer)])
     ends = find_end_tokens(tokenizer, model.generation_config)
     # What a GGUF file names as its pad token stays: our loss goes by spans, and the default job is made with it.
@@ -58,7 +60,7 @@ def save_resolved(
     save_tokenizer(tokenizer, target)
     if ids:
         write_json(target / TO_LEARN, {"ids": ids})
-        done.append(f"{len(ids)} control tokens to learn: {', '.join(map(str, ids))}")
+        done.append(f"{len(ids)} tokens to learn: {', '.join(map(str, ids))}")
     return "; ".join(done) or "the tokenizer is its own"
 
 

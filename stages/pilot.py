@@ -15,10 +15,11 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from tunelock.answering.generation import generate_answers
 from tunelock.answering.scoring import Score, score_rows
+from tunelock.model.methods.added_tokens import read_added_tokens
 from tunelock.model.methods.method_settings import METHOD_PARAMS, MethodSettings
 from tunelock.model.modeling import make_deterministic, resolve_dtype
 from tunelock.records.scored_row import HELD_OUT
-from tunelock.rendering.label_check import find_mislabelled
+from tunelock.rendering.label_check import find_mislabelled, find_unused_tokens, print_plain_controls
 from tunelock.rendering.refused import count_refused, list_refused, print_refused
 from tunelock.rendering.rendering import (
     RENDERING_PARAMS,
@@ -50,6 +51,7 @@ class _PilotRows(NamedTuple):
     golden: RenderedRecords
     train: RenderedRecords
     mislabelled: list[str]  # ids of the golden rows whose labels are not their answers
+    unused: list[str]  # extra_special_tokens that no train row has
 
 
 class Look(NamedTuple):
@@ -89,7 +91,9 @@ def _load_pilot_rows(tokenizer: PreTrainedTokenizerBase, rendering: Rendering) -
     golden = render_records(tokenizer, records, rendering)
     for name, found in {"train": train, "golden": golden}.items():
         print_refused(name, found.refused, len(found.rows) + len(found.too_long) + len(found.refused))
-    return _PilotRows(golden, train, find_mislabelled(tokenizer, records, golden.rows, rendering))
+        print_plain_controls(tokenizer, name, found.rows)
+    unused = find_unused_tokens(tokenizer, read_added_tokens(BASE), train.rows + train.too_long)
+    return _PilotRows(golden, train, find_mislabelled(tokenizer, records, golden.rows, rendering), unused)
 
 
 def list_objections(
@@ -143,6 +147,10 @@ def _check_rows(rows: _PilotRows, limit: float, long_rows: str) -> None:
     reasons = list_objections(too_long, refused, every, limit, rows.mislabelled, None, None)
     if not rows.golden.rows:
         reasons.append("no golden row can be trained on")
+    if rows.unused:
+        reasons.append(
+            f"no train row has {', '.join(rows.unused)}: write it into rows, or take it out of extra_special_tokens"
+        )
     by_length = object_to_held_out_rows(lengths)
     reasons += by_length
     if not reasons:

@@ -93,8 +93,16 @@ def test_new_control_tokens_get_the_mean_embedding_and_their_ids_are_kept(tiny_m
     assert torch.equal(new[len(old) :], old.mean(0, dtype=torch.float32).to(old.dtype).expand(2, -1))
     tokenizer = load_tokenizer(tmp_path / "base")
     assert tokenizer.encode("<|log|>x<|code|>")[::2] == ids[::-1]
-    assert tokenizer.decode([ids[0]], skip_special_tokens=True) == ""
-    assert "2 control tokens to learn: 49152, 49153" in said
+    assert tokenizer.decode([ids[0], tokenizer.eos_token_id], skip_special_tokens=True) == "<|code|>"
+    assert "2 tokens to learn: 49152, 49153" in said
+
+
+def test_the_base_freezes_the_date_and_says_so(tiny_model, templates):
+    (templates / "dated.jinja").write_text("{{ strftime_now('%d %b %Y') }}{{ messages[0].content }}<|im_end|>")
+    said = save_resolved(tiny_model, templates / "base", "bfloat16", "templates/dated.jinja")
+    assert "the date in its chat template is always 26 Jul 2024" in said
+    asked = [{"role": "user", "content": "a"}]
+    assert apply_template(load_tokenizer(templates / "base"), asked) == "26 Jul 2024a<|im_end|>"
 
 
 def test_a_control_token_that_the_vocabulary_has_keeps_its_embedding(tiny_model, tmp_path):

@@ -6,7 +6,7 @@ import shutil
 import pytest
 import torch
 from peft import get_peft_model
-from transformers import AutoModelForCausalLM, GPT2Config, MambaConfig
+from transformers import AutoModelForCausalLM, GPT2Config, MambaConfig, PhiConfig, PhiForCausalLM
 
 from stages.merge import merge
 from tunelock.answering.generation import generate_answers
@@ -223,6 +223,16 @@ def test_what_does_not_fit_the_model_stops(method, change, message, tiny_model, 
     base = with_tokens(tiny_model, tmp_path / "base", [5]) if method == "prompt" else tiny_model
     with pytest.raises(Stop, match=message):
         adapter_config(base, method, **change)
+
+
+def test_new_tokens_beside_a_head_with_a_bias_stop_before_the_training(tmp_path):
+    tiny = {"hidden_size": 16, "intermediate_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2}
+    PhiForCausalLM(PhiConfig(vocab_size=8, **tiny)).save_pretrained(tmp_path / "phi")
+    assert adapter_config(tmp_path / "phi").trainable_token_indices is None
+    base = with_tokens(tmp_path / "phi", tmp_path / "base", [5])
+    with pytest.raises(Stop, match=r"has a bias, .* set them to \[\] or method to full"):
+        adapter_config(base)
+    assert adapter_config(base, "full") is None
 
 
 def test_the_params_are_the_arguments(tiny_model):

@@ -124,3 +124,11 @@ def test_cut_contexts_are_a_go_and_are_counted(run_pilot):
     assert "on 3 of 3 golden rows" in said and "exceed" not in said
     assert (report["train_rows_too_long"], report["train_rows_cut"]) == (0, 8)
     assert read_json("metrics/lengths.json")["train"]["share_context_cut"] == pytest.approx(8 / 12)
+
+
+def test_a_new_token_that_no_row_has_stops_before_the_first_step(run_pilot, monkeypatch):
+    monkeypatch.setattr(pilot, "load_trainee", None)  # nothing is trained
+    monkeypatch.setattr(pilot, "read_added_tokens", lambda _: [2, 3])  # the end of each turn, <repo_name>
+    said, report = run_pilot(every=1)
+    assert said.startswith("no-go: no train row has <repo_name>: write it into rows, or take it out of")
+    assert report["go"] is False

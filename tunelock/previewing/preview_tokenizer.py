@@ -9,9 +9,10 @@ from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
 from tunelock.fetching.fetch import cache_folder
 from tunelock.fetching.model_files import TOKENIZER_FILES, locate_model
+from tunelock.rendering.clock import freeze_clock
 from tunelock.rendering.rendering import load_tokenizer
 from tunelock.rendering.tokenizer_folder import save_tokenizer
-from tunelock.rendering.vocabulary import install_template
+from tunelock.rendering.vocabulary import install_template, register_tokens
 from tunelock.run.errors import Stop
 from tunelock.run.files import whole_folder
 from tunelock.run.hashing import sha256_value
@@ -40,14 +41,13 @@ def find_tokenizer(folder: Path | None, params: dict[str, Any]) -> _FoundTokeniz
         tokenizer = _fetch_tokenizer(name, params["model_revision"])
         if params.get("chat_template"):
             install_template(tokenizer, params["chat_template"])
+        freeze_clock(tokenizer)
     except Stop as stop:
         return _FoundTokenizer(None, f"tokens are not shown, for {stop}")
     except (OSError, ValueError) as error:
         first = str(error).splitlines()[0]
         return _FoundTokenizer(None, f"tokens are not shown: {name} has no tokenizer that can be loaded ({first}).")
-    added = list(dict.fromkeys(params.get("extra_special_tokens") or ()))
-    if added:
-        tokenizer.add_special_tokens({"extra_special_tokens": added}, replace_extra_special_tokens=False)
+    register_tokens(tokenizer, params.get("extra_special_tokens") or ())
     return _FoundTokenizer(tokenizer, f"the tokenizer of {name}")
 
 

@@ -1,11 +1,15 @@
 """Whether the labels of rendered rows are the answers of their records: what is learnt is what was meant."""
 
 import itertools
+import sys
+from collections import Counter
+from collections.abc import Iterable, Sequence
 
 from transformers import PreTrainedTokenizerBase
 
 from tunelock.records.record import Message, Record, is_learnt, is_text, text_of
 from tunelock.rendering.answer_spans import holds_calls
+from tunelock.rendering.controls import compile_control_pattern
 from tunelock.rendering.conversation import IGNORE, find_end_token
 from tunelock.rendering.rendering import RenderedRow, Rendering, select_messages
 
@@ -48,3 +52,32 @@ def _is_answer(text: str, message: Message) -> bool:
 
 def _drop_space(text: str) -> str:
     return "".join(text.split())
+
+
+def find_unused_tokens(
+    tokenizer: PreTrainedTokenizerBase, ids: Iterable[int], rows: Iterable[RenderedRow]
+) -> list[str]:
+    """Those of some tokens that stand in no row, so that training could not teach what they mean."""
+    unused = dict.fromkeys(ids)
+    for row in rows:
+        if not unused:
+            break
+        for token in unused.keys() & set(row["input_ids"]):
+            del unused[token]
+    return tokenizer.convert_ids_to_tokens(list(unused))
+
+
+def print_plain_controls(tokenizer: PreTrainedTokenizerBase, name: str, rows: Sequence[RenderedRow]) -> None:
+    """Say on stderr which control strings the answers of `name` have, for they are learnt as plain text."""
+    found, pattern = Counter[str](), compile_control_pattern(tokenizer)
+    for row in rows:
+        if row["controls"]:
+            labels = [label for label in row["labels"] if label != IGNORE]
+            found.update(set(pattern.findall(tokenizer.decode(labels, skip_special_tokens=True))))
+    if found:
+        counts = ", ".join(f"{token} ({count} rows)" for token, count in found.most_common())
+        print(
+            f"{name}: answers have control strings, which are learnt as plain text: {counts}; one that the chat "
+            "template does not write becomes a token where extra_special_tokens names it",
+            file=sys.stderr,
+        )

@@ -1,12 +1,16 @@
 """What a tokenizer may lack: a template, control tokens of one's own, all its end tokens, a pad token that is none."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
 from jinja2 import TemplateError
+from tokenizers import AddedToken
 from transformers import GenerationConfig, PreTrainedModel, PreTrainedTokenizerBase
 
+from tunelock.records.record import make_messages
 from tunelock.rendering.conversation import find_end_token
+from tunelock.rendering.template import apply_template
 from tunelock.run.errors import Stop
 from tunelock.run.hashing import sha256_file
 
@@ -38,25 +42,55 @@ def install_template(tokenizer: PreTrainedTokenizerBase, path: str) -> str:
     return f"chat template {path}"
 
 
-def add_control_tokens(
-    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, tokens: list[str], name: str = "extra_special_tokens"
-) -> list[int]:
-    """Add control tokens, with a row of embeddings each; their ids.
-
-    A new row is the mean of the old ones (Hewitt 2021, https://nlp.stanford.edu/~johnhew/vocab-expansion.html): it
-    hardly changes the chances of the other tokens. A token that the vocabulary has keeps its row.
-    """
-    if not tokens:
-        return []
+def add_tokens(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, tokens: Sequence[str]) -> list[int]:
+    """Add tokens of one's own (`register_tokens`), with a row of embeddings each; their ids."""
     old = len(tokenizer)
-    added = tokens if name == "extra_special_tokens" else tokens[0]
-    tokenizer.add_special_tokens({name: added}, replace_extra_special_tokens=False)
+    ids = register_tokens(tokenizer, tokens)
+    _fill_new_rows(model, tokenizer, old)
+    return ids
+
+
+def register_tokens(tokenizer: PreTrainedTokenizerBase, tokens: Sequence[str]) -> list[int]:
+    """Add tokens of one's own to a tokenizer alone; their ids.
+
+    They are no control tokens: whoever writes such a string in a text writes the token, and decoding shows it. Those
+    that the chat template writes are control tokens, which nobody else can write.
+    """
+    written = [token for token in tokens if _is_written(tokenizer, token)]
+    plain = {token.content for token in tokenizer.added_tokens_decoder.values() if not token.special}
+    own = [token for token in tokens if token not in written and token not in plain]
+    tokenizer.add_special_tokens(
+        {"extra_special_tokens": [token for token in written if token not in plain]},
+        replace_extra_special_tokens=False,
+    )
+    tokenizer.extra_special_tokens = [token for token in tokenizer.extra_special_tokens if token not in own]
+    tokenizer.add_tokens([AddedToken(token, special=False, normalized=False) for token in own])
+    return tokenizer.convert_tokens_to_ids(list(tokens))
+
+
+def _is_written(tokenizer: PreTrainedTokenizerBase, token: str) -> bool:
+    """Whether the chat template writes a token, or the tokenizer itself has a use for it, such as for an end."""
+    if token in [getattr(tokenizer, name) for name in tokenizer.SPECIAL_TOKENS_ATTRIBUTES]:
+        return True
+    if not tokenizer.chat_template:
+        return False
+    return token in str(tokenizer.chat_template) or token in apply_template(tokenizer, make_messages("a", "", "b"))
+
+
+def _fill_new_rows(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, old: int) -> None:
+    """Give the tokens from the number `old` on a row of embeddings and of the head.
+
+    It is the mean of the old ones (Hewitt 2021, https://nlp.stanford.edu/~johnhew/vocab-expansion.html), which hardly
+    changes the chances of the other tokens.
+    """
+    if len(tokenizer) == old:
+        return
     if len(tokenizer) > model.get_input_embeddings().num_embeddings:
         model.resize_token_embeddings(len(tokenizer), mean_resizing=False)
     with torch.no_grad():
         for table in filter(None, (model.get_input_embeddings(), model.get_output_embeddings())):
-            table.weight[old : len(tokenizer)] = table.weight[:old].mean(0, dtype=torch.float32).to(table.weight.dtype)
-    return tokenizer.convert_tokens_to_ids(tokens)
+            for values in table.parameters(recurse=False):
+                values[old : len(tokenizer)] = values[:old].mean(0, dtype=torch.float32).to(values.dtype)
 
 
 def find_end_tokens(tokenizer: PreTrainedTokenizerBase, settings: GenerationConfig) -> tuple[int, ...]:
@@ -101,6 +135,8 @@ def set_pad_token(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) ->
     vocabulary, taken = tokenizer.get_vocab(), find_end_tokens(tokenizer, model.generation_config)
     free = [token for token in SPARE if token in vocabulary and vocabulary[token] not in taken]
     token = free[0] if free else NEW_PAD
-    add_control_tokens(model, tokenizer, [token], "pad_token")
+    old = len(tokenizer)
+    tokenizer.add_special_tokens({"pad_token": token}, replace_extra_special_tokens=False)
+    _fill_new_rows(model, tokenizer, old)
     model.config.pad_token_id = model.generation_config.pad_token_id = tokenizer.pad_token_id
     return token if free else f"{token}, which is new"

@@ -24,7 +24,8 @@ def make_lora_config(folder: Path | str, settings: MethodSettings) -> LoraConfig
     names. The embeddings of added tokens, and their rows of the head, are trained whole.
 
     Raises:
-        Stop: the model has no such layers or no bias, or `lora_r` exceeds the smaller side of a targeted layer.
+        Stop: the model has no such layers or no bias, or `lora_r` exceeds the smaller side of a targeted layer, or the
+            head has a bias where its rows of added tokens are to be trained.
     """
     model, rank, wanted = _build_skeleton(folder), settings.lora_r, settings.lora_target_modules
     targets = _find_targets(model, wanted, folder)
@@ -32,6 +33,11 @@ def make_lora_config(folder: Path | str, settings: MethodSettings) -> LoraConfig
     _check_bias(settings.bias, model, targets, folder)
     named = isinstance(wanted, list) or wanted == "all-linear"
     tokens = read_added_tokens(folder)
+    if tokens and getattr(model.get_output_embeddings(), "bias", None) is not None:
+        raise Stop(
+            f"the head of the model in {folder} has a bias, which PEFT leaves out where it trains the rows of "
+            f"extra_special_tokens; set them to [] or method to full."
+        )
     return LoraConfig(
         r=rank,
         lora_alpha=2 * rank if settings.lora_alpha is None else settings.lora_alpha,
