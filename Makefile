@@ -3,6 +3,7 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV := .venv
 BIN := $(VENV)/bin
 DATATROVE := $(VENV)/datatrove
+TRANSFORMERS4 := $(VENV)/transformers4
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 PINNED := import sys, tomllib; p = tomllib.load(open("pyproject.toml", "rb"))["project"]; \
 	print(*{"run": p["dependencies"], **p["optional-dependencies"]}[sys.argv[1]], sep="\n")
@@ -24,7 +25,7 @@ repro: forecast $(VENV)/done ## rebuild what changed, all of it the first time, 
 forecast:
 	@"$(PYTHON)" -m tunelock.planning.before_repro $(VENV)
 
-test: $(VENV)/dev lint chromium ## lint and the whole test suite
+test: $(VENV)/dev $(TRANSFORMERS4)/done lint chromium ## lint and the whole test suite
 	python -m pytest
 
 lint: $(VENV)/dev ## rules and format (ruff), types (mypy)
@@ -104,4 +105,9 @@ $(DATATROVE)/done: | $(VENV)/done
 	"$(PYTHON)" -m venv $(DATATROVE)
 	$(DATATROVE)/bin/python -m pip install -qq --disable-pip-version-check datatrove==0.10.1 xxhash==3.8.2 \
 		spacy==3.8.18 tokenizers==0.23.3 orjson==3.13.0 regex==2026.11.15
+	@touch $@
+
+# The last Transformers 4, with which a test loads what was written with version 5. The rest is that of the venv.
+$(TRANSFORMERS4)/done: | $(VENV)/done
+	$(INSTALL) --no-deps --no-compile --target $(TRANSFORMERS4) transformers==4.57.6 huggingface_hub==0.36.2 tokenizers==0.22.2
 	@touch $@

@@ -127,6 +127,19 @@ def test_a_folder_is_replaced_as_a_whole():
     assert names() == {"deep", "deep/a", "deep/a/new"}
 
 
+@pytest.mark.parametrize(("umask", "mode"), [(0o022, 0o644), (0o077, 0o600), (0o002, 0o664)])
+def test_each_file_of_a_folder_is_as_readable_as_the_umask_says(umask, mode):
+    before = os.umask(umask)
+    try:
+        with whole_folder("a") as folder:
+            (folder / "deep").mkdir()
+            for name in "weights", "deep/weights":
+                (folder / name).touch(mode=0o600)  # as safetensors writes
+    finally:
+        os.umask(before)
+    assert {path.stat().st_mode & 0o777 for path in Path("a").rglob("weights")} == {mode}
+
+
 def test_a_folder_whose_writing_fails_is_absent_or_as_before():
     with pytest.raises(ValueError), whole_folder("a") as folder:
         (folder / "half").write_text("x")
