@@ -24,7 +24,7 @@ def count_flops(shape: Architecture, settings: MemorySettings, length: float, la
     Causal attention multiplies half of the square of the length, forward twice and backward five times (Dao 2023,
     https://arxiv.org/abs/2307.08691). Gradient checkpointing adds a forward pass.
     """
-    body, head = shape.linear_weights, shape.vocab * shape.hidden
+    body, head = shape.active_weights, shape.vocab * shape.hidden
     attention = shape.layers * length * shape.query_width
     forward = 2 * body + 2 * attention
     trained = settings.entry.count_trained(shape, settings)

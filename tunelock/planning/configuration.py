@@ -65,7 +65,10 @@ def _choose_values(model: ModelFacts, method: str, preset: str, old: dict) -> di
         values["chat_template"] = model.family.chat_template
     elif old.get("model_name_or_path") != model.name:
         values["chat_template"] = None
-    return values | choose_preset_params(preset, method, model.parameters, model.layers, model.context)
+    values |= choose_preset_params(preset, method, model.parameters, model.layers, model.context)
+    if "lora_target_modules" in values and model.family and model.family.architecture.experts:
+        values["lora_target_modules"] = "attention"
+    return values
 
 
 def describe_model(model: ModelFacts) -> list[str]:
@@ -75,4 +78,8 @@ def describe_model(model: ModelFacts) -> list[str]:
         lines.append(f"{model.name}: {model.parameters / 1e9:.2f} billion parameters, {model.family.licence}")
     if model.family and model.family.gated:
         lines.append(f"it is gated: accept its terms at https://huggingface.co/{model.name}, then run `hf auth login`")
+    if model.family and model.family.architecture.experts:
+        shape = model.family.architecture
+        said = f"a token uses {shape.chosen} of {shape.experts} experts a layer"
+        lines.append(f"{said}, so LoRA is put into the attention alone")
     return [*lines, "`tunelock estimate` gives the memory, time and money that this would take"]

@@ -12,9 +12,11 @@ head_dim, e bytes a number (2 in bfloat16):
                                 (8 heads x length: capped scores, softmax in float32, its copy)
     MLP                         3ei     gate, its activation, up; 2ei where `tunelock.training.kernels.fused` makes
                                 all three of its layers one: gate and up, and nothing for the input of down
+    norms of queries and keys   4(q + k), where there are any
     inputs of linear layers     eh for q, k, v together, eh for gate, up together, ei for down; o has the output above.
                                 Only where layers are adapted or trained: a frozen one needs no input
 
+Of a mixture, i is that of the experts that are chosen for a token, which are frozen and have no adapter.
 Gradient checkpointing keeps eh a layer, and the above of one layer at a time. Padding, and what rows share for each of
 them, are counted, though on a CPU `tunelock.model.sharing` may spare them: a bound there.
 """
@@ -32,7 +34,10 @@ MOMENTS_8BIT = 2 + 8 / 256  # two bytes, and a float32 constant for 256 of them,
 CHUNK = 256  # rows of logits alive at a time, as in `tunelock.model.losses`
 CHUNK_LOGITS = 6  # bytes a logit of a chunk at its peak: float32, and bfloat16 before or after
 LOGITS = 12  # bytes a logit of a whole batch (capped heads): bfloat16, float32, two more on the way
-ONE_INPUT = (ATTENTION[:3], ("gate_proj", "up_proj"))  # linear layers that share what goes into them
+ONE_INPUT = (
+    (*ATTENTION[:3], "qkv_proj"),
+    ("gate_proj", "up_proj", "gate_up_proj"),
+)  # linear layers that share what goes into them
 
 
 class Batch(NamedTuple):
@@ -104,10 +109,10 @@ def _count_layer_activations(shape: Architecture, settings: MemorySettings, leng
     width, method = settings.width, settings.entry
     layers = method.layers_that_keep_inputs(shape, settings)
     fused = method.has_fused_mlp(shape, settings)
-    norms = shape.norms * 4 * shape.hidden
+    norms = 4 * (shape.norms * shape.hidden + bool(shape.qk_norm) * (shape.query_width + shape.key_width))
     attention = width * (2 * shape.query_width + 2 * shape.key_width) + 4 * shape.heads
     scores = (2 * width + 4) * shape.heads * length * shape.capped
-    mlp = (2 if fused else 3) * width * shape.intermediate
+    mlp = (2 if fused else 3) * width * shape.mlp_width
     shared = sum(not layers.keys().isdisjoint(names) for names in ONE_INPUT)
     inputs = width * shape.hidden * shared + width * shape.intermediate * ("down_proj" in layers and not fused)
     return norms + attention + scores + mlp + inputs + method.extra_activations(shape, settings, width, length)
@@ -133,4 +138,4 @@ def _count_workspace(shape: Architecture, settings: MemorySettings, batch: Batch
     """Bytes that one layer's backward pass needs; of quantised weights the largest matrix is made dense."""
     quantised = not settings.entry.base_has_gradients
     dense = settings.width * max(inputs * outputs for inputs, outputs in shape.linear_layers.values()) * quantised
-    return 4 * settings.width * shape.intermediate * batch.rows * batch.length + dense
+    return 4 * settings.width * shape.mlp_width * batch.rows * batch.length + dense

@@ -30,6 +30,9 @@ def look_up_model(name: str, revision: str | None, size: float | None) -> ModelF
     family = find_family(name)
     if family:
         shape = family.architecture
+        if not revision and not family.revision:
+            page = f"https://huggingface.co/{family.hub_id}/commits/main"
+            raise Stop(f"{name}: no public project was seen that pins it; give --revision, a commit of {page}.")
         pin = _check_revision(name, revision or family.revision, 40)
         return ModelFacts(family.hub_id, pin, family.parameters, shape.layers, family.context, family)
     if Path(name).exists():

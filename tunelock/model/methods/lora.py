@@ -8,7 +8,8 @@ from tunelock.model.methods.method import Guide, Method, PresetPart
 from tunelock.model.methods.method_settings import MethodSettings
 from tunelock.run.rules import Rule
 
-TARGETS = {"attention": ATTENTION, "attention-qv": ("q_proj", "v_proj")}  # all-linear: every layer
+# all-linear: every layer. Phi-3 makes queries, keys and values in one.
+TARGETS = {"attention": (*ATTENTION, "qkv_proj"), "attention-qv": ("q_proj", "v_proj", "qkv_proj")}
 MLP = {"gate_proj", "up_proj", "down_proj"}
 
 
@@ -39,7 +40,8 @@ class Lora(Method):
         layers = self.adapted_layers(shape, settings)
         matrices = settings.lora_r * sum(inputs + outputs for inputs, outputs in layers.values())
         magnitudes = sum(outputs for _, outputs in layers.values()) if settings.use_dora else 0
-        return shape.layers * (matrices + magnitudes + _count_biases(shape, settings, layers))
+        experts = _count_expert_adapters(shape, settings)
+        return shape.layers * (matrices + magnitudes + experts + _count_biases(shape, settings, layers))
 
     def has_fused_mlp(self, shape: Architecture, settings: MethodSettings) -> bool:
         plain = not settings.lora_dropout and not settings.use_dora and settings.bias != "lora_only"
@@ -53,6 +55,15 @@ class Lora(Method):
             total += (width + 1) * inputs * (settings.lora_dropout > 0)
             total += 2 * width * outputs * settings.use_dora
         return total
+
+
+def _count_expert_adapters(shape: Architecture, settings: MethodSettings) -> int:
+    """The adapters of router and experts of a layer, which PEFT adds for `all-linear` where they once were linear
+    layers, as in Mixtral and Qwen: of gate and up with twice the rank (`peft.utils.transformers_weight_conversion`)."""
+    if settings.lora_target_modules != "all-linear" or shape.biased or not shape.experts:
+        return 0
+    gate_up, down = 2 * (shape.hidden + 2 * shape.intermediate), shape.intermediate + shape.hidden
+    return settings.lora_r * (shape.experts * (gate_up + down) + shape.hidden + shape.experts)
 
 
 def _count_biases(shape: Architecture, settings: MethodSettings, adapted: dict) -> int:
