@@ -9,7 +9,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tunelock.records.ngrams import hash_ngrams, hash_runs, list_ngrams, measure_similarity, split_tokens, split_words
+from tunelock.records.ngrams import (
+    has_words,
+    hash_ngrams,
+    hash_runs,
+    list_ngrams,
+    measure_similarity,
+    split_tokens,
+    split_words,
+)
 
 ROOT = Path(__file__).parents[2]
 TWENTY = " ".join(f"w{i}" for i in range(20))
@@ -95,3 +103,9 @@ def test_hashes_are_the_same_in_every_process_and_release():
         )
     assert outs == {f"{hash_ngrams('the quick brown fox jümps', 2).tolist()}\n"}
     assert hash_ngrams("a b", 2).tolist() == [1061002681806074489]
+
+
+@pytest.mark.parametrize("text", ["", "one", "Two, words!", "three 日本", "a-b c*d"])
+def test_whether_a_text_has_so_many_words_is_known_without_reading_it_all(text):
+    count = len(split_words(text))
+    assert [has_words(text, least) for least in range(count + 3)] == [True] * (count + 1) + [False] * 2

@@ -43,11 +43,13 @@ NUMBERS = (
     _National("in_.aadhaar", r"\d{4} ?\d{4} ?\d{4}", "Aadhaar|UIDAI"),
 )  # fmt: skip
 ANY_FORM = re.compile(f"{BEFORE_NUMBER}(?:{'|'.join(number.form for number in NUMBERS)}){AFTER_NUMBER}", re.ASCII)
+FEWEST_DIGITS = 7  # that one of the forms has; to count the digits of a text is ten times faster than the search
 
 
 def find_national_numbers(text: str) -> Iterator[tuple[int, int]]:
     """Numbers in the form of a country whose check digits, or ranges where there are none, are right."""
-    for number in NUMBERS if ANY_FORM.search(text) else ():
+    digits = sum(map(text.count, "0123456789"))
+    for number in NUMBERS if digits >= FEWEST_DIGITS and ANY_FORM.search(text) else ():
         for found in _compile_number(number).finditer(text):
             if _load_check(number.module)(found["number"]):
                 yield found.span("number")

@@ -15,6 +15,7 @@ The hash of a word is XXH3; that of an n-gram is the rolling polynomial of Karp 
 import re
 import unicodedata
 from functools import cache, lru_cache
+from itertools import islice
 
 import numpy as np
 from xxhash import xxh3_64_intdigest
@@ -41,6 +42,12 @@ def split_words(text: str) -> list[str]:
     """The words of a text in their order."""
     folded = _fold_case(text)
     return _choose_pattern(folded, "").findall(folded)
+
+
+def has_words(text: str, least: int) -> bool:
+    """Whether a text has at least so many words; a long one is read no further."""
+    folded = _fold_case(text)
+    return sum(1 for _ in islice(_choose_pattern(folded, "").finditer(folded), least)) == least
 
 
 def split_tokens(text: str) -> list[str]:

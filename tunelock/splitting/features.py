@@ -11,7 +11,7 @@ from typing import Any, BinaryIO, NamedTuple
 import numpy as np
 
 from tunelock.records.near import WIDTH, compute_signatures
-from tunelock.records.ngrams import hash_ngrams, split_words
+from tunelock.records.ngrams import has_words, hash_ngrams
 from tunelock.records.parallel import map_lines
 from tunelock.records.record import (
     Record,
@@ -182,11 +182,10 @@ def _describe_lines(lines: list[bytes], literals: Literals, ngram_words: int) ->
 def _hash_record(record: Record, own_reference: str) -> tuple[int, int, int, int, int]:
     """The columns of the hashes; 0 for the question of a raw text and for a reference that says nothing."""
     question, reference = fold_text(question_of(record)), fold_text(reference_of(record))
-    saying = len(split_words(own_reference)) >= SAYING
     return (
         number_of(record["id"]),
         hash_texts(record["group"]),
         hash_texts(question) if question else 0,
-        hash_texts(reference) if saying else 0,
+        hash_texts(reference) if has_words(own_reference, SAYING) else 0,
         hash_texts(fold_group(record["group"])),
     )
