@@ -16,6 +16,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig, PreTra
 from tunelock.fetching.model_files import locate_model
 from tunelock.model.model_folder import save_model
 from tunelock.model.modeling import clear_quantization, explain_dtype, resolve_dtype
+from tunelock.model.positions import find_positions
 from tunelock.rendering.clock import freeze_clock
 from tunelock.rendering.tokenizer_folder import save_tokenizer
 from tunelock.rendering.vocabulary import (
@@ -38,7 +39,7 @@ def save_resolved(
     """Load the model at `source`, de-quantised if it is GGUF, and save it to the folder `target` in `dtype`.
 
     Returns:
-        What was done to its tokenizer, for people.
+        What was done to its tokenizer, and how many positions it has, for people.
     """
     gguf = source.suffix == ".gguf"
     model = _load_dense(source, dtype)
@@ -61,7 +62,7 @@ def save_resolved(
     if ids:
         write_json(target / TO_LEARN, {"ids": ids})
         done.append(f"{len(ids)} tokens to learn: {', '.join(map(str, ids))}")
-    return "; ".join(done) or "the tokenizer is its own"
+    return "; ".join([*(done or ["the tokenizer is its own"]), find_positions(model).describe()])
 
 
 def _load_dense(source: Path, dtype: str) -> PreTrainedModel:

@@ -16,7 +16,10 @@ import gc
 import itertools
 import sys
 from collections import Counter
+from collections.abc import Callable
 from typing import NamedTuple
+
+import torch
 
 from tunelock.answering.divergence import (
     Head,
@@ -33,6 +36,7 @@ from tunelock.answering.kept_answers import open_kept_answers
 from tunelock.answering.near_ties import settle_near_ties
 from tunelock.answering.vllm_backend import generate_by_vllm
 from tunelock.model.modeling import make_deterministic
+from tunelock.model.positions import check_positions
 from tunelock.model.tuned import load_tuned, read_generation_settings
 from tunelock.reading.local_files import GENERAL as GENERAL_FOLDER
 from tunelock.reading.reading import Source, read_source
@@ -121,13 +125,14 @@ def read_general_records(source: Source) -> tuple[list[Record], Counter]:
 
 
 def _score_splits(
-    which: str, dtype: str, families: dict[str, list[Family]], batch_size: int
+    which: str, dtype: str, families: dict[str, list[Family]], batch_size: int, check: Callable[[torch.nn.Module], None]
 ) -> dict[str, list[ScoredRow]]:
-    """The rows of each split by one model, which is gone from memory afterwards.
+    """The rows of each split by one model, which `check` looks at first, and which is gone from memory afterwards.
 
     The base leaves what it predicts for general questions; the tuned model's rows get how far it is from that.
     """
     model, rows = load_tuned(MODELS[which].folder, dtype), {}
+    check(model)
     for split in HELD_OUT:
         rows[split] = [one.row for one in score_questions(model, families[split], split, batch_size)]
     general = score_questions(model, families[GENERAL], GENERAL, batch_size, keep_states=True)
@@ -187,13 +192,16 @@ def main(which: str, params, _fingerprint) -> str:
     tokenizer, rendering = load_tokenizer(folder), Rendering(**params.select(RENDERING_PARAMS))
     families = _read_held_out_families(tokenizer, rendering, params.choice_patterns)
     families[GENERAL] = read_general_families(tokenizer, rendering, Source(**params.general_source))
-    scored = _score_splits(which, params.dtype, families, batch_size)
-    settle_near_ties(folder, params.dtype, families, scored, batch_size)
-    rows, prompts = [], []
+    asked: list[tuple[str, int]] = []
     for split in HELD_OUT:
-        for number in _pick_questions(families[split], params.max_predict_samples):
-            rows.append(scored[split][number])
-            prompts.append(families[split][number].take_prompt())
+        asked += ((split, number) for number in _pick_questions(families[split], params.max_predict_samples))
+    prompts = [families[split][number].take_prompt() for split, number in asked]
+    check = functools.partial(
+        check_positions, max_length=rendering.max_length, prompts=prompts, max_new_tokens=params.max_new_tokens
+    )
+    scored = _score_splits(which, params.dtype, families, batch_size, check)
+    settle_near_ties(folder, params.dtype, families, scored, batch_size)
+    rows = [scored[split][number] for split, number in asked]
     if prompts:
         ends, limit = find_end_tokens(tokenizer, read_generation_settings(folder)), params.max_new_tokens
         answers = _answer_questions(folder, params.dtype, prompts, ends, params.generation_backend, limit, batch_size)

@@ -18,6 +18,7 @@ from tunelock.answering.scoring import Score, score_rows
 from tunelock.model.methods.added_tokens import read_added_tokens
 from tunelock.model.methods.method_settings import METHOD_PARAMS, MethodSettings
 from tunelock.model.modeling import make_deterministic, resolve_dtype
+from tunelock.model.positions import check_positions
 from tunelock.records.scored_row import HELD_OUT
 from tunelock.rendering.label_check import find_mislabelled, find_unused_tokens, print_plain_controls
 from tunelock.rendering.refused import count_refused, list_refused, print_refused
@@ -72,11 +73,16 @@ class _Probe(NamedTuple):
 
     def look_at(self, model: PreTrainedModel) -> Look:
         """Score the rows and have the model answer."""
-        prompts = [row["input_ids"][: row["prompt_length"]] for row in self.asked]
+        prompts = _take_prompts(self.asked)
         ends = find_end_tokens(self.tokenizer, model.generation_config)
         answers = generate_answers(model, prompts, self.max_new_tokens, self.batch_size, ends)
         loss = average_loss(score_rows(model, self.scored, self.batch_size))
         return Look(loss, [self.tokenizer.decode(tokens, skip_special_tokens=True) for tokens in answers])
+
+
+def _take_prompts(rows: list[dict]) -> list[list[int]]:
+    """The tokens of the question of each row."""
+    return [row["input_ids"][: row["prompt_length"]] for row in rows]
 
 
 def average_loss(scores: list[Score]) -> float:
@@ -199,6 +205,7 @@ def main(params, fingerprint) -> str:
     golden = rows.golden.rows
     asked = [row for row in golden[: params.pilot_samples] if row["prompt_length"]]  # a raw text asks nothing
     probe = _Probe(tokenizer, golden[:PROBE_ROWS], asked, params.max_new_tokens, params.eval_batch_size)
+    check_positions(model, params.max_length, _take_prompts(golden), params.max_new_tokens, adapter)
     before = probe.look_at(model)
     root = locate_checkpoints("pilot", fingerprint[:16])
     steps = {"max_steps": params.pilot_steps, "save_strategy": "no"}

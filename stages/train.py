@@ -16,6 +16,7 @@ from transformers import PreTrainedTokenizerBase, TrainerState
 
 from tunelock.model.methods.method_settings import METHOD_PARAMS, MethodSettings
 from tunelock.model.modeling import describe_hardware, make_deterministic, resolve_dtype
+from tunelock.model.positions import check_positions
 from tunelock.model.provenance import copy_weights, record_base
 from tunelock.rendering.refused import print_refused
 from tunelock.rendering.rendering import (
@@ -152,6 +153,7 @@ def main(params, fingerprint) -> str:
     with hold_lock("train", root), watch_memory(BASE, rows.train, params.select(FORECAST_PARAMS) | {"dtype": dtype}):
         freezing = params.select(FREEZING_PARAMS)
         model, adapter, unfreezing = load_trainee(BASE, params.method, MethodSettings(**settings), dtype, freezing)
+        check_positions(model, params.max_length, adapter=adapter)
         announce_cost(rows.train, params.num_train_epochs, model.num_parameters(), dtype)
         onlookers = [*trackers, Doctor()]
         extras = Extras(params.packing, params.early_stopping_patience, penalty, unfreezing, onlookers)

@@ -10,6 +10,7 @@ from transformers import PreTrainedTokenizerBase
 from transformers.generation.streamers import BaseStreamer
 
 from tunelock.model.modeling import make_deterministic
+from tunelock.model.positions import count_room
 from tunelock.model.tuned import load_tuned, prepare_generation, unwrap_model
 from tunelock.records.record import Message
 from tunelock.rendering.conversation import render_prompt
@@ -78,7 +79,7 @@ class ChatModel:
             with torch.no_grad():
                 unwrap_model(self._model).generate(
                     **given,
-                    max_new_tokens=min(room, self._settings.max_new_tokens),
+                    max_new_tokens=int(min(room, self._settings.max_new_tokens)),
                     do_sample=False,
                     eos_token_id=list(ends),
                     pad_token_id=ends[0],
@@ -88,13 +89,13 @@ class ChatModel:
             return Answer(streamer.text.strip(), stopped=True)
         return Answer(streamer.text.strip())
 
-    def _render(self, messages: list[Message]) -> tuple[torch.Tensor, int]:
+    def _render(self, messages: list[Message]) -> tuple[torch.Tensor, float]:
         """The tokens of the prompt, shape (1, length), and how many more the model has positions for."""
         to_come: Message = {"role": "assistant", "content": ""}  # what the rendering of a record ends with
         record = {"messages": [*messages, to_come]}
         shown = select_messages(self._tokenizer, record, self._settings.rendering)[:-1]
         prompt = render_prompt(self._tokenizer, shown)
-        positions = unwrap_model(self._model).config.max_position_embeddings
+        positions = count_room(self._model)
         if len(prompt) >= positions:
             raise Stop(
                 f"the conversation has {len(prompt)} tokens, and the model sees {positions}; /reset begins another."

@@ -1,7 +1,7 @@
 """Cross-entropy over the answer's tokens without the logits of all the others."""
 
 import torch
-from transformers import PreTrainedModel
+from transformers import PretrainedConfig, PreTrainedModel
 
 from tunelock.rendering.conversation import IGNORE
 
@@ -83,13 +83,21 @@ def find_head_weight(model: PreTrainedModel) -> torch.Tensor | None:
     weight = adapter.get_merged_weights(adapter.active_adapters) if adapter else getattr(head, "weight", None)
     head = adapter.base_layer if adapter else head
     plain = type(head) is torch.nn.Linear and head.bias is None
-    scaled = getattr(config, "final_logit_softcapping", None) or getattr(config, "logit_scale", 1) != 1
-    return weight if plain and not scaled and not getattr(config, "logits_scaling", 0) else None
+    return weight if plain and _read_scale(config) == 1 and not _read_cap(config) else None
 
 
-def apply_head(head: torch.nn.Module, config, states: torch.Tensor) -> torch.Tensor:
-    """The model's logits in float32, with what models do behind the product: Cohere and Granite scale, Gemma 2 caps."""
-    raw = head(states.to(head.weight.dtype)).float()
-    raw = raw * (getattr(config, "logit_scale", None) or 1) / (getattr(config, "logits_scaling", None) or 1)
-    cap = getattr(config, "final_logit_softcapping", None)
+def apply_head(head: torch.nn.Module, config: PretrainedConfig, states: torch.Tensor) -> torch.Tensor:
+    """The model's logits in float32, with what models do behind the product; `tunelock.model.trials` tries it."""
+    raw, cap = head(states.to(head.weight.dtype)).float() * _read_scale(config), _read_cap(config)
     return raw if not cap else cap * torch.tanh(raw / cap)
+
+
+def _read_scale(config: PretrainedConfig) -> float:
+    """What logits are multiplied by: Cohere and Falcon H1 have a factor, Granite a divisor."""
+    factor = (getattr(config, "logit_scale", None) or 1) * (getattr(config, "lm_head_multiplier", None) or 1)
+    return factor / (getattr(config, "logits_scaling", None) or 1)
+
+
+def _read_cap(config: PretrainedConfig) -> float | None:
+    """What logits are kept below by a tanh: Gemma 2 and RecurrentGemma have such a cap."""
+    return getattr(config, "final_logit_softcapping", None) or getattr(config, "logits_soft_cap", None)

@@ -12,7 +12,8 @@ from typing import NamedTuple
 import torch
 from transformers import PreTrainedModel
 
-from tunelock.model.tuned import has_soft_prompt, unwrap_model
+from tunelock.model.trials import choose_few_tokens, come_out_alike
+from tunelock.model.tuned import compute_hidden_states, has_soft_prompt, unwrap_model
 from tunelock.rendering.conversation import IGNORE
 
 CPU_ATTENTION = "cpu_training"  # `tunelock.training.kernels.cpu_attention`, which goes by a layout in place of a mask
@@ -126,22 +127,15 @@ def can_share(model: torch.nn.Module) -> bool:
     return bool(full and not sliding and takes and masked and not has_soft_prompt(model)) and keeps_rows_apart(bare)
 
 
-@torch.no_grad()
 def keeps_rows_apart(model: PreTrainedModel) -> bool:
-    """Whether joint rows come out as they do side by side, tried on a few tokens.
-
-    What a config does not tell, such as layers that carry a state along, shows here: hidden states then differ by more
-    than a tenth, where rounding to bfloat16 makes a hundredth.
-    """
-    # Common tokens: the first of a vocabulary are often special, and rounding moves them further.
-    few = torch.arange(1, 20, device=model.device) * (model.config.get_text_config().vocab_size // 20)
+    """Whether joint rows come out as they do side by side: layers that carry a state along do not show in a config."""
+    few, decoder = choose_few_tokens(model), model.get_decoder()
     ids = torch.stack([few[:11], torch.cat([few[:3], few[11:]])])
-    where, decoder = lay_out_batch(ids, ids), model.get_decoder()
+    where = lay_out_batch(ids, ids)
     given = build_joint_inputs(ids, where, model.config._attn_implementation)
-    try:
-        wanted = decoder(input_ids=ids, use_cache=False).last_hidden_state.float()
-        found = decoder(**given, use_cache=False).last_hidden_state.float()
-    except (RuntimeError, ValueError, TypeError, IndexError):
-        return False
-    found, wanted = (states[:, where.shared : -1] for states in (SplitRows.apply(found[0], where), wanted))
-    return bool((found - wanted).norm() < 0.1 * wanted.norm())
+
+    def compute_joint() -> torch.Tensor:
+        states = decoder(**given, use_cache=False).last_hidden_state
+        return SplitRows.apply(states[0], where)[:, where.shared : -1]
+
+    return come_out_alike(model, compute_joint, lambda: compute_hidden_states(model, ids)[:, where.shared : -1])

@@ -9,6 +9,7 @@ from transformers import PreTrainedModel
 from tunelock.model.methods.all_methods import METHODS
 from tunelock.model.methods.method_settings import MethodSettings
 from tunelock.model.modeling import load_model
+from tunelock.model.trials import check_model
 from tunelock.training.freezing import GradualUnfreezing, freeze_parts
 
 
@@ -29,11 +30,12 @@ def load_trainee(
         freezing: the arguments of `freeze_parts`, for a method that trains the whole model; None freezes nothing.
 
     Raises:
-        Stop: method and model do not fit each other.
+        Stop: method and model do not fit each other, or the model is none that writes from left to right.
     """
     chosen = METHODS[method]
     adapter = chosen.peft_config(base, settings)
     quantization = chosen.quantization(dtype, settings.bnb_4bit_use_double_quant)
     model = load_model(base, chosen.weights_dtype(dtype), quantization)
+    check_model(model)
     frozen = freezing is not None and chosen.trains_whole_model
     return _Trainee(model, adapter, freeze_parts(model, **freezing) if frozen else None)

@@ -14,6 +14,7 @@ from trl import SFTConfig, SFTTrainer
 
 from tunelock.model.losses import compute_logits_loss, compute_response_loss, find_head_weight
 from tunelock.model.sharing import can_share, compute_joint_states, has_dropout
+from tunelock.model.trials import check_packing
 from tunelock.model.tuned import compute_hidden_states, load_encoder, save_encoder, unwrap_model, without_input_copies
 from tunelock.rendering.conversation import IGNORE
 from tunelock.rendering.rendering import RenderedRow
@@ -86,6 +87,8 @@ class ResponseTrainer(SFTTrainer):
                 parameter.data = parameter.data.float()
         fuse_lora_layers(self.model)
         quick = use_cpu_attention(unwrap_model(self.model))
+        if extras.packing:
+            check_packing(self.model)
         self.shares = quick and not extras.packing and not has_dropout(self.model) and can_share(self.model)
         with self.accelerator.autocast():
             self.penalty = extras.penalty(model=self.model) if extras.penalty else None

@@ -19,7 +19,8 @@ QUERY_OR_VALUE = re.compile(r"w?(q|v|kv|qkv)(_.*)?|query|value|query_key_value|c
 def make_lora_config(folder: Path | str, settings: MethodSettings) -> LoraConfig:
     """PEFT's LoRA settings for the model in `folder`.
 
-    `lora_alpha=None` means `2 * lora_r`. `lora_target_modules` is `all-linear` (every linear layer but the head),
+    `lora_alpha=None` means `2 * lora_r`. `lora_target_modules` is `all-linear` (every linear layer but the head, gates
+    of one number, and what kernels of state space models read past an adapter),
     `attention` (those of the attention), `attention-qv` (those that make queries and values) or a list of module
     names. The embeddings of added tokens, and their rows of the head, are trained whole.
 
@@ -32,6 +33,8 @@ def make_lora_config(folder: Path | str, settings: MethodSettings) -> LoraConfig
     _check_rank(rank, targets)
     _check_bias(settings.bias, model, targets, folder)
     named = isinstance(wanted, list) or wanted == "all-linear"
+    linear = _list_linear_layers(model).keys()
+    left_out = linear - targets if wanted == "all-linear" else linear & _list_unseen_layers(model)
     tokens = read_added_tokens(folder)
     if tokens and getattr(model.get_output_embeddings(), "bias", None) is not None:
         raise Stop(
@@ -43,6 +46,7 @@ def make_lora_config(folder: Path | str, settings: MethodSettings) -> LoraConfig
         lora_alpha=2 * rank if settings.lora_alpha is None else settings.lora_alpha,
         lora_dropout=settings.lora_dropout,
         target_modules=wanted if named else sorted({_last_two_parts(name) for name in targets}),
+        exclude_modules=sorted(left_out) or None,
         bias=settings.bias,
         use_rslora=settings.use_rslora,
         use_dora=settings.use_dora,
@@ -84,14 +88,16 @@ def _list_linear_layers(model: PreTrainedModel) -> dict[str, int]:
 
 def _find_targets(model: PreTrainedModel, wanted: str | list[str], folder: Path | str) -> dict[str, int]:
     """The linear layers that `lora_target_modules` means, with their ranks; `Stop` names what there is otherwise."""
-    layers = _list_linear_layers(model)
+    unseen = _list_unseen_layers(model)
+    layers = {name: rank for name, rank in _list_linear_layers(model).items() if name not in unseen}
     ends = {name: name.rpartition(".")[2] for name in layers}
     if isinstance(wanted, list):
         unknown: str | list[str] = [name for name in wanted if name not in ends.values()]
         found = [] if unknown else [name for name in layers if ends[name] in wanted]
     else:
         unknown = wanted
-        found = list(layers) if wanted == "all-linear" else _find_attention(model, layers)
+        found = [name for name, rank in layers.items() if rank > 1]
+        found = found if wanted == "all-linear" else _find_attention(model, found)
     if wanted == "attention-qv":
         found = [name for name in found if QUERY_OR_VALUE.fullmatch(ends[name])]
     if not found:
@@ -102,7 +108,19 @@ def _find_targets(model: PreTrainedModel, wanted: str | list[str], folder: Path 
     return {name: layers[name] for name in found}
 
 
-def _find_attention(model: PreTrainedModel, layers: dict[str, int]) -> list[str]:
+def _list_unseen_layers(model: PreTrainedModel) -> set[str]:
+    """The layers whose weights the kernels of a state space model read themselves, so that no adapter beside them runs.
+
+    Only what leads into such a module is called. It is known by its convolution and the `D` that skips the state.
+    """
+    found: set[str] = set()
+    for name, module in model.named_modules():
+        if hasattr(module, "conv1d") and hasattr(module, "D"):
+            found |= {f"{name}.{child}" for child, _ in module.named_children() if child != "in_proj"}
+    return found
+
+
+def _find_attention(model: PreTrainedModel, layers: list[str]) -> list[str]:
     """Those of the layers that belong to an attention module."""
     attention = [f"{name}." for name, module in model.named_modules() if "Attention" in type(module).__name__]
     return [name for name in layers if name.startswith(tuple(attention))]
