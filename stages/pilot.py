@@ -80,7 +80,7 @@ class _Probe(NamedTuple):
         return Look(loss, [self.tokenizer.decode(tokens, skip_special_tokens=True) for tokens in answers])
 
 
-def _take_prompts(rows: list[dict]) -> list[list[int]]:
+def _take_prompts(rows: list[RenderedRow]) -> list[list[int]]:
     """The tokens of the question of each row."""
     return [row["input_ids"][: row["prompt_length"]] for row in rows]
 

@@ -1,6 +1,7 @@
 """How many positions a model has learnt, and whether rows and answers stay within them."""
 
 import math
+import re
 import sys
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -12,8 +13,8 @@ from transformers import PretrainedConfig, PreTrainedModel
 from tunelock.model.tuned import unwrap_model
 from tunelock.run.errors import Stop
 
-TABLES = ("pos", "wpe")  # in the names of embeddings of positions: GPT-2's is `wpe`
-MOVING = ("rotary", "sinusoidal")  # in the names of classes that compute positions, however many there are
+TABLES = re.compile("pos|wpe")  # in the names of embeddings of positions: GPT-2's is `wpe`
+COMPUTED = re.compile("Rotary|Sinusoidal")  # in the names of classes that compute positions, however many there are
 
 
 class _Positions(NamedTuple):
@@ -48,9 +49,8 @@ def find_positions(model: torch.nn.Module) -> _Positions:
         return _Positions(length, fixed=length is not None)
     if _has_table(bare):
         return _Positions(stated, fixed=True)
-    names = {type(module).__name__.lower() for module in bare.modules()}
-    moving = any(part in name for name in names for part in MOVING)
-    if not moving or getattr(config, "alibi", False):
+    computed = any(COMPUTED.search(type(module).__name__) for module in bare.modules())
+    if not computed or getattr(config, "alibi", False):
         return _Positions(None)
     original = _read_original(config)
     count = max([stated, *(int(length * factor) for length, factor in original)])
@@ -63,7 +63,7 @@ def _has_table(model: PreTrainedModel) -> bool:
     tokens = model.get_input_embeddings()
     for name, module in model.named_modules():
         looks_up = isinstance(module, torch.nn.Embedding) and module is not tokens
-        if looks_up and any(part in name.rpartition(".")[2] for part in TABLES):
+        if looks_up and TABLES.search(name.rpartition(".")[2]):
             return True
     return any(name.endswith("embed_positions") for name, _ in model.named_buffers())
 

@@ -12,7 +12,8 @@ from tunelock.model.losses import apply_head
 from tunelock.model.tuned import compute_hidden_states, unwrap_model
 from tunelock.run.errors import Stop
 
-# Largest relative difference that rounding explains: in each dtype ten times what it makes.
+# Largest relative difference of a token that rounding explains. In bfloat16 it makes 0.04 in SmolLM2-135M; rows that
+# see each other make 0.25 and more.
 ROUNDING = {torch.float32: 1e-4, torch.float16: 0.02, torch.bfloat16: 0.1}
 
 
@@ -69,15 +70,19 @@ def choose_few_tokens(model: torch.nn.Module) -> torch.Tensor:
 def come_out_alike(
     model: torch.nn.Module, compute: Callable[[], torch.Tensor], compute_plainly: Callable[[], torch.Tensor]
 ) -> bool:
-    """Whether two ways to compute with a model, dropout off, give the same tensor, rounding apart; an error is a no."""
+    """Whether two ways to compute with a model, dropout off, give the same of each token, rounding apart.
+
+    An error says no where the plain way has none.
+    """
     training = model.training
     model.eval()
     try:
         wanted = compute_plainly()
-        found = compute()
-        difference = torch.linalg.norm(found.float() - wanted.float()) / torch.linalg.norm(wanted.float())
-    except (RuntimeError, ValueError, TypeError, IndexError, AttributeError):
-        return False
+        try:
+            found = compute()
+        except (RuntimeError, ValueError, TypeError, IndexError, AttributeError):
+            return False
     finally:
         model.train(training)
-    return bool(difference < ROUNDING[wanted.dtype])
+    off = torch.linalg.norm(found.float() - wanted.float(), dim=-1) / torch.linalg.norm(wanted.float(), dim=-1)
+    return bool(off.max() < ROUNDING[wanted.dtype])
