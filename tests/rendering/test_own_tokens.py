@@ -72,6 +72,14 @@ def test_what_the_template_writes_stays_a_control_token(tmp_path):
     assert (rendered.input_ids.count(turn), rendered.input_ids.count(over)) == (2, 2)
 
 
+def test_a_plain_token_that_ends_an_answer_becomes_a_control_token_and_one_that_opens_it_stays_plain():
+    tokenizer = copy.deepcopy(make_small_tokenizer("GPT-2"))
+    tokenizer.chat_template = TEMPLATES["chatml"].replace("<|end|>", "<|over|>").replace("assistant\n", "assistant<in>")
+    ids = tokenizer.convert_tokens_to_ids(["<|over|>", "<in>"]) if tokenizer.add_tokens(["<|over|>", "<in>"]) else []
+    assert register_tokens(tokenizer, ["<|over|>", "<in>"]) == ids
+    assert "<|over|>" in find_control_tokens(tokenizer) and "<in>" not in find_control_tokens(tokenizer)
+
+
 def test_an_added_token_that_is_no_control_token_is_in_a_text_what_servers_make_of_it():
     tokenizer = copy.deepcopy(make_small_tokenizer("GPT-2"))
     tokenizer.add_tokens(["<tool>"])

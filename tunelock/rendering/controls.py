@@ -9,7 +9,7 @@ from transformers import PreTrainedTokenizerBase
 from tunelock.records.record import Message, change_texts, text_of
 from tunelock.rendering.template import TemplateRefusal
 
-STAND_IN = "\ue000"  # a private-use character: no template and no vocabulary gives it a meaning
+STAND_IN = "~"  # no template gives it a meaning, and JSON and Python write it as it is
 
 
 @functools.lru_cache(maxsize=4)

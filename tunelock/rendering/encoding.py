@@ -90,14 +90,19 @@ def _append_run(
     tokenizer: PreTrainedTokenizerBase, encoded: _Encoded, text: str, start: int, stop: int, plain: bool = False
 ) -> None:
     """Add the tokens of a part of a text; in plain text there are no control tokens."""
-    part, prefix, first = text[start:stop], _find_prefix(tokenizer), 0
-    found = _encode(tokenizer.backend_tokenizer, part, plain)
-    if prefix and encoded.ids and not (prefix.behind_tokens and encoded.ids[-1] in prefix.added):
+    part, prefix = text[start:stop], _find_prefix(tokenizer)
+    begins = not encoded.ids or (prefix and prefix.behind_tokens and encoded.ids[-1] in prefix.added)
+    if not prefix or begins:
+        _append(encoded, _encode(tokenizer.backend_tokenizer, part, plain), start)
+    elif not prefix.behind_tokens:
+        _append(encoded, _encode(prefix.joining, part, plain), start)
+    else:
+        found = _encode(tokenizer.backend_tokenizer, part, plain)
         edges = (place for place, token in enumerate(found.ids) if token in prefix.added)
         first = next(edges, len(found.ids))
-        joining = part if first == len(found.ids) else part[: found.offsets[first][0]]
-        _append(encoded, _encode(prefix.joining, joining, plain), start)
-    _append(encoded, found, start, first)
+        upto = found.offsets[first][0] if first < len(found.ids) else len(part)
+        _append(encoded, _encode(prefix.joining, part[:upto], plain), start)
+        _append(encoded, found, start, first)
 
 
 def _append(encoded: _Encoded, found: Encoding, start: int, first: int = 0) -> None:

@@ -19,6 +19,7 @@ SUMS = "SHA256SUMS"
 # Llama 2 and Mistral.
 SPARE = ("<|finetune_right_pad_id|>", "<pad>", "<|pad|>", "[PAD]", "<|endoftext|>", "<unk>")
 NEW_PAD = "<|pad|>"
+ANSWER = "It is so."  # any answer, to see what a template writes behind it
 
 
 def install_template(tokenizer: PreTrainedTokenizerBase, path: str) -> str:
@@ -56,25 +57,30 @@ def register_tokens(tokenizer: PreTrainedTokenizerBase, tokens: Sequence[str]) -
     They are no control tokens: whoever writes such a string in a text writes the token, and decoding shows it. Those
     that the chat template writes are control tokens, which nobody else can write.
     """
-    written = [token for token in tokens if _is_written(tokenizer, token)]
+    if not tokens:
+        return []
     plain = {token.content for token in tokenizer.added_tokens_decoder.values() if not token.special}
-    own = [token for token in tokens if token not in written and token not in plain]
-    tokenizer.add_special_tokens(
-        {"extra_special_tokens": [token for token in written if token not in plain]},
-        replace_extra_special_tokens=False,
-    )
+    written = [token for token in tokens if _is_control(tokenizer, token, token in plain)]
+    own = [token for token in tokens if token not in plain.union(written)]
+    tokenizer.add_special_tokens({"extra_special_tokens": written}, replace_extra_special_tokens=False)
     tokenizer.extra_special_tokens = [token for token in tokenizer.extra_special_tokens if token not in own]
     tokenizer.add_tokens([AddedToken(token, special=False, normalized=False) for token in own])
     return tokenizer.convert_tokens_to_ids(list(tokens))
 
 
-def _is_written(tokenizer: PreTrainedTokenizerBase, token: str) -> bool:
-    """Whether the chat template writes a token, or the tokenizer itself has a use for it, such as for an end."""
+def _is_control(tokenizer: PreTrainedTokenizerBase, token: str, is_plain: bool) -> bool:
+    """Whether the chat template writes a token, or the tokenizer itself has a use for it, such as for an end.
+
+    One that a vocabulary has and that `is_plain`, such as Qwen's <think>, is a control token where it ends an answer.
+    """
     if token in [getattr(tokenizer, name) for name in tokenizer.SPECIAL_TOKENS_ATTRIBUTES]:
         return True
     if not tokenizer.chat_template:
         return False
-    return token in str(tokenizer.chat_template) or token in apply_template(tokenizer, make_messages("a", "", "b"))
+    text = apply_template(tokenizer, make_messages("a", "", ANSWER))
+    if is_plain:
+        return token in text.rpartition(ANSWER)[2]
+    return token in text or token in str(tokenizer.chat_template)
 
 
 def _fill_new_rows(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, old: int) -> None:
