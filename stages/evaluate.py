@@ -45,7 +45,7 @@ from tunelock.records.scored_row import GENERAL, HELD_OUT, ScoredRow
 from tunelock.rendering.refused import print_refused
 from tunelock.rendering.rendering import RENDERING_PARAMS, Rendering, load_tokenizer
 from tunelock.rendering.row_lengths import MOST_LEFT_OUT, keep_fitting_records
-from tunelock.rendering.vocabulary import find_end_tokens
+from tunelock.rendering.vocabulary import decode_answer, find_end_tokens
 from tunelock.run.errors import Stop
 from tunelock.run.files import read_jsonl, write_jsonl
 from tunelock.run.stage import stage
@@ -160,8 +160,11 @@ def add_answers(rows: list[ScoredRow], answers: list[list[int]], tokenizer, end_
     """Add answer, stopped (it ended by itself) and new_tokens to rows, from the tokens that the model wrote."""
     for row, tokens in zip(rows, answers, strict=True):
         stopped = bool(tokens) and tokens[-1] in end_ids
-        text = tokenizer.decode(tokens[:-1] if stopped else tokens, skip_special_tokens=True).strip()
-        row |= {"answer": text, "stopped": stopped, "new_tokens": len(tokens)}
+        row |= {
+            "answer": decode_answer(tokenizer, tokens, end_ids).strip(),
+            "stopped": stopped,
+            "new_tokens": len(tokens),
+        }
 
 
 def _pick_questions(families: list[Family], most: int | None) -> list[int]:

@@ -25,7 +25,7 @@ from tunelock.run.stage import stage
 from tunelock.shipping.packing import pack_files
 
 ARCHIVE = Path("models/tunelock-adapter.tar.gz")
-TOKENIZER = ("chat_template.jinja", "tokenizer.json", "tokenizer_config.json")
+TOKENIZER = ("chat_template.jinja", "generation_config.json", "tokenizer.json", "tokenizer_config.json")
 METRICS = ("data", "split", "train", "evaluate", "retention", "claims", "diagnosis")  # files of metrics/
 RUNTIME = ("torch", "transformers", "peft", "safetensors")  # what the README's lines import
 
@@ -57,10 +57,11 @@ the model folder, see `metadata.json`) and {other}.
 """
 
 ADAPTER = """    from peft import PeftModel
-    from transformers import AutoModelForCausalLM, AutoTokenizer
+    from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig
 
     tokenizer = AutoTokenizer.from_pretrained(".")
     base = AutoModelForCausalLM.from_pretrained("FOLDER/OF/THE/BASE", dtype="{dtype}")
+    base.generation_config = GenerationConfig.from_pretrained(".")  # which tokens end an answer
     model = PeftModel.from_pretrained(base, ".")"""
 WHOLE_MODEL = """    from transformers import AutoModelForCausalLM, AutoTokenizer
 

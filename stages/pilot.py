@@ -31,7 +31,7 @@ from tunelock.rendering.rendering import (
     render_records,
 )
 from tunelock.rendering.row_lengths import MOST_LEFT_OUT
-from tunelock.rendering.vocabulary import find_end_tokens
+from tunelock.rendering.vocabulary import decode_answer, find_end_tokens
 from tunelock.run.errors import Stop
 from tunelock.run.files import read_json, read_jsonl, write_json, write_text
 from tunelock.run.scratch import locate_checkpoints
@@ -77,7 +77,7 @@ class _Probe(NamedTuple):
         ends = find_end_tokens(self.tokenizer, model.generation_config)
         answers = generate_answers(model, prompts, self.max_new_tokens, self.batch_size, ends)
         loss = average_loss(score_rows(model, self.scored, self.batch_size))
-        return Look(loss, [self.tokenizer.decode(tokens, skip_special_tokens=True) for tokens in answers])
+        return Look(loss, [decode_answer(self.tokenizer, tokens, ends) for tokens in answers])
 
 
 def _take_prompts(rows: list[RenderedRow]) -> list[list[int]]:

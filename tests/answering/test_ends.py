@@ -105,10 +105,12 @@ def test_plain_generate_of_what_is_shipped_stops_where_our_answers_do(made, word
     assert ours == [words[0][2:5], words[1][1:4]]
     shipped = AutoModelForCausalLM.from_pretrained(made / "merged")
     adapted = PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained(made / "base"), made / "adapter")
-    for model in (shipped, adapted):
-        assert [generate(model, prompt) for prompt in prompts] == ours
     source = AutoModelForCausalLM.from_pretrained(made / "source")
     assert generate(source, prompts[0]) != ours[0], "the model knew its ends before, so this shows nothing"
+    source.generation_config = GenerationConfig.from_pretrained(made / "base")  # as the package's README has it
+    packed = PeftModel.from_pretrained(source, made / "adapter")
+    for model in (shipped, adapted, packed):
+        assert [generate(model, prompt) for prompt in prompts] == ours
 
 
 def test_the_settings_list_the_end_of_the_template_first_and_are_the_models_own(made):

@@ -121,6 +121,12 @@ def find_end_tokens(tokenizer: PreTrainedTokenizerBase, settings: GenerationConf
     return ends
 
 
+def decode_answer(tokenizer: PreTrainedTokenizerBase, tokens: list[int], end_ids: tuple[int, ...]) -> str:
+    """The text of an answer without the token that ended it, be that a control token or not."""
+    ended = bool(tokens) and tokens[-1] in end_ids
+    return tokenizer.decode(tokens[:-1] if ended else tokens, skip_special_tokens=True)
+
+
 def set_end_tokens(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> str:
     """Write all end tokens into the generation settings, for whoever runs the model; what was done, or nothing.
 
