@@ -106,11 +106,11 @@ def _read_facts() -> PackageFacts:
     )
 
 
-def _read_model_files() -> dict[str, bytes]:
-    """What was trained and the tokenizer, by file name."""
-    files = {file.name: file.read_bytes() for file in sorted(Path("models/adapter").iterdir())}
+def _list_model_files() -> dict[str, Path]:
+    """Where what was trained and the tokenizer lie, by file name."""
     tokenizer = [Path("models/base", name) for name in TOKENIZER]
-    return files | {file.name: file.read_bytes() for file in tokenizer if file.exists()}
+    files = [*Path("models/adapter").iterdir(), *(file for file in tokenizer if file.exists())]
+    return {file.name: file for file in files}
 
 
 def compose_texts(facts: PackageFacts) -> dict[str, bytes]:
@@ -190,7 +190,7 @@ def _compose_notice(facts: PackageFacts) -> str:
 
 @stage("package")
 def main(_params, _fingerprint) -> str:
-    files = _read_model_files() | compose_texts(_read_facts())
+    files: dict[str, Path | bytes] = {**_list_model_files(), **compose_texts(_read_facts())}
     pack_files(files, ARCHIVE)
     return f"{ARCHIVE}: {len(files) + 1} files, sha256 {sha256_file(ARCHIVE)}"
 

@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import tarfile
+import tracemalloc
 from pathlib import Path
 
 import pytest
@@ -13,7 +14,7 @@ import pytest
 from stages.package import PackageFacts, compose_texts
 from tunelock.records.about_data import AboutData
 from tunelock.run.errors import Stop
-from tunelock.shipping.packing import SUMS, pack_files, verify_package
+from tunelock.shipping.packing import SUMS, choose_format, pack_files, verify_package
 
 ROOT = Path(__file__).parents[2]
 FILES = {"NOTICE": b"CWE by MITRE\n", "metadata.json": b"{}\n", "tokenizer.json": b"[]\n"}
@@ -84,6 +85,34 @@ def test_the_bytes_do_not_depend_on_time_place_order_or_umask(archive, tmp_path,
     finally:
         os.umask(before)
     assert other.read_bytes() == archive.read_bytes()
+
+
+def test_a_file_that_lies_on_the_disk_gives_the_bytes_of_its_content(archive, tmp_path):
+    (tmp_path / "notice").write_bytes(FILES["NOTICE"])
+    pack_files(FILES | {"NOTICE": tmp_path / "notice"}, tmp_path / "other.tar.gz")
+    assert (tmp_path / "other.tar.gz").read_bytes() == archive.read_bytes()
+
+
+@pytest.mark.parametrize("size", [0, 2**33 - 1, 2**33, 9 * 2**30, 2**40])
+def test_a_member_may_have_any_size_and_up_to_8_gib_its_header_is_ustar(size):
+    info = tarfile.TarInfo("model.safetensors")
+    info.size = size
+    header = info.tobuf(choose_format(size))
+    assert tarfile.TarInfo.frombuf(header, "ascii", "strict").size == size
+    assert (header[257:265] == b"ustar\x0000") == (size < 2**33)
+
+
+def test_packing_and_verifying_hold_a_large_file_in_pieces(tmp_path):
+    """It has holes and is 48 MiB long; a form of tar for large members is as readable as the other."""
+    with open(tmp_path / "model.safetensors", "wb") as weights:
+        weights.truncate(48 * 2**20)
+    tracemalloc.start()
+    try:
+        pack_files(FILES | {"model.safetensors": tmp_path / "model.safetensors"}, tmp_path / "package.tar.gz")
+        assert verify_package(tmp_path / "package.tar.gz") == []
+        assert tracemalloc.get_traced_memory()[1] < 4 * 2**20
+    finally:
+        tracemalloc.stop()
 
 
 def test_names_are_sorted_and_no_owner_is_recorded(archive):

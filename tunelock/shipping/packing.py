@@ -1,4 +1,7 @@
-"""A package is a .tar.gz with the SHA256SUMS of its files; the same files give the same bytes."""
+"""A package is a .tar.gz with the SHA256SUMS of its files; the same files give the same bytes.
+
+Files are read and written in pieces: the weights of a whole model may be larger than the memory.
+"""
 
 import gzip
 import hashlib
@@ -7,25 +10,46 @@ import os
 import tarfile
 import zlib
 from collections import Counter
+from collections.abc import Mapping
 from pathlib import Path
-from typing import NamedTuple, cast
+from typing import IO, Literal, NamedTuple, cast
 
 from tunelock.run.errors import Stop
 from tunelock.run.files import whole_file
+from tunelock.run.hashing import sha256_file
 
 SUMS = "SHA256SUMS"
+MOST_SUMS = 2**20  # bytes of SHA256SUMS that are read
+USTAR_LIMIT = 8**11 - 1  # bytes; the size of a member has eleven octal digits in a USTAR header
 
 
-def pack_files(files: dict[str, bytes], archive: Path) -> None:
-    """Write files and their SHA256SUMS as .tar.gz with sorted names and a fixed owner and time."""
-    sums = "".join(f"{hashlib.sha256(data).hexdigest()}  {name}\n" for name, data in sorted(files.items()))
+def pack_files(files: Mapping[str, bytes | Path], archive: Path) -> None:
+    """Write files, each its bytes or where it lies, and their SHA256SUMS as .tar.gz with sorted names and a fixed owner
+    and time."""
+    sums = "".join(f"{_hash_member(content)}  {name}\n" for name, content in sorted(files.items()))
     mtime = int(os.environ.get("SOURCE_DATE_EPOCH", "0"))
     with whole_file(archive) as out, gzip.GzipFile("", "wb", 9, out, mtime=mtime) as zipped:
-        with tarfile.open(fileobj=zipped, mode="w", format=tarfile.USTAR_FORMAT) as tar:
-            for name, data in sorted({**files, SUMS: sums.encode()}.items()):
-                info = tarfile.TarInfo(name)
-                info.size, info.mtime, info.mode = len(data), mtime, 0o644
-                tar.addfile(info, io.BytesIO(data))
+        with tarfile.open(fileobj=zipped, mode="w") as tar:
+            for name, content in sorted({**files, SUMS: sums.encode()}.items()):
+                with _open_member(content) as data:
+                    info = tarfile.TarInfo(name)
+                    info.size, info.mtime, info.mode = data.seek(0, io.SEEK_END), mtime, 0o644
+                    data.seek(0)
+                    tar.format = choose_format(info.size)
+                    tar.addfile(info, data)
+
+
+def choose_format(size: int) -> Literal[0, 1]:
+    """The oldest form of tar that holds a member of `size` bytes."""
+    return tarfile.USTAR_FORMAT if size <= USTAR_LIMIT else tarfile.GNU_FORMAT
+
+
+def _open_member(content: bytes | Path) -> IO[bytes]:
+    return io.BytesIO(content) if isinstance(content, bytes) else open(content, "rb")
+
+
+def _hash_member(content: bytes | Path) -> str:
+    return hashlib.sha256(content).hexdigest() if isinstance(content, bytes) else sha256_file(content)
 
 
 class _Contents(NamedTuple):
@@ -67,16 +91,20 @@ def verify_package(archive: Path) -> list[str]:
 
 
 def _read_contents(archive: Path) -> _Contents:
-    """The members of an archive, each read to its end."""
-    with tarfile.open(archive, "r:gz") as tar:
-        members = tar.getmembers()
-        digests = {}
-        for member in members:
-            if member.isfile():
-                digests[member.name] = hashlib.file_digest(
-                    cast(io.BufferedReader, tar.extractfile(member)), "sha256"
-                ).hexdigest()
-        names = [member.name for member in members]
-        odd = [member.name for member in members if not member.isfile() or "/" in member.name]
-        sums = tar.extractfile(SUMS).read(2**20).decode() if SUMS in digests else None
-    return _Contents(names, odd, digests, sums)
+    """The members of an archive, all of it read once from its start to its end."""
+    found = _Contents([], [], {}, None)
+    with gzip.open(archive) as unzipped:
+        with tarfile.open(fileobj=unzipped, mode="r|") as tar:
+            for member in tar:
+                found.names.append(member.name)
+                if not member.isfile() or "/" in member.name:
+                    found.odd.append(member.name)
+                if not member.isfile():
+                    continue
+                data = cast(io.BufferedReader, tar.extractfile(member))
+                if member.name == SUMS:
+                    found = found._replace(sums=data.read(MOST_SUMS).decode())
+                found.digests[member.name] = hashlib.file_digest(data, "sha256").hexdigest()
+        while unzipped.read(2**20):  # gzip's own checksum stands at the end
+            pass
+    return found
