@@ -15,7 +15,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig, PreTra
 
 from tunelock.fetching.model_files import locate_model
 from tunelock.model.model_folder import save_model
-from tunelock.model.modeling import clear_quantization, explain_dtype, resolve_dtype
+from tunelock.model.modeling import clear_quantization, explain_dtype, keep_text_model, resolve_dtype
 from tunelock.model.positions import find_positions
 from tunelock.rendering.clock import freeze_clock
 from tunelock.rendering.tokenizer_folder import save_tokenizer
@@ -39,17 +39,19 @@ def save_resolved(
     """Load the model at `source`, de-quantised if it is GGUF, and save it to the folder `target` in `dtype`.
 
     Returns:
-        What was done to its tokenizer, and how many positions it has, for people.
+        What was done to it and its tokenizer, and how many positions it has, for people.
     """
     gguf = source.suffix == ".gguf"
-    model = _load_dense(source, dtype)
+    whole = _load_dense(source, dtype)
+    model = keep_text_model(whole)
     tokenizer = AutoTokenizer.from_pretrained(
         source.parent if gguf else source,
         local_files_only=True,
         trust_remote_code=False,
         **({"gguf_file": source.name} if gguf else {}),
     )
-    done = [install_template(tokenizer, chat_template)] if chat_template else []
+    done = [] if model is whole else [f"the text model alone of a {whole.config.model_type}"]
+    done += [install_template(tokenizer, chat_template)] if chat_template else []
     done += filter(None, [freeze_clock(tokenizer)])
     ids = add_tokens(model, tokenizer, list(dict.fromkeys(extra_special_tokens)))
     done += filter(None, [set_end_tokens(model, tokenizer)])

@@ -78,6 +78,27 @@ def test_the_real_gguf_is_dequantised_into_a_plain_folder(real_gguf, tmp_path):
     assert json.loads((tmp_path / "base" / "generation_config.json").read_text())["eos_token_id"] == 2  # its own
 
 
+def test_of_a_model_that_takes_images_the_text_model_is_kept(tokenizer, tmp_path):
+    from transformers import AutoModelForCausalLM, Gemma3Config
+
+    size = {"num_hidden_layers": 2, "num_attention_heads": 2, "hidden_size": 16, "intermediate_size": 16}
+    text = {"vocab_size": len(tokenizer), "num_key_value_heads": 1, "head_dim": 8, **size}
+    images = {"image_size": 28, "patch_size": 14, **size}
+    torch.manual_seed(0)
+    whole = AutoModelForCausalLM.from_config(
+        Gemma3Config(text_config=text, vision_config=images, mm_tokens_per_image=1, eos_token_id=[2, 0])
+    )
+    whole.save_pretrained(tmp_path / "source")
+    tokenizer.save_pretrained(tmp_path / "source")
+    said = save_resolved(tmp_path / "source", tmp_path / "base", "float32")
+    assert said.startswith("the text model alone of a gemma3")
+    made = AutoModelForCausalLM.from_pretrained(tmp_path / "base").eval()
+    ids = torch.tensor([[5, 6, 7, 8]])
+    assert made.config.model_type == "gemma3_text" and not any("vision" in name for name, _ in made.named_modules())
+    assert torch.equal(made(ids).logits[..., : len(tokenizer)], whole.eval()(ids).logits)  # behind it, a new pad token
+    assert made.generation_config.eos_token_id == [2, 0]
+
+
 def embeddings(folder: Path) -> torch.Tensor:
     from tunelock.model.modeling import load_model
 

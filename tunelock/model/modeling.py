@@ -91,6 +91,21 @@ def clear_quantization(model: PreTrainedModel) -> PreTrainedModel:
     return model
 
 
+def keep_text_model(model: PreTrainedModel) -> PreTrainedModel:
+    """The text model of one that takes images too, such as Gemma 3 from 4B on; any other as it is."""
+    settings = model.config.get_text_config()
+    if settings is model.config:
+        return model
+    with torch.device("meta"):
+        text = AutoModelForCausalLM.from_config(settings, dtype=model.dtype)
+    if type(text) is type(model) or type(text.base_model) is not type(model.get_decoder()):
+        return model
+    setattr(text, text.base_model_prefix, model.get_decoder())
+    text.set_output_embeddings(model.get_output_embeddings())
+    text.generation_config = model.generation_config
+    return text.eval()
+
+
 @functools.cache
 def resolve_dtype(name: str) -> str:
     """torch's name of the dtype that `dtype` in params.yaml means on this machine.

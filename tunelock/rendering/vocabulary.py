@@ -128,17 +128,13 @@ def decode_answer(tokenizer: PreTrainedTokenizerBase, tokens: list[int], end_ids
 
 
 def set_end_tokens(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> str:
-    """Write all end tokens into the generation settings, for whoever runs the model; what was done, or nothing.
-
-    Settings that list them already stay as they are. Others become the model's own: those that Transformers derives
-    from config.json are derived again by versions before 5.
-    """
+    """Write all end tokens into the generation settings, for whoever runs the model; what was done, or nothing."""
     settings = model.generation_config
     ends = find_end_tokens(tokenizer, settings)
     wanted = ends[0] if len(ends) == 1 else list(ends)
     if settings.eos_token_id == wanted:
         return ""
-    settings.eos_token_id, settings._from_model_config = wanted, False
+    settings.eos_token_id = wanted
     return f"generation ends at {', '.join(tokenizer.convert_ids_to_tokens(ends))}"
 
 
