@@ -22,6 +22,7 @@ from tunelock.run.files import format_json, read_json, read_jsonl
 from tunelock.run.hashing import hash_files, sha256_file, sha256_value
 from tunelock.run.params import load_yaml
 from tunelock.run.stage import stage
+from tunelock.shipping.base_origin import describe_origin, write_loading_lines
 from tunelock.shipping.packing import pack_files
 
 ARCHIVE = Path("models/tunelock-adapter.tar.gz")
@@ -31,8 +32,10 @@ RUNTIME = ("torch", "transformers", "peft", "safetensors")  # what the README's 
 
 README = """# {title}: {base} tuned with {method}
 
-{what} the base weights with sha256 `{sha}` (names and contents of
-the model folder, see `metadata.json`) and {other}.
+{what}
+{origin},
+loaded in {dtype}, and {other}. The folder that was made of it has the sha256
+`{sha}`; `metadata.json` has that of each file.
 
 ## Is it any good?
 
@@ -40,7 +43,7 @@ the model folder, see `metadata.json`) and {other}.
 
 ## How to use it
 
-    pip install -r requirements.txt
+{commands}
 
 {load}
     chat = [{{"role": "user", "content": {question}}}]
@@ -56,13 +59,6 @@ the model folder, see `metadata.json`) and {other}.
 {personal_data} The terms are in NOTICE.
 """
 
-ADAPTER = """    from peft import PeftModel
-    from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig
-
-    tokenizer = AutoTokenizer.from_pretrained(".")
-    base = AutoModelForCausalLM.from_pretrained("FOLDER/OF/THE/BASE", dtype="{dtype}")
-    base.generation_config = GenerationConfig.from_pretrained(".")  # which tokens end an answer
-    model = PeftModel.from_pretrained(base, ".")"""
 WHOLE_MODEL = """    from transformers import AutoModelForCausalLM, AutoTokenizer
 
     tokenizer = AutoTokenizer.from_pretrained(".")
@@ -115,10 +111,13 @@ def _list_model_files() -> dict[str, Path]:
 
 def compose_texts(facts: PackageFacts) -> dict[str, bytes]:
     """The texts of the package that are made here, by file name."""
-    requirements = [pin for pin in facts.dependencies if pin.split("==")[0] in RUNTIME]
-    metadata = {"params": facts.params, "metrics": facts.metrics, "sha256": facts.hashes, **facts.provenance}
+    readme = _compose_readme(facts)
+    needed = [*RUNTIME, "gguf"] if "gguf_file" in readme else RUNTIME
+    requirements = [pin for pin in facts.dependencies if pin.split("==")[0] in needed]
+    params = facts.params | {"model_name_or_path": facts.provenance["base_model"]}
+    metadata = {"params": params, "metrics": facts.metrics, "sha256": facts.hashes, **facts.provenance}
     return {
-        "README.md": _compose_readme(facts).encode(),
+        "README.md": readme.encode(),
         "NOTICE": (facts.notice if facts.about.notice else _compose_notice(facts)).encode(),
         "requirements.txt": "".join(f"{pin}\n" for pin in requirements).encode(),
         "metadata.json": format_json(metadata).encode(),
@@ -127,15 +126,22 @@ def compose_texts(facts: PackageFacts) -> dict[str, bytes]:
 
 def _compose_readme(facts: PackageFacts) -> str:
     """How good the model is, how it is used, and what it was trained on."""
-    whole = METHODS[facts.provenance["method"]].trains_whole_model
+    provenance = facts.provenance
+    whole = METHODS[provenance["method"]].trains_whole_model
+    origin = describe_origin(provenance["base_model"], provenance["base_revision"])
+    commands = ["pip install -r requirements.txt", *([] if whole else origin.commands)]
+    lines = write_loading_lines(origin, provenance["base_revision"], provenance["dtype"])
     return README.format(
         title=_name_data(facts),
         what="The whole model. It was tuned from" if whole else "A PEFT adapter. It belongs to",
+        origin=origin.sentence,
         other="from no other" if whole else "to no other, whatever their shape",
-        load=(WHOLE_MODEL if whole else ADAPTER).format(dtype=facts.params["dtype"]),
-        base=facts.provenance["base_model"],
-        method=facts.provenance["method"],
-        sha=facts.provenance["base_sha256"],
+        commands="\n".join(f"    {command}" for command in commands),
+        load=WHOLE_MODEL.format(dtype=provenance["dtype"]) if whole else lines,
+        base=provenance["base_model"],
+        dtype=provenance["dtype"],
+        method=provenance["method"],
+        sha=provenance["base_sha256"],
         findings="\n".join(f"- {finding}" for finding in _list_findings(facts)),
         question=json.dumps(facts.question, ensure_ascii=False),
         sources="\n".join(_list_sources(facts)),

@@ -158,8 +158,9 @@ def main(params, fingerprint) -> str:
         onlookers = [*trackers, Doctor()]
         extras = Extras(params.packing, params.early_stopping_patience, penalty, unfreezing, onlookers)
         trained = train(ResponseTrainer(model, tokenizer, config, adapter, rows.train, rows.val, extras), root)
+        base = {"name": params.model_name_or_path, "revision": params.model_revision}
         how = {"dtype": dtype, "double_quant": params.bnb_4bit_use_double_quant}
-        _write_results(trained, rows.too_long, name=params.model_name_or_path, method=params.method, **how)
+        _write_results(trained, rows.too_long, **base, method=params.method, **how)
         shutil.rmtree(root)
     return f"best checkpoint: step {trained.best.name.rpartition('-')[2]} of {trained.log[-1]['step']}"
 

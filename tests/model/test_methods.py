@@ -131,7 +131,7 @@ def finish(trainer, base, method, folder):
     (folder / "adapter").mkdir()
     (folder / "merged").mkdir()
     copy_weights(folder / "checkpoint", folder / "adapter")
-    record_base(folder / "adapter", base, "org/model", method, dtype="bfloat16", double_quant=True)
+    record_base(folder / "adapter", base, "org/model", "0" * 40, method, dtype="bfloat16", double_quant=True)
     return folder / "adapter", folder / "merged"
 
 
@@ -313,7 +313,7 @@ def test_a_merged_soft_prompt_is_not_loaded_without_its_prompt(tiny_model, tmp_p
     (tmp_path / "merged").mkdir()
     model = get_peft_model(load_model(tiny_model, "float32"), adapter_config(tiny_model, "prefix"))
     model.save_pretrained(tmp_path / "adapter")
-    record_base(tmp_path / "adapter", tiny_model, "wheel:x==1/y.gguf", "prefix")
+    record_base(tmp_path / "adapter", tiny_model, "wheel:x==1/y.gguf", "0" * 64, "prefix")
     tuned.save_soft_prompt(tmp_path / "adapter", tiny_model, tmp_path / "merged")
     with pytest.raises((OSError, ValueError)):
         AutoModelForCausalLM.from_pretrained(tmp_path / "merged", local_files_only=True)

@@ -23,7 +23,8 @@ MADE_FROM = {
     "question": 'What is "it"? {x}',
     "params": {
         "sources": {"own": {"path": "data/raw/a.csv", "licence": "MIT"}},
-        "dtype": "bfloat16",
+        "dtype": "auto",
+        "model_name_or_path": "org/tiny",
         "gate": {"retention": ">= 0.95", "claims.test_loss.difference": "< 0", "test_perplexity_tuned": "<= main"},
     },
     "metrics": {
@@ -38,7 +39,13 @@ MADE_FROM = {
         "diagnosis": {"verdicts": 1, "gibberish": {"step": None, "evidence": "52% of the words are strange."}},
     },
     "hashes": {"code": "c0de", "data": {"train.jsonl": "da7a"}, "base": {"model.safetensors": "ba5e"}},
-    "provenance": {"base_model": "org/tiny", "base_sha256": SHA, "method": "lora"},
+    "provenance": {
+        "base_model": "org/tiny",
+        "base_revision": "0" * 40,
+        "base_sha256": SHA,
+        "method": "lora",
+        "dtype": "bfloat16",
+    },
     "dependencies": ["dvc==3.0", "peft==0.1", "torch==2.0"],
     "about": AboutData(title="tickets", personal_data="Names were replaced."),
     "notice": "CWE by MITRE\n",
@@ -298,7 +305,7 @@ def test_a_package_without_a_licence_or_a_page_says_so():
 
 def test_the_lines_of_the_readme_are_python_and_need_only_what_requirements_names():
     made = compose_texts(PackageFacts(**MADE_FROM))
-    lines = [line.strip() for line in made["README.md"].decode().splitlines() if line.startswith("    ")]
+    lines = [line[4:] for line in made["README.md"].decode().splitlines() if line.startswith("    ")]
     assert lines.pop(0) == "pip install -r requirements.txt"
     compile("\n".join(lines), "README.md", "exec")
     assert 'dtype="bfloat16"' in "\n".join(lines)

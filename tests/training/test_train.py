@@ -223,7 +223,7 @@ def test_an_adapter_is_bound_to_its_base(tiny_model, tmp_path):
     adapter, other = tmp_path / "adapter", tmp_path / "other"
     adapter.mkdir()
     (adapter / "adapter_config.json").write_text('{"target_modules": ["b", "a"]}')
-    record_base(adapter, tiny_model, "org/model", "lora")
+    record_base(adapter, tiny_model, "org/model", "0" * 40, "lora")
     assert check_base(adapter, tiny_model)["base_model"] == "org/model"
     other.mkdir()
     (other / "model.safetensors").write_bytes(b"of the same shape")

@@ -1,5 +1,6 @@
 """What was trained, and on which base: by the hash of the base's weights, not by its name or shape."""
 
+import re
 import shutil
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from tunelock.run.files import read_json, write_json
 from tunelock.run.hashing import sha256_path
 
 PROVENANCE = "provenance.json"
+COMMIT = re.compile(r"[0-9a-f]{40}")  # of the hub; a revision of anything else is a sha256
 ADAPTER = ("adapter_config.json", "adapter_model.safetensors")
 WHOLE_MODEL = ("config.json", "generation_config.json", "model*.safetensors", "model.safetensors.index.json")
 
@@ -25,19 +27,27 @@ def copy_weights(checkpoint: Path, folder: Path) -> None:
         add_old_keys(folder)
 
 
-def record_base(adapter: Path | str, base: Path | str, name: str, method: str, **trained_with) -> None:
+def record_base(adapter: Path | str, base: Path | str, name: str, revision: str, method: str, **trained_with) -> None:
     """Write into an adapter folder which base weights, by hash, it was trained on, and how.
 
-    `trained_with`: `dtype` and `double_quant`, which say what a quantised base's weights were.
+    Of a model that lies on this machine its own name stays, without its folder, and PEFT finds no base to load.
+
+    Args:
+        name: `model_name_or_path` of params.yaml, and `revision` its `model_revision`.
+        trained_with: `dtype` and `double_quant`, which say what a quantised base's weights were.
     """
+    commit = revision if COMMIT.fullmatch(revision) else None
+    elsewhere = bool(commit) or name.startswith("wheel:")
+    name = name if elsewhere else Path(name).resolve().name
     file = Path(adapter, ADAPTER[0])
     if file.exists():
-        config = read_json(file) | {"base_model_name_or_path": name}
+        found = {"base_model_name_or_path": name if elsewhere else None, "revision": commit}
+        config = read_json(file) | found
         if "target_modules" in config:
             config["target_modules"] = sorted(config["target_modules"])
         write_json(file, config)
-    provenance = {"base_model": name, "base_sha256": sha256_path(base), "method": method, **trained_with}
-    write_json(Path(adapter, PROVENANCE), provenance)
+    about = {"base_model": name, "base_revision": revision, "base_sha256": sha256_path(base), "method": method}
+    write_json(Path(adapter, PROVENANCE), about | trained_with)
 
 
 def check_base(adapter: Path | str, base: Path | str) -> dict:
