@@ -4,6 +4,7 @@ import json
 import random
 import re
 from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +18,7 @@ from stages import split as module
 from tests.cleaning.test_clean import PARAMS as CLEAN
 from tunelock.reading.reading import Source, read_source
 from tunelock.records.near import compute_signatures, find_clusters
-from tunelock.records.record import hash_texts, make_messages, make_record, whole_text_of
+from tunelock.records.record import fold_text, hash_texts, make_messages, make_record, question_of, whole_text_of
 from tunelock.records.splits import SPLITS, TEST, TRAIN, VAL
 from tunelock.run.files import format_json_line, read_jsonl
 from tunelock.run.params import load_yaml
@@ -29,6 +30,7 @@ from tunelock.splitting.assignment import (
     split_by_hash,
     split_by_task,
 )
+from tunelock.splitting.boilerplate import FEW_GROUPS
 
 ROOT = Path(__file__).parents[2]
 PARAMS = {
@@ -582,7 +584,7 @@ def test_a_row_without_a_task_is_one_of_its_own(run):
 
 # ---- the measure: planted near-copies of real rows -----------------------------------------------
 
-FLOORS = {1: 0.98, 2: 0.98, 3: 0.9, 4: 0.6}  # by strength (see benchmarks/planted.py)
+FLOORS = {1: 50, 2: 50, 3: 50, 4: 39}  # of PLANTED, by strength (see benchmarks/planted.py)
 PLANTED = 50  # of each strength
 
 
@@ -592,7 +594,7 @@ def pipeline(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     params = CLEAN | PARAMS | {"golden_groups": None, "golden_ratio": 0.1, "max_response_chars": 5000}
     params |= {"min_response_chars": 1, "languages": None, "alignment_rules": [], "conflicting_answers": "keep"}
-    params |= {"sources": {"cwe": {"path": "x"}}}
+    params |= {"sources": {"cwe": {"path": "x"}}, "leak_threshold": load_yaml(ROOT / "params.yaml")["leak_threshold"]}
     Path("params.yaml").write_text(json.dumps(params))
     Path("dvc.yaml").write_text(json.dumps({"stages": {
         "clean": {"cmd": "x", "params": [*CLEAN]}, "split": {"cmd": "x", "params": [*PARAMS]},
@@ -618,6 +620,19 @@ def copy_of(record: dict, strength: int, number: int) -> dict:
     )
 
 
+def plant_copies(originals: Iterator[dict], numbers: Iterator[int], rows: list[dict]) -> list[tuple[int, dict, dict]]:
+    """PLANTED copies of each strength with their originals. Half of "Which of these is it? The report says ..." may be
+    the question that many rows ask: such a copy has nothing of its original, and is not planted."""
+    asked, pairs = [fold_text(question_of(row)) for row in rows], []
+    for strength in FLOORS:
+        while len(pairs) < strength * PLANTED:
+            original = next(originals)
+            copy = copy_of(original, strength, next(numbers))
+            if sum(fold_text(question_of(copy)) in question for question in asked) <= FEW_GROUPS:
+                pairs.append((strength, original, copy))
+    return pairs
+
+
 def test_planted_near_copies_of_held_out_rows_do_not_come_into_train(pipeline, capsys):
     """Originals are held-out rows, no two of which are alike; each copy's group would come into train if nothing were
     done about it."""
@@ -630,8 +645,7 @@ def test_planted_near_copies_of_held_out_rows_do_not_come_into_train(pipeline, c
     firsts = find_clusters(compute_signatures(texts), 0.8, texts.__getitem__)
     originals = iter([row for number, row in enumerate(held) if firsts[number] == number])
     numbers = iter([n for n in range(9999) if split_by_hash(np.array([hash_texts(f"copy {n}")]), **HOW)[0] == TRAIN])
-    pairs = [(strength, original := next(originals), copy_of(original, strength, next(numbers)))
-             for strength in FLOORS for _ in range(PLANTED)]  # fmt: skip
+    pairs = plant_copies(originals, numbers, rows)
     home = pipeline(rows + [copy for *_, copy in pairs])
     safe = dict.fromkeys(FLOORS, 0)
     for strength, *pair in pairs:
@@ -639,4 +653,4 @@ def test_planted_near_copies_of_held_out_rows_do_not_come_into_train(pipeline, c
         safe[strength] += not ("train" in homes and homes & set(SPLITS[1:]))
     with capsys.disabled():
         print(f"\nof {PLANTED} near-copies of each strength kept apart: {safe}")
-    assert all(safe[strength] >= floor * PLANTED for strength, floor in FLOORS.items())
+    assert all(safe[strength] >= floor for strength, floor in FLOORS.items())
