@@ -128,7 +128,7 @@ def project(tiny_model, asked, tmp_path, monkeypatch):
     write_jsonl("data/general/questions.jsonl", GENERAL)
     return {
         "num_threads": 1, "dtype": "bfloat16", "system_prompt": None, "max_length": 256, "max_turns": None,
-        "long_rows": "set_aside", "choice_patterns": PATTERNS, "eval_batch_size": 4,
+        "long_rows": "set_aside", "thinking": "none", "choice_patterns": PATTERNS, "eval_batch_size": 4,
         "max_predict_samples": 5, "max_new_tokens": 3,
         "generation_backend": "transformers", "general_source": {"path": "data/general/questions.jsonl"},
     }  # fmt: skip

@@ -24,7 +24,7 @@ from tunelock.model.modeling import load_model
 from tunelock.model.tuned import compute_hidden_states, save_soft_prompt
 from tunelock.reading.reading import Source
 from tunelock.rendering.conversation import IGNORE
-from tunelock.rendering.rendering import Rendering, load_tokenizer, render_records
+from tunelock.rendering.rendering import RENDERING_PARAMS, Rendering, load_tokenizer, render_records
 from tunelock.run.errors import Stop
 from tunelock.run.files import read_jsonl, write_jsonl
 from tunelock.run.params import Params, load_yaml
@@ -151,8 +151,8 @@ def project(tmp_path, monkeypatch, tiny_model):
         Path("models", name).symlink_to(tiny_model)
     for split in ("test", "golden"):
         write_jsonl(f"data/split/{split}.jsonl", [{"id": split, "group": "g", "task": "t", **turns("Why?", "So.")}])
-    values = {key: load_yaml(ROOT / "params.yaml")[key] for key in
-              ("system_prompt", "max_length", "max_turns", "long_rows", "num_threads", "choice_patterns")}  # fmt: skip
+    keys = (*RENDERING_PARAMS, "num_threads", "choice_patterns")
+    values = {key: load_yaml(ROOT / "params.yaml")[key] for key in keys}
     values |= {"dtype": "float32", "eval_batch_size": 5, "max_predict_samples": 0, "max_new_tokens": 1,
                "generation_backend": "transformers"}  # fmt: skip
 

@@ -32,7 +32,8 @@ def folder(tmp_path, monkeypatch) -> Path:
         (tmp_path / "models" / name).mkdir(parents=True)
         (tmp_path / "models" / name / "tokenizer_config.json").write_text("{}")
     (tmp_path / "params.yaml").write_text(
-        "{dtype: float32, num_threads: 1, system_prompt: null, max_turns: null, max_length: 384, long_rows: set_aside}"
+        "{dtype: float32, num_threads: 1, system_prompt: null, max_turns: null, max_length: 384, "
+        "long_rows: set_aside, thinking: none}"
     )
     monkeypatch.chdir(tmp_path)
     return tmp_path
@@ -139,7 +140,8 @@ def test_an_answer_comes_in_pieces_and_an_interrupt_keeps_those_that_were_writte
 def test_a_conversation_is_rendered_as_a_record_is(tiny_model, tokenizer, monkeypatch):
     rendered = []
     monkeypatch.setattr(
-        "tunelock.chatting.chat_model.render_prompt", lambda _, messages: rendered.append(messages) or [1, 2, 3]
+        "tunelock.chatting.chat_model.render_prompt",
+        lambda _, messages, __: rendered.append(messages) or [1, 2, 3],
     )
     model = ChatModel(tiny_model, settings(system_prompt="Be brief.", max_turns=2, max_new_tokens=1))
     model.stream_answer(user("One?", "1", "Two?", "2", "Three?"), lambda piece: None)

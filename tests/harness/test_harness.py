@@ -61,7 +61,8 @@ def folder(tmp_path_factory, tiny_model, split, ours) -> Path:
     """What the command reads, for the tiny model in float32."""
     folder = tmp_path_factory.mktemp("harness")
     (folder / "params.yaml").write_text(
-        "{dtype: float32, system_prompt: null, max_length: 512, max_turns: null, long_rows: set_aside, num_threads: 2}"
+        "{dtype: float32, system_prompt: null, max_length: 512, max_turns: null, long_rows: set_aside, thinking: none, "
+        "num_threads: 2}"
     )
     for name in ("pyproject.toml",):
         (folder / name).symlink_to(ROOT / name)

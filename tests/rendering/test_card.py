@@ -189,6 +189,7 @@ def run(tmp_path, monkeypatch, tiny_model):
             "max_turns": None,
             "system_prompt": None,
             "long_rows": "set_aside",
+            "thinking": "none",
         }
         Path("params.yaml").write_text(json.dumps(params))
         Path("dvc.yaml").write_text(json.dumps({"stages": {"card": {"cmd": "x", "params": [*params]}}}))

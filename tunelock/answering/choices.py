@@ -44,13 +44,13 @@ def replace_answer(messages: list[Message], text: str) -> list[Message]:
     return [*messages[:-1], {"role": "assistant", "content": text}]
 
 
-def render_option(tokenizer: PreTrainedTokenizerBase, messages: list[Message], option: str) -> dict:
+def render_option(tokenizer: PreTrainedTokenizerBase, messages: list[Message], option: str, thinking: str) -> dict:
     """The conversation answered by an option, as input_ids and labels: the option's tokens, without the end token.
 
     So its loss is minus the log-likelihood that lm-evaluation-harness gives a continuation of the prompt
     (https://github.com/EleutherAI/lm-evaluation-harness, `loglikelihood`).
     """
-    rendered = render_messages(tokenizer, replace_answer(messages, option))
+    rendered = render_messages(tokenizer, replace_answer(messages, option), thinking)
     end = max(place for place, label in enumerate(rendered.labels) if label != IGNORE)
     ids, first = rendered.input_ids[:end], rendered.prompt_length
     return {"input_ids": ids, "labels": [IGNORE] * first + ids[first:]}

@@ -10,7 +10,7 @@ from transformers import PreTrainedTokenizerBase
 from tunelock.answering.choices import Choice, find_choice, render_option
 from tunelock.answering.contrast import pick_wrong_answers
 from tunelock.answering.scoring import Score, score_families
-from tunelock.records.record import Message, Record, keep_learnt_part, question_in
+from tunelock.records.record import Message, Record, question_in
 from tunelock.records.scored_row import ScoredRow
 from tunelock.rendering.conversation import IGNORE, render_messages
 from tunelock.rendering.rendering import RenderedRow, Rendering, select_messages
@@ -75,10 +75,10 @@ def make_families(
     for number, (record, row, messages, choice) in enumerate(zip(records, rows, said, choices)):
         family = Family(record, question_in(messages), _write_reference(tokenizer, messages[-1], row), row)
         if number in others:
-            family = _add_wrong_answer(tokenizer, family, messages, others[number])
+            wrong = [*messages[:-1], said[others[number]][-1]]
+            family = _add_wrong_answer(tokenizer, family, wrong, records[others[number]]["id"], rendering.thinking)
         if choice:
-            options = tuple(render_option(tokenizer, messages, option) for option in choice.options)
-            family = replace(family, choice=choice, options=options)
+            family = _add_options(tokenizer, family, messages, choice, rendering.thinking)
         families.append(_keep_what_fits(family, rendering.max_length))
     return families
 
@@ -90,21 +90,30 @@ def _write_reference(tokenizer, answer: Message, row: RenderedRow) -> str:
     return tokenizer.decode(row["input_ids"][row["prompt_length"] :], skip_special_tokens=True).strip()
 
 
-def _add_wrong_answer(tokenizer, family: Family, messages: list[Message], other: Record) -> Family:
-    """The family with the answer of another record, calls of tools included; as it is, where the template refuses."""
-    answer = keep_learnt_part(other["messages"])[-1]
+def _add_wrong_answer(tokenizer, family: Family, messages: list[Message], other_id: str, thinking: str) -> Family:
+    """The family with the answer of another record, calls of tools included, which ends `messages`; as it is, where the
+    template refuses."""
     try:
-        wrong = render_messages(tokenizer, [*messages[:-1], answer])
+        wrong = render_messages(tokenizer, messages, thinking)
     except TemplateRefusal:
         return family
-    return replace(family, other_id=other["id"], other=wrong._asdict())
+    return replace(family, other_id=other_id, other=wrong._asdict())
 
 
-def _pick_others(records: list[Record], rows: list[RenderedRow], contrasted: list[int]) -> dict[int, Record]:
-    """The records whose answers are put to the questions `contrasted`, by the number of the question."""
+def _add_options(tokenizer, family: Family, messages: list[Message], choice: Choice, thinking: str) -> Family:
+    """The family with the options of its question; as it is, where the template refuses one."""
+    try:
+        options = tuple(render_option(tokenizer, messages, option, thinking) for option in choice.options)
+    except TemplateRefusal:
+        return family
+    return replace(family, choice=choice, options=options)
+
+
+def _pick_others(records: list[Record], rows: list[RenderedRow], contrasted: list[int]) -> dict[int, int]:
+    """The numbers of the records whose answers are put to the questions `contrasted`, by the number of the question."""
     lengths = [len(rows[number]["labels"]) - rows[number]["labels"].count(IGNORE) for number in contrasted]
     wrong = pick_wrong_answers([records[number] for number in contrasted], lengths)
-    return {number: records[contrasted[other]] for number, other in zip(contrasted, wrong) if other is not None}
+    return {number: contrasted[other] for number, other in zip(contrasted, wrong) if other is not None}
 
 
 def _keep_what_fits(family: Family, max_length: int) -> Family:

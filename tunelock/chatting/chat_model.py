@@ -94,7 +94,7 @@ class ChatModel:
         to_come: Message = {"role": "assistant", "content": ""}  # what the rendering of a record ends with
         record = {"messages": [*messages, to_come]}
         shown = select_messages(self._tokenizer, record, self._settings.rendering)[:-1]
-        prompt = render_prompt(self._tokenizer, shown)
+        prompt = render_prompt(self._tokenizer, shown, self._settings.rendering.thinking)
         positions = count_room(self._model)
         if len(prompt) >= positions:
             raise Stop(

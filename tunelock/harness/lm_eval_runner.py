@@ -11,6 +11,7 @@ from pathlib import Path
 
 from tunelock.model.modeling import find_device, resolve_dtype
 from tunelock.model.tuned import ADAPTER_CONFIG
+from tunelock.rendering.template import SWITCHES
 from tunelock.run.errors import Stop
 from tunelock.run.files import write_jsonl
 
@@ -26,11 +27,12 @@ def require() -> None:
         raise Stop(f"lm-eval, an optional extra, is not installed; run `{command}`.")
 
 
-def load(folder: str, dtype: str, batch_size: int):
+def load(folder: str, dtype: str, batch_size: int, thinking: str = "none"):
     """The harness's `hf` model on a folder, its sums of log-probabilities in float32 as ours are.
 
     It differs in one thing: the harness moves the white space at the end of a prompt to the answer, and would score the
-    line break of "assistant\\n" as part of every answer. Here the prompt stays whole.
+    line break of "assistant\\n" as part of every answer. Here the prompt stays whole. The chat template is asked as by
+    the param `thinking`.
 
     Raises:
         Stop: the folder holds a soft prompt, whose tokens the harness would count as the prompt's.
@@ -53,6 +55,7 @@ def load(folder: str, dtype: str, batch_size: int):
         device=find_device(),
         batch_size=batch_size,
         trust_remote_code=False,
+        chat_template_args=SWITCHES[thinking],
     )
 
 

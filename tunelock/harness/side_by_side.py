@@ -54,7 +54,7 @@ def score_side_by_side(which: str, split: str, tasks: list[str], batch_size: int
     documents = _make_documents(split, rows, folder, params, ours) if ours else _Documents({}, Counter())
     tasks_of_theirs = lm_eval_runner.their_tasks(theirs) if theirs else {}
     make_deterministic(0, params["num_threads"])
-    model = lm_eval_runner.load(folder, params["dtype"], batch_size)
+    model = lm_eval_runner.load(folder, params["dtype"], batch_size, params["thinking"])
     if ours:
         found = lm_eval_runner.score(model, documents.by_task)
         yield tabulate_agreement(f"{split}, {which}", compare_with_harness(found, rows), documents.left_out)

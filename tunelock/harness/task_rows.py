@@ -5,10 +5,11 @@ from typing import NamedTuple
 
 from tunelock.records.record import Message, Record, is_text
 from tunelock.records.scored_row import ScoredRow
-from tunelock.rendering.answer_spans import find_answer_spans
+from tunelock.rendering.answer_spans import find_last_span
 from tunelock.rendering.controls import count_controls
 from tunelock.rendering.conversation import find_end_token
 from tunelock.rendering.rendering import Rendering, select_messages
+from tunelock.rendering.row_text import write_prompt, write_row
 from tunelock.rendering.template import apply_template
 from tunelock.run.errors import Stop
 
@@ -38,21 +39,22 @@ def make_documents(records: list[Record], rows: list[ScoredRow], tokenizer, rend
     choice, perplexity, left_out = [], [], Counter()
     for record in records:
         messages, row = select_messages(tokenizer, record, rendering), ours[record["id"]]
-        reason = _find_obstacle(tokenizer, record, messages)
+        reason = _find_obstacle(tokenizer, record, messages, rendering.thinking)
         if reason:
             left_out[reason] += 1
             continue
         system = messages[0]["content"] if messages[0]["role"] == "system" else ""
         asked = {"id": record["id"], "system": system, "question": messages[-2]["content"]}
-        answer = _render_answer(tokenizer, messages)
+        answer = _render_answer(tokenizer, messages, rendering.thinking)
         perplexity.append({**asked, "answer": answer.text + answer.end, "tokens": row["tokens"]})
         if "choices" in row:
-            texts = [_render_answer(tokenizer, _replace_last(messages, text)).text for text in row["choices"]]
+            answered = [_replace_last(messages, text) for text in row["choices"]]
+            texts = [_render_answer(tokenizer, some, rendering.thinking).text for some in answered]
             choice.append({**asked, "choices": texts, "right": row["right"]})
     return _Documents(choice, perplexity, left_out)
 
 
-def _find_obstacle(tokenizer, record: Record, messages: list[Message]) -> str | None:
+def _find_obstacle(tokenizer, record: Record, messages: list[Message], thinking: str) -> str | None:
     """Why a record cannot be a row of a task, or None."""
     if is_text(record):
         return "raw text"
@@ -60,7 +62,12 @@ def _find_obstacle(tokenizer, record: Record, messages: list[Message]) -> str | 
         return "several turns"
     if "tools" in messages[0] or "tool_calls" in messages[-1]:
         return "tools"
-    return "control strings in a text" if count_controls(tokenizer, messages) else None
+    if count_controls(tokenizer, messages):
+        return "control strings in a text"
+    asked = apply_template(tokenizer, messages[:-1], True, thinking)
+    if write_prompt(tokenizer, messages[:-1], thinking) != asked:
+        return "what opens an answer without thinking"
+    return None
 
 
 class _Answer(NamedTuple):
@@ -75,9 +82,9 @@ def _replace_last(messages: list[Message], text: str) -> list[Message]:
     return [*messages[:-1], {"role": "assistant", "content": text}]
 
 
-def _render_answer(tokenizer, messages: list[Message]) -> _Answer:
+def _render_answer(tokenizer, messages: list[Message], thinking: str) -> _Answer:
     """The last answer of a conversation; some templates trim it, some put a space before it."""
-    text = apply_template(tokenizer, messages)
-    begin, stop = find_answer_spans(tokenizer, messages, text, text)[-1]
+    row = write_row(tokenizer, messages, thinking)
+    begin, stop = find_last_span(tokenizer, row, row.text)
     end = tokenizer.decode([find_end_token(tokenizer)])
-    return _Answer(text[begin:stop].removesuffix(end), end)
+    return _Answer(row.text[begin:stop].removesuffix(end), end)

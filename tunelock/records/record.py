@@ -29,7 +29,8 @@ class Message(TypedDict):
 
     An answer that calls tools has `tool_calls`, with or without a content. The first message of a conversation has
     `tools`, the JSON text of the list of functions that could be called. A message of a tool may have the `name` of
-    the tool and the `tool_call_id` that it answers to.
+    the tool and the `tool_call_id` that it answers to. An answer has `reasoning` where its file has some: what the
+    model thought before it.
     """
 
     role: str
@@ -40,6 +41,7 @@ class Message(TypedDict):
     tools: NotRequired[str]
     name: NotRequired[str]
     tool_call_id: NotRequired[str]
+    reasoning: NotRequired[str]
 
 
 @final
@@ -148,6 +150,16 @@ def add_tools(messages: list[Message], tools: str | None) -> list[Message]:
     return [{**messages[0], "tools": tools}, *messages[1:]] if tools else messages
 
 
+def count_reasoning(messages: list[Message]) -> int:
+    """How many answers have what was thought before them."""
+    return sum("reasoning" in message for message in messages)
+
+
+def drop_reasoning(messages: list[Message]) -> list[Message]:
+    """The messages without what was thought before the answers."""
+    return [cast(Message, {key: value for key, value in message.items() if key != "reasoning"}) for message in messages]
+
+
 def drop_tools(messages: list[Message]) -> list[Message]:
     """The messages without the tools of their conversation."""
     return [cast(Message, {key: value for key, value in message.items() if key != "tools"}) for message in messages]
@@ -175,9 +187,11 @@ def text_of(message: Message) -> str:
 
 
 def change_texts(message: Message, change: Callable[[str], str]) -> Message:
-    """The message with its content, and each text in its calls and tools, changed."""
+    """The message with its content and reasoning, and each text in its calls and tools, changed."""
     changed = message.copy()
     changed["content"] = change(message["content"])
+    if "reasoning" in message:
+        changed["reasoning"] = change(message["reasoning"])
     if "tool_calls" in message:
         changed["tool_calls"] = change_calls(message["tool_calls"], change)
     if "tools" in message:

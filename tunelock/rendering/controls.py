@@ -29,7 +29,8 @@ def compile_control_pattern(tokenizer: PreTrainedTokenizerBase) -> re.Pattern:
 def count_controls(tokenizer: PreTrainedTokenizerBase, messages: list[Message]) -> int:
     """How many control strings stand in what the messages say."""
     pattern = compile_control_pattern(tokenizer)
-    return sum(len(pattern.findall(text_of(message) + message.get("tools", ""))) for message in messages)
+    said = (text_of(message) + message.get("reasoning", "") + message.get("tools", "") for message in messages)
+    return sum(len(pattern.findall(text)) for text in said)
 
 
 def hide_controls(

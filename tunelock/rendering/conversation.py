@@ -7,9 +7,10 @@ from typing import NamedTuple
 from transformers import PreTrainedTokenizerBase
 
 from tunelock.records.record import Message, drop_tools, find_tools, make_messages
-from tunelock.rendering.answer_spans import WAY_OUT, find_answer_spans, stands_in
+from tunelock.rendering.answer_spans import find_earlier_spans, find_last_span
 from tunelock.rendering.controls import blot_controls, compile_control_pattern, hide_controls
 from tunelock.rendering.encoding import encode_text
+from tunelock.rendering.row_text import WAY_OUT, write_prompt, write_row
 from tunelock.rendering.template import TemplateRefusal, apply_template
 from tunelock.run.errors import Stop
 
@@ -21,50 +22,51 @@ class Rendered(NamedTuple):
 
     `labels` has the length of `input_ids` and is `IGNORE` outside the answers that are learnt from and their end
     tokens; `input_ids[:prompt_length]` is the prompt of the last of them, which generation starts from; `controls`
-    counts control strings that stood in the texts and were encoded as plain text.
+    counts control strings that stood in the texts and were encoded as plain text; `answers_not_learnt` counts earlier
+    answers that the template writes otherwise than the model would be asked for them and answer.
     """
 
     input_ids: list[int]
     labels: list[int]
     prompt_length: int
     controls: int
+    answers_not_learnt: int
 
 
-def render_messages(tokenizer: PreTrainedTokenizerBase, messages: list[Message]) -> Rendered:
+def render_messages(tokenizer: PreTrainedTokenizerBase, messages: list[Message], thinking: str = "none") -> Rendered:
     """Render a conversation that ends with the assistant's answer, or a raw text.
 
-    The answers of the assistant are supervised, each with its end token, but for those of weight 0; of a raw text,
-    everything is.
+    The answers of the assistant are supervised, each with its end token, but for those of weight 0 and those that stand
+    in the row as context (`tunelock.rendering.answer_spans`); of a raw text, everything is.
 
     Raises:
-        TemplateRefusal: the template leaves a message or the tools out, or does not put an answer, as it is, behind the
-            generation prompt and a control token behind the answer.
+        TemplateRefusal: the template leaves a message or the tools out, or does not put the last answer, as it is,
+            behind the prompt that asks for it and a control token behind it.
         Stop: the tokenizer has no chat template.
     """
     if messages[0]["role"] == "text":
         return _render_text(tokenizer, messages[0]["content"])
-    text = apply_template(tokenizer, messages)
-    _check_messages(tokenizer, messages, text)
-    shadow, controls = hide_controls(tokenizer, messages, text, functools.partial(apply_template, tokenizer))
-    spans = find_answer_spans(tokenizer, messages, text, shadow)
-    input_ids, starts, firsts = encode_text(tokenizer, text, shadow, [begin for begin, _ in spans])
+    row = write_row(tokenizer, messages, thinking)
+    _check_tools(tokenizer, messages, thinking)
+    shadow, controls = hide_controls(
+        tokenizer, messages, row.text, lambda blotted: write_row(tokenizer, blotted, thinking).text
+    )
+    earlier = find_earlier_spans(tokenizer, messages, row.text, shadow, thinking)
+    spans = [*filter(None, earlier), find_last_span(tokenizer, row, shadow)]
+    input_ids, starts, firsts = encode_text(tokenizer, row.text, shadow, [begin for begin, _ in spans])
     labels = [IGNORE] * len(input_ids)
     for first, (_, end) in zip(firsts, spans, strict=True):
         last = bisect.bisect_left(starts, end)
         labels[first:last] = input_ids[first:last]
-    return Rendered(input_ids, labels, firsts[-1] if firsts else 0, controls)
+    return Rendered(input_ids, labels, firsts[-1], controls, earlier.count(None))
 
 
-def _check_messages(tokenizer: PreTrainedTokenizerBase, messages: list[Message], text: str) -> None:
-    """Refuse a template that leaves out what a message says, or the tools."""
-    for message in messages:
-        if not stands_in(message["content"].strip(), text):
-            role = message["role"]
-            raise TemplateRefusal(
-                f"template_without_{role}",
-                f"the chat template leaves out the message of the role '{role}'; use another template.",
-            )
-    if find_tools(messages) and apply_template(tokenizer, drop_tools(messages)) == text:
+def _check_tools(tokenizer: PreTrainedTokenizerBase, messages: list[Message], thinking: str) -> None:
+    """Refuse a template that leaves out the tools."""
+    if not find_tools(messages):
+        return
+    without = apply_template(tokenizer, drop_tools(messages), thinking=thinking)
+    if without == apply_template(tokenizer, messages, thinking=thinking):
         raise TemplateRefusal("template_without_tools", f"the chat template leaves out the tools; {WAY_OUT}.")
 
 
@@ -77,7 +79,7 @@ def _render_text(tokenizer: PreTrainedTokenizerBase, text: str) -> Rendered:
         raise Stop("the base model's tokenizer has no end-of-sequence token, so texts would have no end; set one.")
     opening, controls = _find_text_opening(tokenizer), len(compile_control_pattern(tokenizer).findall(text))
     learnt = [*encode_text(tokenizer, text, blot_controls(tokenizer, text)).ids, tokenizer.eos_token_id]
-    return Rendered(opening + learnt, [IGNORE] * len(opening) + learnt, 0, controls)
+    return Rendered(opening + learnt, [IGNORE] * len(opening) + learnt, 0, controls, 0)
 
 
 @functools.lru_cache(maxsize=4)
@@ -87,12 +89,11 @@ def _find_text_opening(tokenizer: PreTrainedTokenizerBase) -> list[int]:
     return whole[: whole.index(bare[0])]
 
 
-def render_prompt(tokenizer: PreTrainedTokenizerBase, messages: list[Message]) -> list[int]:
+def render_prompt(tokenizer: PreTrainedTokenizerBase, messages: list[Message], thinking: str = "none") -> list[int]:
     """The tokens of a conversation that waits for the assistant's answer: those that it has before that answer."""
-    write = functools.partial(apply_template, tokenizer, generation=True)
-    text = write(messages)
-    shadow, _ = hide_controls(tokenizer, messages, text, write)
-    spans = find_answer_spans(tokenizer, messages, text, shadow)
+    text = write_prompt(tokenizer, messages, thinking)
+    shadow, _ = hide_controls(tokenizer, messages, text, lambda blotted: write_prompt(tokenizer, blotted, thinking))
+    spans = filter(None, find_earlier_spans(tokenizer, messages, text, shadow, thinking))
     return encode_text(tokenizer, text, shadow, [begin for begin, _ in spans]).ids
 
 

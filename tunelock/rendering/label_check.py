@@ -7,11 +7,11 @@ from collections.abc import Iterable, Sequence
 
 from transformers import PreTrainedTokenizerBase
 
-from tunelock.records.record import Message, Record, is_learnt, is_text, text_of
-from tunelock.rendering.answer_spans import holds_calls
+from tunelock.records.record import Message, Record, find_tools, is_learnt, is_text
 from tunelock.rendering.controls import compile_control_pattern
-from tunelock.rendering.conversation import IGNORE, find_end_token
+from tunelock.rendering.conversation import IGNORE
 from tunelock.rendering.rendering import RenderedRow, Rendering, select_messages
+from tunelock.rendering.row_text import holds_calls
 
 
 def find_mislabelled(
@@ -20,34 +20,52 @@ def find_mislabelled(
     """The ids of rows whose labels, decoded, are not the answers with their end tokens, no more and no less.
 
     White space does not count: templates trim it, and some tokenizers put some before a text. Of an answer that calls
-    tools, whose syntax is the template's, the names and arguments must stand before the end token.
+    tools, whose syntax is the template's, the names and arguments must stand before the end token. Where the model is
+    asked to think, or chooses between a call and an answer, what opens the answer may stand before it.
     """
     by_id = {record["id"]: record for record in records}
     found = []
     for row in rows:
         record = by_id[row["id"]]
-        end = tokenizer.eos_token if is_text(record) else tokenizer.decode([find_end_token(tokenizer)])
-        learnt = list(filter(is_learnt, select_messages(tokenizer, record, rendering)))
-        labels = tokenizer.decode([label for label in row["labels"] if label != IGNORE])
-        if not _are_answers(labels, learnt, end):
+        runs = list(map(tokenizer.decode, _list_runs(row["labels"])))
+        messages = select_messages(tokenizer, record, rendering)
+        learnt, plain = list(filter(is_learnt, messages)), rendering.thinking == "none" and not find_tools(messages)
+        if is_text(record):
+            right = [_drop_space(run) for run in runs] == [_drop_space(learnt[0]["content"] + tokenizer.eos_token)]
+        else:
+            answers = [_cut_end(tokenizer, run) for run in runs]
+            right = _are_answers(answers, learnt, row["answers_not_learnt"], plain)
+        if not right:
             found.append(row["id"])
     return found
 
 
-def _are_answers(labels: str, learnt: list[Message], end: str) -> bool:
-    """Whether decoded labels are these answers, one after the other, each with the end token."""
-    pieces = iter(labels.split(end))
-    for message in learnt:
-        whole = itertools.islice(pieces, 1 + text_of(message).count(end))  # people may write what ends a turn
-        if not _is_answer(end.join(whole), message):
-            return False
-    return [piece.strip() for piece in pieces] == [""]
+def _list_runs(labels: list[int]) -> list[list[int]]:
+    """The tokens of each stretch that is learnt."""
+    return [list(run) for is_learnt_run, run in itertools.groupby(labels, IGNORE.__ne__) if is_learnt_run]
 
 
-def _is_answer(text: str, message: Message) -> bool:
+def _cut_end(tokenizer: PreTrainedTokenizerBase, run: str) -> str | None:
+    """What stands before the control token that a stretch ends with; None where it ends with none."""
+    ends = list(compile_control_pattern(tokenizer).finditer(run))
+    return run[: ends[-1].start()] if ends and not run[ends[-1].end() :].strip() else None
+
+
+def _are_answers(answers: list[str | None], learnt: list[Message], missing: int, plain: bool) -> bool:
+    """Whether these texts are these answers in their order, of which so many are missing, but never the last."""
+    if not answers or len(answers) + missing != len(learnt) or not _is_answer(answers[-1], learnt[-1], plain):
+        return False
+    waiting = iter(learnt)
+    return all(any(_is_answer(answer, message, plain) for message in waiting) for answer in answers)
+
+
+def _is_answer(text: str | None, message: Message, plain: bool) -> bool:
+    if text is None:
+        return False
     if "tool_calls" in message:
         return holds_calls(text, message)
-    return _drop_space(text) == _drop_space(message["content"])
+    text, said = _drop_space(text), _drop_space(message["content"])
+    return text == said if plain else text.endswith(said) and _drop_space(message.get("reasoning", "")) in text
 
 
 def _drop_space(text: str) -> str:

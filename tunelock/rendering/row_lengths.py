@@ -8,7 +8,7 @@ from typing import NamedTuple
 from transformers import PreTrainedTokenizerBase
 
 from tunelock.records.record import Record
-from tunelock.rendering.conversation import render_messages
+from tunelock.rendering.conversation import Rendered, render_messages
 from tunelock.rendering.rendering import RefusedRecord, RenderedRow, Rendering, render_records, select_messages
 from tunelock.rendering.template import TemplateRefusal
 from tunelock.run.bars import Bar
@@ -36,6 +36,10 @@ def keep_fitting_records(
     return _FittingRecords([record for record in records if record["id"] in fitting], rows, len(too_long), refused)
 
 
+def _render_whole(tokenizer: PreTrainedTokenizerBase, row: Record, rendering: Rendering) -> Rendered:
+    return render_messages(tokenizer, select_messages(tokenizer, row, rendering), rendering.thinking)
+
+
 class _MeasuredRows(NamedTuple):
     """The tokens of each row that the chat template can say, and the rows that it cannot."""
 
@@ -54,7 +58,7 @@ def measure_row_lengths(
     lengths, refused, whole = [], [], replace(rendering, long_rows="set_aside")
     for row in Bar(rows, desc=f"measure {name}", unit="row"):
         try:
-            lengths.append(len(render_messages(tokenizer, select_messages(tokenizer, row, whole)).input_ids))
+            lengths.append(len(_render_whole(tokenizer, row, whole).input_ids))
         except TemplateRefusal as refusal:
             refused.append(RefusedRecord(row, refusal.reason, str(refusal)))
     if refused and not lengths:

@@ -1,7 +1,8 @@
-"""From messages to text, by the chat template."""
+"""From messages to text, by the chat template, with reasoning where the template has its place for it."""
 
+import functools
 import json
-from typing import Any
+from typing import Any, NamedTuple
 
 from jinja2 import TemplateError
 from transformers import PreTrainedTokenizerBase
@@ -11,6 +12,17 @@ from tunelock.records.tool_calls import ToolCall
 from tunelock.run.errors import Stop
 
 CARRIED = ("name", "tool_call_id")  # what templates write of a tool's message, beside its content
+# What the switches of published templates are set to, by `thinking`: `enable_thinking` of Qwen3, GLM, Nemotron, Gemma 4
+# and SmolLM3, `thinking` of DeepSeek V3.1 and Granite. `empty` asks as a server does that sets none.
+SWITCHES: dict[str, dict[str, bool]] = {
+    "none": {"enable_thinking": False, "thinking": False},
+    "keep": {"enable_thinking": True, "thinking": True},
+    "empty": {},
+}
+# Keys of a message that templates read reasoning from: of Qwen3, GLM and Nemotron; of gpt-oss and LFM2; of Gemma 4.
+REASONING_KEYS = ("reasoning_content", "thinking", "reasoning")
+OPENING_TAG, CLOSING = "<think>", "\n</think>\n\n"  # as DeepSeek R1 and Qwen3 write them
+_THOUGHT, _SAID = "\ue001", "\ue002"  # private-use characters: they stand in no template
 
 
 class TemplateRefusal(Stop):
@@ -21,8 +33,18 @@ class TemplateRefusal(Stop):
         self.reason = reason
 
 
-def apply_template(tokenizer: PreTrainedTokenizerBase, messages: list[Message], generation: bool = False) -> str:
-    """The chat template's text, before tokenising.
+class ReasoningLayout(NamedTuple):
+    """How a template writes reasoning: under which key of a message it looks for it (`content`: between tags in the
+    text itself; None: it writes none), and what it puts between the reasoning and the answer."""
+
+    key: str | None
+    closing: str
+
+
+def apply_template(
+    tokenizer: PreTrainedTokenizerBase, messages: list[Message], generation: bool = False, thinking: str = "none"
+) -> str:
+    """The chat template's text, before tokenising, for one of the ways of `thinking` (SWITCHES).
 
     Raises:
         TemplateRefusal: the template raises an error at these messages.
@@ -30,11 +52,10 @@ def apply_template(tokenizer: PreTrainedTokenizerBase, messages: list[Message], 
     """
     if not tokenizer.chat_template:
         raise Stop("the base model's tokenizer has no chat template; use an instruct model.")
-    said, tools = list(map(_spell_message, messages)), find_tools(messages)
+    key = find_reasoning_layout(tokenizer).key if any("reasoning" in message for message in messages) else None
+    said, tools = [_spell_message(message, key) for message in messages], find_tools(messages)
     try:
-        return tokenizer.apply_chat_template(
-            said, tools=json.loads(tools) if tools else None, tokenize=False, add_generation_prompt=generation
-        )
+        return _fill_template(tokenizer, said, json.loads(tools) if tools else None, generation, thinking)
     except (TemplateError, TypeError, ValueError) as error:  # such as Gemma's, which takes no system message
         roles = ", ".join(message["role"] for message in said)
         raise TemplateRefusal(
@@ -43,11 +64,43 @@ def apply_template(tokenizer: PreTrainedTokenizerBase, messages: list[Message], 
         ) from None
 
 
-def _spell_message(message: Message) -> dict[str, Any]:
+def _fill_template(
+    tokenizer: PreTrainedTokenizerBase, said: list[dict[str, Any]], tools: Any, generation: bool, thinking: str
+) -> str:
+    return tokenizer.apply_chat_template(
+        said, tools=tools, tokenize=False, add_generation_prompt=generation, **SWITCHES[thinking]
+    )
+
+
+def find_reasoning_layout(tokenizer: PreTrainedTokenizerBase) -> ReasoningLayout:
+    """How the tokenizer's chat template writes reasoning, found by trying each key."""
+    return _try_reasoning_keys(tokenizer, tokenizer.chat_template)
+
+
+@functools.lru_cache(maxsize=4)
+def _try_reasoning_keys(tokenizer: PreTrainedTokenizerBase, _template: str) -> ReasoningLayout:
+    answer = Message(role="assistant", content=_SAID, reasoning=_THOUGHT)
+    for key in (*REASONING_KEYS, "content"):
+        try:
+            said = [{"role": "user", "content": "a"}, _spell_message(answer, key)]
+            text = _fill_template(tokenizer, said, None, False, "keep")
+        except (TemplateError, TypeError, ValueError):
+            continue
+        between = text.partition(_THOUGHT)[2].partition(_SAID)
+        if between[1]:
+            return ReasoningLayout(key, between[0])
+    return ReasoningLayout(None, CLOSING)
+
+
+def _spell_message(message: Message, key: str | None) -> dict[str, Any]:
     """A message in the form in which chat templates take it
-    (https://huggingface.co/docs/transformers/chat_extras#tools)."""
+    (https://huggingface.co/docs/transformers/chat_extras#tools), its reasoning under `key`."""
     spelt: dict[str, Any] = {"role": message["role"], "content": message["content"]}
-    spelt |= {key: message[key] for key in CARRIED if key in message}
+    spelt |= {carried: message[carried] for carried in CARRIED if carried in message}
+    if "reasoning" in message and key == "content":
+        spelt["content"] = f"{OPENING_TAG}\n{message['reasoning']}{CLOSING}{message['content']}"
+    elif "reasoning" in message and key:
+        spelt[key] = message["reasoning"]
     if message.get("tool_calls"):
         spelt["tool_calls"] = list(map(_spell_call, message["tool_calls"]))
     return spelt

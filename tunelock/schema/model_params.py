@@ -20,6 +20,7 @@ class ModelParams(StrictFields):
     max_length: Annotated[int, Field(ge=32)]
     max_turns: Limit
     long_rows: Literal["set_aside", "cut_context"]
+    thinking: Literal["none", "keep", "empty"]
 
 
 @rule("model_revision: a wheel is pinned by its sha256 (64 hex digits); put it here.")
