@@ -47,7 +47,7 @@ def test_an_answer_that_is_no_option_and_a_single_option_are_no_choice():
 
 def test_an_options_loss_is_its_log_likelihood_behind_the_prompt_without_end(tiny_model, tokenizer):
     model, option = load_model(tiny_model, "float32"), "CWE-1: A thing"
-    row = render_option(tokenizer, LISTED, option)
+    row = render_option(tokenizer, LISTED, option, "none")
     prompt = render_prompt(tokenizer, LISTED[:-1])
     tokens = tokenizer(option, add_special_tokens=False).input_ids
     assert row["input_ids"] == prompt + tokens

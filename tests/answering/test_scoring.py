@@ -102,7 +102,7 @@ def families(tokenizer, records):
         answered = [{**record, "messages": replace_answer(record["messages"], text)} for text in wanted]
         rows = render_records(tokenizer, answered, Rendering(256))
         found.append(rows[0])
-    found[2].append(render_option(tokenizer, records[2]["messages"], "Something else."))
+    found[2].append(render_option(tokenizer, records[2]["messages"], "Something else.", "none"))
     return found
 
 

@@ -27,7 +27,7 @@ def find_mislabelled(
     found = []
     for row in rows:
         record = by_id[row["id"]]
-        runs = list(map(tokenizer.decode, _list_runs(row["labels"])))
+        runs = list(map(tokenizer.decode, _list_learnt_runs(row["labels"])))
         messages = select_messages(tokenizer, record, rendering)
         learnt, plain = list(filter(is_learnt, messages)), rendering.thinking == "none" and not find_tools(messages)
         if is_text(record):
@@ -40,7 +40,7 @@ def find_mislabelled(
     return found
 
 
-def _list_runs(labels: list[int]) -> list[list[int]]:
+def _list_learnt_runs(labels: list[int]) -> list[list[int]]:
     """The tokens of each stretch that is learnt."""
     return [list(run) for is_learnt_run, run in itertools.groupby(labels, IGNORE.__ne__) if is_learnt_run]
 
@@ -56,7 +56,10 @@ def _are_answers(answers: list[str | None], learnt: list[Message], missing: int,
     if not answers or len(answers) + missing != len(learnt) or not _is_answer(answers[-1], learnt[-1], plain):
         return False
     waiting = iter(learnt)
-    return all(any(_is_answer(answer, message, plain) for message in waiting) for answer in answers)
+    for answer in answers:
+        if not any(_is_answer(answer, message, plain) for message in waiting):
+            return False
+    return True
 
 
 def _is_answer(text: str | None, message: Message, plain: bool) -> bool:

@@ -63,7 +63,7 @@ def write_row(tokenizer: PreTrainedTokenizerBase, messages: list[Message], think
 def _check_contents(messages: list[Message], text: str) -> None:
     """Refuse a template that leaves out what a message says."""
     for message in messages:
-        if not stands_in(message["content"].strip(), text):
+        if not _stands_in(message["content"].strip(), text):
             role = message["role"]
             raise TemplateRefusal(
                 f"template_without_{role}",
@@ -71,7 +71,7 @@ def _check_contents(messages: list[Message], text: str) -> None:
             )
 
 
-def stands_in(part: str, text: str) -> bool:
+def _stands_in(part: str, text: str) -> bool:
     """Whether a text stands in another one, as it is or as the inside of a JSON string."""
     return part in text or json.dumps(part, ensure_ascii=False)[1:-1] in text
 
@@ -81,7 +81,7 @@ def holds_calls(text: str, message: Message) -> bool:
     parts = [message["content"].strip()]
     for call in message["tool_calls"]:
         parts += [call["name"], *list_argument_texts(call)]
-    return all(stands_in(part, text) for part in parts)
+    return all(_stands_in(part, text) for part in parts)
 
 
 def _join_prompt(tokenizer: PreTrainedTokenizerBase, messages: list[Message], text: str, thinking: str) -> RowText:
@@ -94,7 +94,7 @@ def _join_prompt(tokenizer: PreTrainedTokenizerBase, messages: list[Message], te
     start, opened = len(prompt), text.startswith(prompt)
     if not opened:
         if not (text.startswith(before) and prompt.rstrip().endswith(OPENING_TAG)):
-            raise refuse_place(messages, prompt, text)
+            raise _refuse_place(messages, prompt, text)
         bridge = answer.get("reasoning", "") + find_reasoning_layout(tokenizer).closing
         text, before = prompt + bridge + text[len(before) :], prompt + bridge
     if answer.get("reasoning", "").strip() not in text[start:]:
@@ -110,7 +110,7 @@ def _join_prompt(tokenizer: PreTrainedTokenizerBase, messages: list[Message], te
         return RowText(_add_end(tokenizer, messages, text, thinking), start, None)
     end = match_content(answer["content"], text, len(before)) if before and text.startswith(before) else None
     if end is None:
-        raise refuse_place(messages, prompt, text)
+        raise _refuse_place(messages, prompt, text)
     return RowText(_add_end(tokenizer, messages, text, thinking), start, end)
 
 
@@ -156,7 +156,7 @@ def match_content(content: str, text: str, start: int) -> int | None:
     return end + 1 if text.startswith(" ", end) else end
 
 
-def refuse_place(messages: list[Message], prompt: str, text: str) -> TemplateRefusal:
+def _refuse_place(messages: list[Message], prompt: str, text: str) -> TemplateRefusal:
     """The refusal of a template that does not write an answer where it asks for it; says what stands there."""
     turn = len(messages) - 1
     shared = next((i for i, (one, other) in enumerate(zip(prompt, text)) if one != other), min(len(prompt), len(text)))

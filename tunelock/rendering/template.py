@@ -33,7 +33,7 @@ class TemplateRefusal(Stop):
         self.reason = reason
 
 
-class ReasoningLayout(NamedTuple):
+class _ReasoningLayout(NamedTuple):
     """How a template writes reasoning: under which key of a message it looks for it (`content`: between tags in the
     text itself; None: it writes none), and what it puts between the reasoning and the answer."""
 
@@ -72,13 +72,13 @@ def _fill_template(
     )
 
 
-def find_reasoning_layout(tokenizer: PreTrainedTokenizerBase) -> ReasoningLayout:
+def find_reasoning_layout(tokenizer: PreTrainedTokenizerBase) -> _ReasoningLayout:
     """How the tokenizer's chat template writes reasoning, found by trying each key."""
     return _try_reasoning_keys(tokenizer, tokenizer.chat_template)
 
 
 @functools.lru_cache(maxsize=4)
-def _try_reasoning_keys(tokenizer: PreTrainedTokenizerBase, _template: str) -> ReasoningLayout:
+def _try_reasoning_keys(tokenizer: PreTrainedTokenizerBase, _template: str) -> _ReasoningLayout:
     answer = Message(role="assistant", content=_SAID, reasoning=_THOUGHT)
     for key in (*REASONING_KEYS, "content"):
         try:
@@ -88,8 +88,8 @@ def _try_reasoning_keys(tokenizer: PreTrainedTokenizerBase, _template: str) -> R
             continue
         between = text.partition(_THOUGHT)[2].partition(_SAID)
         if between[1]:
-            return ReasoningLayout(key, between[0])
-    return ReasoningLayout(None, CLOSING)
+            return _ReasoningLayout(key, between[0])
+    return _ReasoningLayout(None, CLOSING)
 
 
 def _spell_message(message: Message, key: str | None) -> dict[str, Any]:
