@@ -55,10 +55,13 @@ def _are_answers(answers: list[str | None], learnt: list[Message], missing: int,
     """Whether these texts are these answers in their order, of which so many are missing, but never the last."""
     if not answers or len(answers) + missing != len(learnt) or not _is_answer(answers[-1], learnt[-1], plain):
         return False
-    waiting = iter(learnt)
+    waiting = list(learnt)
     for answer in answers:
-        if not any(_is_answer(answer, message, plain) for message in waiting):
+        while waiting and not _is_answer(answer, waiting[0], plain):
+            del waiting[0]
+        if not waiting:
             return False
+        del waiting[0]
     return True
 
 
