@@ -25,10 +25,10 @@ def write_page() -> None:
 
 def make_page(lines: list[str]) -> str:
     """The page as Markdown, with the lines of its table."""
+    versions = f"Transformers {version('transformers')} and PEFT {version('peft')}"
     head = f"""# Which architectures
 
-Each line is a tiny random model of that `model_type`, by Transformers {version("transformers")} and PEFT {version("peft")}.
-It went through what the stages do: base, two steps of LoRA, the merge and its proof, scores and greedy answers. The
+Each line is a tiny random model of that `model_type`, by {versions}. It went through what the stages do: base, two steps of LoRA, the merge and its proof, scores and greedy answers. The
 merged folder, loaded by Transformers alone, gave the same loss and the same answers. Or a stage refused the model
 before any training, with the sentence that stands there. `make docs` writes this page.
 
