@@ -28,9 +28,10 @@ def make_page(lines: list[str]) -> str:
     versions = f"Transformers {version('transformers')} and PEFT {version('peft')}"
     head = f"""# Which architectures
 
-Each line is a tiny random model of that `model_type`, by {versions}. It went through what the stages do: base, two steps of LoRA, the merge and its proof, scores and greedy answers. The
-merged folder, loaded by Transformers alone, gave the same loss and the same answers. Or a stage refused the model
-before any training, with the sentence that stands there. `make docs` writes this page.
+Each line is a tiny random model of that `model_type`, by {versions}. It went through
+what the stages do: base, two steps of LoRA, the merge and its proof, scores and greedy answers. The merged folder,
+loaded by Transformers alone, gave the same loss and the same answers. Or a stage refused the model before any training,
+with the sentence that stands there. `make docs` writes this page.
 
 - **packing**: whether rows that share a sequence keep apart. Where they do not, `packing: true` stops at the pilot.
 - **question once**: whether what several rows begin with is computed once; elsewhere each row is computed by itself.
