@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import torch
-from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig, PreTrainedModel
+from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig, Mxfp4Config, PreTrainedModel
 
 from tunelock.fetching.model_files import locate_model
 from tunelock.model.model_folder import save_model
@@ -27,7 +27,7 @@ from tunelock.rendering.vocabulary import (
     set_pad_token,
 )
 from tunelock.run.errors import Stop
-from tunelock.run.files import whole_folder, write_json
+from tunelock.run.files import read_json, whole_folder, write_json
 from tunelock.run.stage import stage
 
 TO_LEARN = "added_token_ids.json"  # transformers reads a file called added_tokens.json as a vocabulary
@@ -76,10 +76,16 @@ def _load_dense(source: Path, dtype: str) -> PreTrainedModel:
         options["quantization_config"] = GgufConfig(dequantize=True)
     else:
         options["use_safetensors"] = True
+        if (read_json(source / "config.json").get("quantization_config") or {}).get("quant_method") == "mxfp4":
+            options["quantization_config"] = Mxfp4Config(dequantize=True)  # which some GPUs would leave as it is
     try:
-        return clear_quantization(AutoModelForCausalLM.from_pretrained(folder, **options))
+        model, found = AutoModelForCausalLM.from_pretrained(folder, output_loading_info=True, **options)
     except (OSError, ValueError) as error:
         raise Stop(f"{source} holds no model that can be loaded ({str(error).splitlines()[0]}).") from None
+    if found["missing_keys"]:
+        missing = sorted(found["missing_keys"])
+        raise Stop(f"{source} lacks {len(missing)} weights of its model, '{missing[0]}' first; fetch it whole.")
+    return clear_quantization(model)
 
 
 @stage("base")

@@ -99,6 +99,47 @@ def test_of_a_model_that_takes_images_the_text_model_is_kept(tokenizer, tmp_path
     assert made.generation_config.eos_token_id == [2, 0]
 
 
+def test_experts_in_mxfp4_become_dense_weights(tokenizer, tmp_path):
+    """As gpt-oss is published. Transformers saves what it made dense under the names that the blocks had, and a model
+    that is loaded from there gets experts at random."""
+    from safetensors.torch import load_file, save_file
+    from transformers import AutoModelForCausalLM, GptOssConfig
+
+    config = GptOssConfig(num_hidden_layers=1, num_local_experts=2, hidden_size=64, intermediate_size=32, head_dim=16,
+                          num_attention_heads=2, num_key_value_heads=1, vocab_size=len(tokenizer),
+                          num_experts_per_tok=1)  # fmt: skip
+    source = tmp_path / "source"
+    AutoModelForCausalLM.from_config(config).save_pretrained(source)
+    tokenizer.save_pretrained(source)
+    weights, dense = load_file(source / "model.safetensors"), {}
+    numbers = torch.tensor([0, 0.5, 1, 1.5, 2, 3, 4, 6])
+    for name in [name for name in weights if name.endswith(("gate_up_proj", "down_proj"))]:
+        experts, inputs, outputs = weights.pop(name).shape
+        blocks = torch.randint(0, 256, (experts, outputs, inputs // 32, 16), dtype=torch.uint8)
+        weights[f"{name}_blocks"] = blocks
+        weights[f"{name}_scales"] = torch.full(blocks.shape[:3], 124, dtype=torch.uint8)  # 2 ** -3
+        pairs = torch.stack([blocks & 15, blocks >> 4], -1).flatten(2).long()  # the lower half of a byte comes first
+        dense[name] = (numbers[pairs & 7] * (1 - 2 * (pairs >> 3)) / 8).transpose(1, 2)
+    save_file(weights, source / "model.safetensors", metadata={"format": "pt"})
+    settings = json.loads((source / "config.json").read_text())
+    settings["quantization_config"] = {"quant_method": "mxfp4", "modules_to_not_convert": ["model.embed_tokens"]}
+    (source / "config.json").write_text(json.dumps(settings))
+    save_resolved(source, tmp_path / "base", "float32")
+    found = AutoModelForCausalLM.from_pretrained(tmp_path / "base").state_dict()
+    assert dense and all(torch.equal(found[name], weight) for name, weight in dense.items())
+
+
+def test_a_folder_without_some_of_its_weights_stops(tiny_model, tmp_path):
+    from safetensors.torch import load_file, save_file
+
+    shutil.copytree(tiny_model, tmp_path / "source")
+    weights = load_file(tmp_path / "source/model.safetensors")
+    del weights["model.layers.1.mlp.up_proj.weight"]
+    save_file(weights, tmp_path / "source/model.safetensors", metadata={"format": "pt"})
+    with pytest.raises(Stop, match=r"lacks 1 weights of its model, 'model.layers.1.mlp.up_proj.weight' first"):
+        save_resolved(tmp_path / "source", tmp_path / "base", "float32")
+
+
 def embeddings(folder: Path) -> torch.Tensor:
     from tunelock.model.modeling import load_model
 

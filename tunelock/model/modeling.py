@@ -5,6 +5,7 @@ import functools
 import os
 import platform
 from pathlib import Path
+from typing import Any
 
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer, BitsAndBytesConfig, PreTrainedModel
@@ -83,12 +84,21 @@ def check_vocabulary(model: PreTrainedModel, folder: Path | str) -> None:
 def clear_quantization(model: PreTrainedModel) -> PreTrainedModel:
     """Clear the marks that a quantised load left on a model whose weights are dense again.
 
-    With them transformers refuses to save it.
+    With them transformers refuses to save it, or saves dense weights under the names of quantised ones, such as the
+    experts of gpt-oss.
     """
+    if getattr(model, "_weight_conversions", None):
+        model._weight_conversions = [one for one in model._weight_conversions if not _is_of_quantizer(one)]
     model.hf_quantizer, model.is_quantized = None, False
     if hasattr(model.config, "quantization_config"):
         del model.config.quantization_config
     return model
+
+
+def _is_of_quantizer(conversion: Any) -> bool:
+    """Whether a conversion of a checkpoint's weights was of a quantiser, such as that of MXFP4 blocks to a tensor."""
+    operations = getattr(conversion, "operations", ())  # a renaming has none
+    return any(type(one).__module__.startswith("transformers.integrations") for one in operations)
 
 
 def keep_text_model(model: PreTrainedModel) -> PreTrainedModel:
