@@ -11,13 +11,14 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import torch
-from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig, Mxfp4Config, PreTrainedModel
+from transformers import AutoModelForCausalLM, GgufConfig, Mxfp4Config, PreTrainedModel
 
 from tunelock.fetching.model_files import locate_model
 from tunelock.model.model_folder import save_model
 from tunelock.model.modeling import clear_quantization, explain_dtype, keep_text_model, resolve_dtype
 from tunelock.model.positions import find_positions
 from tunelock.rendering.clock import freeze_clock
+from tunelock.rendering.gguf_tokenizer import doubt_split, load_source_tokenizer
 from tunelock.rendering.tokenizer_folder import save_tokenizer
 from tunelock.rendering.vocabulary import (
     add_tokens,
@@ -44,13 +45,9 @@ def save_resolved(
     gguf = source.suffix == ".gguf"
     whole = _load_dense(source, dtype)
     model = keep_text_model(whole)
-    tokenizer = AutoTokenizer.from_pretrained(
-        source.parent if gguf else source,
-        local_files_only=True,
-        trust_remote_code=False,
-        **({"gguf_file": source.name} if gguf else {}),
-    )
+    tokenizer = load_source_tokenizer(source)
     done = [] if model is whole else [f"the text model alone of a {whole.config.model_type}"]
+    done += filter(None, [doubt_split(source)])
     done += [install_template(tokenizer, chat_template)] if chat_template else []
     done += filter(None, [freeze_clock(tokenizer)])
     ids = add_tokens(model, tokenizer, list(dict.fromkeys(extra_special_tokens)))

@@ -29,9 +29,9 @@ def real_gguf(tmp_path_factory) -> Path:
 @pytest.fixture(scope="session")
 def tokenizer(real_gguf):
     """The real tokenizer of the default base model."""
-    from transformers import AutoTokenizer
+    from tunelock.rendering.gguf_tokenizer import load_source_tokenizer
 
-    return AutoTokenizer.from_pretrained(real_gguf.parent, gguf_file=real_gguf.name)
+    return load_source_tokenizer(real_gguf)
 
 
 @pytest.fixture(scope="session")

@@ -28,6 +28,13 @@ def make_vocabulary(text: str = TEXT, vocab_size: int = 400) -> Tokenizer:
     return made
 
 
+def remove_merges(vocabulary: Tokenizer, token: str) -> Tokenizer:
+    """The same tokens, of which `token` can no longer be made out of two others."""
+    said = json.loads(vocabulary.to_str())
+    said["model"]["merges"] = [pair for pair in said["model"]["merges"] if "".join(pair) != token]
+    return Tokenizer.from_str(json.dumps(said))
+
+
 def write_gguf(file: Path, pre: str | None, vocabulary: Tokenizer) -> Path:
     """Write a Llama with `vocabulary`, whose text is split as `tokenizer.ggml.pre` says."""
 

@@ -5,11 +5,12 @@ import tempfile
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from transformers import AutoTokenizer, PreTrainedTokenizerBase
+from transformers import PreTrainedTokenizerBase
 
 from tunelock.fetching.fetch import cache_folder
 from tunelock.fetching.model_files import TOKENIZER_FILES, locate_model
 from tunelock.rendering.clock import freeze_clock
+from tunelock.rendering.gguf_tokenizer import READING, load_source_tokenizer
 from tunelock.rendering.rendering import load_tokenizer
 from tunelock.rendering.tokenizer_folder import save_tokenizer
 from tunelock.rendering.vocabulary import install_template, register_tokens
@@ -53,15 +54,14 @@ def find_tokenizer(folder: Path | None, params: dict[str, Any]) -> _FoundTokeniz
 
 def _fetch_tokenizer(name: str, revision: str) -> PreTrainedTokenizerBase:
     """The model's own tokenizer. One out of a GGUF file is kept, for to make it takes seconds."""
-    kept = cache_folder() / "tokenizers" / sha256_value([name, revision])
+    kept = cache_folder() / "tokenizers" / sha256_value([name, revision, READING])
     if (kept / "tokenizer.json").exists():
         return load_tokenizer(kept)
     with tempfile.TemporaryDirectory() as fetched:
         source = locate_model(name, revision, Path(fetched), TOKENIZER_FILES)
+        tokenizer = load_source_tokenizer(source)
         if source.suffix != ".gguf":
-            return load_tokenizer(source)
-        options = {"local_files_only": True, "trust_remote_code": False, "gguf_file": source.name}
-        tokenizer = AutoTokenizer.from_pretrained(source.parent, **options)
+            return tokenizer
     kept.parent.mkdir(parents=True, exist_ok=True)
     with whole_folder(kept) as target:
         save_tokenizer(tokenizer, target)
