@@ -20,6 +20,7 @@ from tunelock.run.stage import stage
 
 MEASURED = 20_000  # rows of a split, in its own fair order: enough for a percentile, and seconds instead of minutes
 EXCERPT = 400  # characters of a message in an example
+_UNLEARNT = {"answers_not_learnt": "answers that are context", "reasoning_left_out": "answers without their reasoning"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,6 +142,14 @@ def _tabulate_refused(facts: CardFacts) -> str:
     return make_table(["split", "reason", "rows"], rows)
 
 
+def _tabulate_unlearnt(facts: CardFacts) -> str:
+    """How many answers are context, and how many lost their reasoning, by split."""
+    rows = []
+    for name, figures in facts.lengths.items():
+        rows.append([name, *(figures.get(key, 0) for key in _UNLEARNT)])
+    return make_table(["split", *_UNLEARNT.values()], rows)
+
+
 def _write_head(facts: CardFacts) -> str:
     """The title and what a person wrote; the names of the sources where nobody did."""
     about = facts.about
@@ -163,6 +172,8 @@ def write_data_card(facts: CardFacts) -> str:
     }
     if any("refused" in figures for figures in facts.lengths.values()):
         sections["Set aside, for the chat template cannot say them"] = _tabulate_refused(facts)
+    if any(_UNLEARNT.keys() & figures.keys() for figures in facts.lengths.values()):
+        sections["Read and not learnt, by the chat template and `thinking`"] = _tabulate_unlearnt(facts)
     body = "\n\n".join(f"## {title}\n\n{text}" for title, text in sections.items())
     origin = "<!-- Written by `python -m stages.card`; edit data/raw/README.md instead. -->"
     return f"{origin}\n{_write_head(facts)}\n\n{body}\n"
@@ -171,15 +182,16 @@ def write_data_card(facts: CardFacts) -> str:
 @stage("card")
 def main(params, _fingerprint) -> str:
     tokenizer, rendering = load_tokenizer("models/base"), Rendering(**params.select(RENDERING_PARAMS))
-    rows, lengths, refused = {}, {}, {}
+    rows, lengths, refused, asides = {}, {}, {}, {}
     for name in SPLITS:
         rows[name] = list(itertools.islice(read_jsonl(f"data/split/{name}.jsonl"), MEASURED))
         measured = measure_row_lengths(rows[name], tokenizer, rendering, name)
         print_refused(name, measured.refused, len(rows[name]))
         lengths[name], refused[name] = measured.lengths, count_refused(measured.refused)
+        asides[name] = measured.asides
     figures = summarise_row_lengths(lengths, rendering.max_length)
     for name in SPLITS:
-        figures[name] |= measure_cuts(rows[name], tokenizer, rendering)
+        figures[name] |= measure_cuts(rows[name], tokenizer, rendering) | asides[name]
     for name in filter(refused.get, SPLITS):
         figures[name]["refused"] = refused[name]
     about = read_about_data(params.sources)

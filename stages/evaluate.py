@@ -45,7 +45,8 @@ from tunelock.records.scored_row import GENERAL, HELD_OUT, ScoredRow
 from tunelock.rendering.refused import print_refused
 from tunelock.rendering.rendering import RENDERING_PARAMS, Rendering, load_tokenizer
 from tunelock.rendering.row_lengths import MOST_LEFT_OUT, keep_fitting_records
-from tunelock.rendering.vocabulary import decode_answer, find_end_tokens
+from tunelock.rendering.vocabulary import find_end_tokens
+from tunelock.rendering.written_answer import split_written
 from tunelock.run.errors import Stop
 from tunelock.run.files import read_jsonl, write_jsonl
 from tunelock.run.stage import stage
@@ -156,12 +157,18 @@ def _add_divergence(rows: list[ScoredRow], found: Predictions, head: Head, dtype
         row["kl"] = divergence
 
 
-def add_answers(rows: list[ScoredRow], answers: list[list[int]], tokenizer, end_ids: tuple[int, ...]) -> None:
-    """Add answer, stopped (it ended by itself) and new_tokens to rows, from the tokens that the model wrote."""
+def add_answers(
+    rows: list[ScoredRow], answers: list[list[int]], tokenizer, end_ids: tuple[int, ...], thinking: str = "none"
+) -> None:
+    """Add answer, stopped (it ended by itself) and new_tokens to rows, from the tokens that the model wrote; reasoning
+    where it wrote some before its answer."""
     for row, tokens in zip(rows, answers, strict=True):
         stopped = bool(tokens) and tokens[-1] in end_ids
+        thought = split_written(tokenizer, tokens, end_ids, thinking)
+        if thought.reasoning:
+            row["reasoning"] = thought.reasoning
         row |= {
-            "answer": decode_answer(tokenizer, tokens, end_ids).strip(),
+            "answer": thought.answer.strip(),
             "stopped": stopped,
             "new_tokens": len(tokens),
         }
@@ -208,7 +215,7 @@ def main(which: str, params, _fingerprint) -> str:
     if prompts:
         ends, limit = find_end_tokens(tokenizer, read_generation_settings(folder)), params.max_new_tokens
         answers = _answer_questions(folder, params.dtype, prompts, ends, params.generation_backend, limit, batch_size)
-        add_answers(rows, answers, tokenizer, ends)
+        add_answers(rows, answers, tokenizer, ends, rendering.thinking)
     every = list(itertools.chain(*scored.values()))
     write_jsonl(f"models/evaluation/{which}.jsonl", every)
     return f"models/evaluation/{which}.jsonl: {len(every)} rows scored, {len(rows)} answered"

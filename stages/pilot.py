@@ -21,7 +21,7 @@ from tunelock.model.modeling import make_deterministic, resolve_dtype
 from tunelock.model.positions import check_positions
 from tunelock.records.scored_row import HELD_OUT
 from tunelock.rendering.label_check import find_mislabelled, find_unused_tokens, print_plain_controls
-from tunelock.rendering.refused import count_refused, list_refused, print_refused
+from tunelock.rendering.refused import count_refused, list_refused, print_refused, print_unlearnt
 from tunelock.rendering.rendering import (
     RENDERING_PARAMS,
     RenderedRecords,
@@ -98,6 +98,7 @@ def _load_pilot_rows(tokenizer: PreTrainedTokenizerBase, rendering: Rendering) -
     for name, found in {"train": train, "golden": golden}.items():
         print_refused(name, found.refused, len(found.rows) + len(found.too_long) + len(found.refused))
         print_plain_controls(tokenizer, name, found.rows)
+        print_unlearnt(name, found.rows, rendering.thinking)
     unused = find_unused_tokens(tokenizer, read_added_tokens(BASE), train.rows + train.too_long)
     return _PilotRows(golden, train, find_mislabelled(tokenizer, records, golden.rows, rendering), unused)
 
@@ -188,6 +189,8 @@ def _write_report(
         "train_rows_cut": sum(row["context_cut"] > 0 for row in rows.train.rows),
         "rows_refused": {"train": count_refused(rows.train.refused), "golden": count_refused(rows.golden.refused)},
         "refused": list_refused([*rows.train.refused, *rows.golden.refused]),
+        "answers_not_learnt": sum(row["answers_not_learnt"] for row in rows.train.rows),
+        "reasoning_left_out": sum(row["reasoning_left_out"] for row in rows.train.rows),
         "rows_shortened": sum(row["turns_left_out"] > 0 for row in rows.train.rows),
         "control_strings": sum(row["controls"] for row in rows.train.rows),
     }

@@ -18,7 +18,7 @@ from tunelock.model.methods.method_settings import METHOD_PARAMS, MethodSettings
 from tunelock.model.modeling import describe_hardware, make_deterministic, resolve_dtype
 from tunelock.model.positions import check_positions
 from tunelock.model.provenance import copy_weights, record_base
-from tunelock.rendering.refused import print_refused
+from tunelock.rendering.refused import print_refused, print_unlearnt
 from tunelock.rendering.rendering import (
     RENDERING_PARAMS,
     RenderedRecords,
@@ -83,6 +83,7 @@ def _render_split(tokenizer: PreTrainedTokenizerBase, split: str, rendering: Ren
     records = list(read_jsonl(f"data/split/{split}.jsonl"))
     found = render_records(tokenizer, records, rendering)
     print_refused(split, found.refused, len(records))
+    print_unlearnt(split, found.rows, rendering.thinking)
     if not found.rows:
         raise Stop(f"every row of data/split/{split}.jsonl is longer than max_length {rendering.max_length}; raise it.")
     by_id = {record["id"]: record for record in records}

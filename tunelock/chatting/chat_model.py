@@ -16,6 +16,7 @@ from tunelock.records.record import Message
 from tunelock.rendering.conversation import render_prompt
 from tunelock.rendering.rendering import Rendering, load_tokenizer, select_messages
 from tunelock.rendering.vocabulary import find_end_tokens
+from tunelock.rendering.written_answer import split_written
 from tunelock.run.errors import Stop
 
 Write = Callable[[str], None]  # takes the next piece of an answer
@@ -86,8 +87,15 @@ class ChatModel:
                     streamer=streamer,
                 )
         except KeyboardInterrupt:
-            return Answer(streamer.text.strip(), stopped=True)
-        return Answer(streamer.text.strip())
+            return Answer(self._drop_reasoning(streamer, ends), stopped=True)
+        return Answer(self._drop_reasoning(streamer, ends))
+
+    def _drop_reasoning(self, streamer: "_Streamer", ends: tuple[int, ...]) -> str:
+        """What was written, without the reasoning before it: the next question is asked behind the answer alone."""
+        thinking = self._settings.rendering.thinking
+        if thinking == "none":
+            return streamer.text.strip()
+        return split_written(self._tokenizer, streamer.tokens, ends, thinking).answer.strip()
 
     def _render(self, messages: list[Message]) -> tuple[torch.Tensor, float]:
         """The tokens of the prompt, shape (1, length), and how many more the model has positions for."""
@@ -111,6 +119,7 @@ class _Streamer(BaseStreamer):
 
     def __init__(self, tokenizer: PreTrainedTokenizerBase, ends: tuple[int, ...], write: Write):
         self.text = ""
+        self.tokens: list[int] = []  # all that were written
         self._tokenizer, self._ends, self._write = tokenizer, ends, write
         self._tokens: list[int] = []  # of the line that is being written
         self._shown = 0  # letters of it that were handed on
@@ -121,6 +130,7 @@ class _Streamer(BaseStreamer):
         if self._is_prompt:
             self._is_prompt = False
             return
+        self.tokens += value.reshape(-1).tolist()
         self._tokens += [token for token in value.reshape(-1).tolist() if token not in self._ends]
         line = self._tokenizer.decode(self._tokens, skip_special_tokens=True)
         if not line.endswith(UNFINISHED):

@@ -16,6 +16,7 @@ from tunelock.reading.tool_shapes import list_tool_names, read_tools, write_open
 from tunelock.reading.turns import CALL, KEPT, clean_turn, read_turn
 from tunelock.reading.values import read_cell
 from tunelock.records.chat_faults import find_chat_fault
+from tunelock.records.reasoning import join_reasoning
 from tunelock.records.record import (
     Message,
     add_tools,
@@ -53,9 +54,12 @@ def read_chat(columns: Columns) -> list[Message]:
     turns = _join_calls(list(map(read_turn, _parse_turns(columns[name]))))
     turns = _add_system(turns, read_cell(columns, "system"))
     fault = find_chat_fault(cut_trailing_question(cast(list[Message], turns)))
+    messages = list(map(clean_turn, turns)) if fault is None else []
+    if not all(message["content"] for message in messages):  # an answer may be nothing but reasoning
+        fault = find_chat_fault(cut_trailing_question(messages))
     if fault:
         raise Unfit(fault)
-    messages, tools = list(map(clean_turn, turns)), read_tools(columns)
+    tools = read_tools(columns)
     return messages if tools is None or _are_in_system(tools, messages) else add_tools(messages, tools)
 
 
@@ -117,7 +121,9 @@ def write_sharegpt(messages: list[Message]) -> Columns:
     for message in messages:
         kept = {key: message[key] for key in ("weight", *KEPT) if key in message}
         if message["content"] or "tool_calls" not in message:
-            turns.append({"from": NAMES.get(message["role"], message["role"]), "value": message["content"], **kept})
+            turns.append(
+                {"from": NAMES.get(message["role"], message["role"]), "value": join_reasoning(message), **kept}
+            )
         for call in message.get("tool_calls", ()):
             turns.append({"from": CALL, "value": json.dumps(call, ensure_ascii=False), **kept})
     tools = find_tools(messages)

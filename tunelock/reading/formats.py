@@ -18,6 +18,7 @@ from tunelock.reading.rows import Columns, Unfit
 from tunelock.reading.tool_shapes import TOOL_COLUMNS
 from tunelock.reading.values import fill_template, list_places, read_cell
 from tunelock.records.chat_faults import find_chat_fault
+from tunelock.records.reasoning import join_reasoning, part_reasoning
 from tunelock.records.record import Message, make_messages
 
 CHATS = ("chatml", "sharegpt")  # formats of one reader: each takes the turns of the other
@@ -78,7 +79,8 @@ def _read_columns(instruction: str, context: str | None, response: str) -> Calla
 
 
 def _require_chat(messages: list[Message]) -> list[Message]:
-    """These messages, which are in our form already."""
+    """These messages, which are in our form already, the reasoning of answers in its own field."""
+    messages = list(map(part_reasoning, messages))
     fault = find_chat_fault(messages)
     if fault:
         raise Unfit(fault)
@@ -109,7 +111,7 @@ def _write_columns(names: tuple[str, str], system: str | None = None) -> Callabl
             raise Unfit("does_not_fit")
         if "tools" in messages[0] or "tool_calls" in messages[-1]:
             raise Unfit("does_not_fit")
-        contents = {message["role"]: message["content"] for message in messages}
+        contents = {message["role"]: join_reasoning(message) for message in messages}
         first = {system: contents["system"]} if "system" in contents else {}
         return first | {names[0]: contents["user"], names[1]: contents["assistant"]}
 

@@ -7,6 +7,7 @@ from typing import Any
 from tunelock.reading.rows import Columns, Unfit
 from tunelock.reading.tool_shapes import read_call_list, read_calls
 from tunelock.reading.values import write_value
+from tunelock.records.reasoning import part_reasoning
 from tunelock.records.record import MARKS, Message, is_learnt
 from tunelock.records.tool_calls import ToolCall
 
@@ -22,6 +23,8 @@ SPEAKERS = {  # what files call the roles of ChatML, in lower case, with _ for a
 }  # fmt: skip
 ROLE_KEYS, CONTENT_KEYS = ("role", "from", "speaker"), ("content", "value", "text")
 TEXT_PARTS = (None, "text", "input_text", "output_text")  # types of parts that are text, in OpenAI's interfaces
+REASONING_KEYS = ("reasoning_content", "reasoning", "thinking")  # of vLLM and DeepSeek, of OpenRouter, of gpt-oss
+THOUGHT_PARTS = ("thinking", "reasoning")  # types of parts that are reasoning, in Anthropic's and Mistral's interfaces
 KEPT = ("name", "tool_call_id")  # what a tool's message keeps beside its content
 SHOWN_ROLE = 30  # characters
 
@@ -41,10 +44,31 @@ def read_turn(turn: Any) -> Columns:
         return {"role": "assistant", "content": "", "tool_calls": _require_calls(read_call_list(said)), **kept}
     if role == "tool":
         kept |= {key: turn[key] for key in KEPT if isinstance(turn.get(key), str)}
+    if role == "assistant":
+        said, kept = _drop_thoughts(said), kept | _read_reasoning(turn, said)
     calls = read_calls(turn)
     if calls:
         kept["tool_calls"] = calls
     return {"role": role, "content": "" if calls and said is None else _read_content(said, role), **kept}
+
+
+def _read_reasoning(turn: Columns, said: Any) -> Columns:
+    """What an assistant's turn says of its thoughts, beside its content or as parts of it."""
+    found = [turn[key] for key in REASONING_KEYS if isinstance(turn.get(key), str) and turn[key].strip()][:1]
+    for part in said if isinstance(said, list) else ():
+        if _is_thought(part):
+            thought = next((part[key] for key in (*THOUGHT_PARTS, "text") if isinstance(part.get(key), str)), "")
+            found.append(thought)
+    text = "\n".join(found).strip()
+    return {"reasoning": text} if text else {}
+
+
+def _drop_thoughts(said: Any) -> Any:
+    return [part for part in said if not _is_thought(part)] if isinstance(said, list) else said
+
+
+def _is_thought(part: Any) -> bool:
+    return isinstance(part, dict) and part.get("type") in THOUGHT_PARTS
 
 
 def _require_calls(calls: list[ToolCall]) -> list[ToolCall]:
@@ -95,13 +119,13 @@ def _read_part(part: Any) -> str:
 
 
 def clean_turn(turn: Columns) -> Message:
-    """A message with what is kept of it."""
+    """A message with what is kept of it, the reasoning of an answer in its own field."""
     clean = Message(role=turn["role"], content=turn["content"])
     if isinstance(turn.get("question"), int):
         clean["question"] = turn["question"]
     if turn["role"] == "assistant" and not is_learnt(turn):
         clean["weight"] = 0
-    for key in ("tool_calls", *KEPT):
+    for key in ("reasoning", "tool_calls", *KEPT):
         if key in turn:
             clean[key] = turn[key]
-    return clean
+    return part_reasoning(clean)

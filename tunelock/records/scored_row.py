@@ -12,12 +12,13 @@ GENERAL = "general"  # the questions that have nothing to do with the domain, fo
 class ScoredRow(TypedDict):
     """A scored record. Losses are nats, summed over tokens.
 
-    `loss` is over the `tokens` of the reference, its end token included; `confidence` has ten lists [tokens, right, sum
-    of probability], as in `tunelock.answering.scoring.Score`. A row with a wrong answer beside the right one has
-    `other_loss` and `other_tokens`: the reference of the row `other_id` behind this row's question. A row of multiple
-    choice has its options in `choices`, the loss of each in `choice_losses` (without the end token), and in `right` the
-    index of the reference among them. A row that the model answered has `answer`, `stopped` (it ended by itself) and
-    `new_tokens`. A general row of the tuned model has `kl`, the sum over its tokens of KL(base || tuned).
+    `loss` is over the `tokens` of the reference, its end token included; `confidence` has ten lists [tokens, right,
+    sum of probability], as in `tunelock.answering.scoring.Score`. A row with a wrong answer beside the right one
+    has `other_loss` and `other_tokens`: the reference of the row `other_id` behind this row's question. A row of
+    multiple choice has its options in `choices`, the loss of each in `choice_losses` (without the end token), and
+    in `right` the index of the reference among them. A row that the model answered has `answer`, `stopped` (it
+    ended by itself) and `new_tokens`, and `reasoning` where the model thought before its answer. A general row of
+    the tuned model has `kl`, the sum over its tokens of KL(base || tuned).
     `reference_label`, `answer_label` and `format_valid` are in no file: `tunelock.metrics.labels` adds them.
     """
 
@@ -37,6 +38,7 @@ class ScoredRow(TypedDict):
     choice_losses: NotRequired[list[float]]
     right: NotRequired[int]
     answer: NotRequired[str]
+    reasoning: NotRequired[str]
     stopped: NotRequired[bool]
     new_tokens: NotRequired[int]
     kl: NotRequired[float]

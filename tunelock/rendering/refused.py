@@ -1,10 +1,10 @@
-"""Records that the chat template cannot say: set aside, with the reason, file and line of each."""
+"""What the chat template cannot say: records set aside with their reason, file and line; answers not learnt."""
 
 import sys
 from collections.abc import Sequence
 
 from tunelock.records.left_out import LeftOutTally, format_left_out
-from tunelock.rendering.rendering import RefusedRecord
+from tunelock.rendering.rendering import RefusedRecord, RenderedRow
 
 
 def count_refused(refused: Sequence[RefusedRecord]) -> dict[str, int]:
@@ -23,6 +23,24 @@ def print_refused(name: str, refused: Sequence[RefusedRecord], rows: int) -> Non
         rulings = {one.reason: f"chat_template: {one.why}" for one in refused}
         title = f"{name}: the chat template cannot say"
         print(format_left_out(title, _tally_refused(refused), rows, rulings), file=sys.stderr)
+
+
+def print_unlearnt(name: str, rows: Sequence[RenderedRow], thinking: str) -> None:
+    """Say on stderr how many answers of `name` are not learnt, and how many lost their reasoning, if any did."""
+    unlearnt = [row["answers_not_learnt"] for row in rows if row["answers_not_learnt"]]
+    if unlearnt:
+        print(
+            f"{name}: {sum(unlearnt):,} earlier answers in {len(unlearnt):,} rows are read and not learnt, for the "
+            "chat template writes them otherwise than the model would be asked for them and answer; to learn them, "
+            "make each the last answer of a row of its own, or set a chat_template that writes each turn alike",
+            file=sys.stderr,
+        )
+    thoughts = sum(row["reasoning_left_out"] for row in rows)
+    if thoughts:
+        print(
+            f"{name}: the reasoning of {thoughts:,} answers is left out by thinking: {thinking}; keep learns it",
+            file=sys.stderr,
+        )
 
 
 def _tally_refused(refused: Sequence[RefusedRecord]) -> LeftOutTally:

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from transformers import PreTrainedTokenizerBase
 
-from tunelock.records.record import Record
+from tunelock.records.record import Record, count_reasoning
 from tunelock.rendering.conversation import Rendered, render_messages
 from tunelock.rendering.rendering import RefusedRecord, RenderedRow, Rendering, render_records, select_messages
 from tunelock.rendering.template import TemplateRefusal
@@ -41,10 +41,14 @@ def _render_whole(tokenizer: PreTrainedTokenizerBase, row: Record, rendering: Re
 
 
 class _MeasuredRows(NamedTuple):
-    """The tokens of each row that the chat template can say, and the rows that it cannot."""
+    """The tokens of each row that the chat template can say, and the rows that it cannot.
+
+    `asides` counts what is not learnt, where anything is: answers that are context, and reasoning that is left out.
+    """
 
     lengths: list[int]
     refused: list[RefusedRecord]
+    asides: dict[str, int]
 
 
 def measure_row_lengths(
@@ -56,14 +60,18 @@ def measure_row_lengths(
         Stop: the template can say none of the rows.
     """
     lengths, refused, whole = [], [], replace(rendering, long_rows="set_aside")
+    asides = Counter[str]()
     for row in Bar(rows, desc=f"measure {name}", unit="row"):
         try:
-            lengths.append(len(_render_whole(tokenizer, row, whole).input_ids))
+            rendered = _render_whole(tokenizer, row, whole)
+            lengths.append(len(rendered.input_ids))
+            asides["answers_not_learnt"] += rendered.answers_not_learnt
+            asides["reasoning_left_out"] += count_reasoning(row["messages"]) if rendering.thinking != "keep" else 0
         except TemplateRefusal as refusal:
             refused.append(RefusedRecord(row, refusal.reason, str(refusal)))
     if refused and not lengths:
         raise Stop(f"the chat template can say no row of {name}: {refused[0].why}")
-    return _MeasuredRows(lengths, refused)
+    return _MeasuredRows(lengths, refused, {name: count for name, count in asides.items() if count})
 
 
 def measure_cuts(rows: list[Record], tokenizer: PreTrainedTokenizerBase, rendering: Rendering) -> dict[str, float]:

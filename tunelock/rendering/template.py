@@ -35,9 +35,10 @@ class TemplateRefusal(Stop):
 
 class _ReasoningLayout(NamedTuple):
     """How a template writes reasoning: under which key of a message it looks for it (`content`: between tags in the
-    text itself; None: it writes none), and what it puts between the reasoning and the answer."""
+    text itself; None: it writes none), and what it puts before the reasoning and between that and the answer."""
 
     key: str | None
+    opening: str
     closing: str
 
 
@@ -86,10 +87,12 @@ def _try_reasoning_keys(tokenizer: PreTrainedTokenizerBase, _template: str) -> _
             text = _fill_template(tokenizer, said, None, False, "keep")
         except (TemplateError, TypeError, ValueError):
             continue
-        between = text.partition(_THOUGHT)[2].partition(_SAID)
-        if between[1]:
-            return _ReasoningLayout(key, between[0])
-    return _ReasoningLayout(None, CLOSING)
+        prompt = _fill_template(tokenizer, said[:1], None, True, "keep")
+        before, _, behind = text.partition(_THOUGHT)
+        closing, found, _ = behind.partition(_SAID)
+        if found:
+            return _ReasoningLayout(key, before.removeprefix(prompt) if before.startswith(prompt) else "", closing)
+    return _ReasoningLayout(None, "", CLOSING)
 
 
 def _spell_message(message: Message, key: str | None) -> dict[str, Any]:
