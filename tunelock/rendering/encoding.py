@@ -23,13 +23,16 @@ class _Encoded(NamedTuple):
 class _Prefix(NamedTuple):
     """How a tokenizer puts a blank before a text, as SentencePiece does.
 
-    `joining` is the same tokenizer without that blank. `added` are the tokens that a text is split at first, such as
-    control tokens; where `behind_tokens`, what follows one of them gets a blank as well.
+    `joining` is the same tokenizer without that blank. `splitting` has the tokens that a text is split at first and
+    behind which another blank is due, such as control tokens; none where the first text alone gets one.
     """
 
     joining: Tokenizer
-    added: frozenset[int]
-    behind_tokens: bool
+    splitting: dict[int, str]
+
+    def is_due(self, token: int, text: str) -> bool:
+        """Whether a blank is due behind a token that stands for a text; the token of a byte may stand for another."""
+        return token in self.splitting and self.splitting[token] in text
 
 
 def encode_text(tokenizer: PreTrainedTokenizerBase, text: str, shadow: str, cuts: Sequence[int] = ()) -> _Encoded:
@@ -90,25 +93,25 @@ def _append_run(
     tokenizer: PreTrainedTokenizerBase, encoded: _Encoded, text: str, start: int, stop: int, plain: bool = False
 ) -> None:
     """Add the tokens of a part of a text; in plain text there are no control tokens."""
-    part, prefix = text[start:stop], _find_prefix(tokenizer)
-    begins = not encoded.ids or (prefix and prefix.behind_tokens and encoded.ids[-1] in prefix.added)
-    if not prefix or begins:
-        _append(encoded, _encode(tokenizer.backend_tokenizer, part, plain), start)
-    elif not prefix.behind_tokens:
-        _append(encoded, _encode(prefix.joining, part, plain), start)
-    else:
-        found = _encode(tokenizer.backend_tokenizer, part, plain)
-        edges = (place for place, token in enumerate(found.ids) if token in prefix.added)
-        first = next(edges, len(found.ids))
-        upto = found.offsets[first][0] if first < len(found.ids) else len(part)
-        _append(encoded, _encode(prefix.joining, part[:upto], plain), start)
-        _append(encoded, found, start, first)
+    part, prefix, backend = text[start:stop], _find_prefix(tokenizer), tokenizer.backend_tokenizer
+    if not prefix or not encoded.ids or prefix.is_due(encoded.ids[-1], text[encoded.starts[-1] : start]):
+        _append(encoded, _encode(backend, part, plain), start)
+        return
+    found, edge = _encode(prefix.joining, part, plain), None
+    for place, (token, (low, high)) in enumerate(zip(found.ids[:-1], found.offsets)):
+        if prefix.is_due(token, part[low:high]):
+            edge = place
+            break
+    _append(encoded, found, start, edge)
+    if edge is not None:
+        behind = found.offsets[edge][0]
+        _append(encoded, _encode(backend, part[behind:], plain), start + behind)
 
 
-def _append(encoded: _Encoded, found: Encoding, start: int, first: int = 0) -> None:
-    """Add the tokens of an encoding from the `first` one; it begins at the character `start`."""
-    encoded.ids.extend(found.ids[first:])
-    encoded.starts.extend(start + low for low, _ in found.offsets[first:])
+def _append(encoded: _Encoded, found: Encoding, start: int, last: int | None = None) -> None:
+    """Add the tokens of an encoding up to the `last` one; it begins at the character `start`."""
+    encoded.ids.extend(found.ids[:last])
+    encoded.starts.extend(start + low for low, _ in found.offsets[:last])
 
 
 def _encode(backend: Tokenizer, text: str, plain: bool) -> Encoding:
@@ -127,9 +130,9 @@ def _find_prefix(tokenizer: PreTrainedTokenizerBase) -> _Prefix | None:
     changed = {name: _drop_prefix(json.loads(step.__getstate__()), kinds) for name, step in steps.items() if step}
     if not kinds:
         return None
-    added = frozenset(tokenizer.added_tokens_decoder) - {tokenizer.unk_token_id}
+    added = {number: token.content for number, token in tokenizer.added_tokens_decoder.items()}
     joining = Tokenizer.from_str(json.dumps(json.loads(backend.to_str()) | changed))
-    return _Prefix(joining, added, kinds != {"first"})
+    return _Prefix(joining, {} if kinds == {"first"} else added)
 
 
 def _drop_prefix(step: Any, kinds: set[str]) -> Any:
