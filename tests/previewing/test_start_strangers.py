@@ -74,7 +74,7 @@ def test_a_score_of_the_answer_is_not_the_answer():
     assert found.entry["format"] == "qa" and {"score_answer", "answer_rating"} <= {*found.entry["ignore_columns"]}
 
 
-def test_preferences_that_are_whole_conversations_are_named_for_what_they_are():
+def test_of_preferences_the_chosen_conversation_is_learnt():
     rows = [
         {
             "chosen": [{"role": "user", "content": row["question"]}, {"role": "assistant", "content": row["answer"]}],
@@ -83,8 +83,30 @@ def test_preferences_that_are_whole_conversations_are_named_for_what_they_are():
         }
         for row in make_rows("faq")
     ]
-    with pytest.raises(Stop, match=r"`chosen` holds whole conversations.*name it `messages`"):
-        guess(rows)
+    found = guess(rows)
+    assert found.entry == {"format": "chatml", "ignore_columns": ["rejected", "score_chosen"]}
+    assert any(reason.startswith("`chosen` is the conversation") for reason in found.reasons)
+
+
+def test_conversations_under_another_name_are_named_for_what_they_are():
+    turns = [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}]
+    with pytest.raises(Stop, match=r"`response` holds whole conversations.*name it `messages`"):
+        guess([{"question": row["question"], "response": turns} for row in make_rows("faq")])
+
+
+def test_texts_in_objects_are_found_by_their_paths():
+    """As the sets of translations on the Hugging Face hub have them."""
+    rows = [
+        {"id": number, "meta": {"page": number}, "translation": {"de": row["question"], "en": row["answer"]}}
+        for number, row in enumerate(make_rows("faq"))
+    ]
+    found = guess(rows)
+    assert found.entry == {
+        "columns": {"instruction": "{translation.de}", "response": "{translation.en}"},
+        "ignore_columns": ["id", "meta"],
+    }
+    [doubt] = found.doubts
+    assert doubt.choices == ["translation.de", "translation.en"]
 
 
 def test_the_only_text_is_called_the_question_and_no_context():

@@ -6,7 +6,7 @@ import json
 import pytest
 
 from tunelock.reading.chats import CHAT_COLUMNS
-from tunelock.reading.formats import FORMATS, detect_format
+from tunelock.reading.formats import FORMATS, detect_format, list_columns_read
 from tunelock.reading.reading import Source, read_source
 from tunelock.reading.rows import Unfit
 from tunelock.run.hashing import sha256_path
@@ -48,6 +48,15 @@ def test_roles_are_known_whatever_their_case_and_blanks(user, assistant):
 def test_turns_are_found_under_any_name_and_in_any_form(column, who, what):
     turns = [{who: "Human", what: ASKED, "id": None}, {who: "assistant", what: ANSWERED, "id": None}]
     assert read_row({"id": 7, column: turns}) == PLAIN
+
+
+@pytest.mark.parametrize("apart", [True, False])
+def test_of_preferences_the_chosen_conversation_is_the_chat(apart):
+    chosen = PLAIN[1:] if apart else PLAIN
+    row = {"prompt": PLAIN[:1], "chosen": chosen, "rejected": [{"role": "assistant", "content": "No idea."}]}
+    assert read_row(row) == PLAIN
+    assert list_columns_read("chatml", [row]) >= ({"prompt", "chosen"} if apart else {"chosen"})
+    assert "rejected" not in list_columns_read("chatml", [row])
 
 
 def test_keys_that_a_table_filled_with_nulls_are_not_there():

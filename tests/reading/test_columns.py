@@ -171,3 +171,29 @@ def test_a_mistyped_column_is_named_with_those_there_are_and_the_one_that_was_me
     words = f"data/raw/a.jsonl: `{asked}` asks for the column 'dialog', which no row has; did you mean 'dialogue'? "
     with pytest.raises(SystemExit, match=re.escape(f"{words}There are dialogue, id, summary.")):
         ingest_source(path, **{"columns": columns, **wrong})
+
+
+def test_a_path_reaches_what_stands_in_an_object():
+    rows = [
+        {"translation": {"de": f"Satz {n}", "en": {"text": f"Sentence {n}"}}, "meta": {"by": f"p{n}"}} for n in range(3)
+    ]
+    path = put([*rows, {"translation": {"de": "Satz"}, "meta": {"by": "p"}}])
+    columns = {"instruction": "{translation.de}", "response": "{translation.en.text}"}
+    found = list(read_source("mine", Source(path, columns=columns, group="{meta.by}")))
+    assert [row["messages"][1]["content"] for row in found[:3]] == [f"Sentence {n}" for n in range(3)]
+    assert [row["group"] for row in found[:3]] == ["p0", "p1", "p2"]
+    assert found[3]["reason"] == "missing_column 'translation.en.text'"
+    assert json.loads(found[3]["raw"])["translation"] == {"de": "Satz"}
+    assert look_at_source(Source(path, columns=columns, ignore_columns=["meta"]), 99).unused == []
+
+
+def test_a_column_with_a_point_in_its_name_is_itself():
+    path = put([{"a": {"b": "not this"}, "a.b": f"Is it {n}?", "said": "Yes, it is."} for n in range(3)])
+    assert questions(path, columns={"instruction": "{a.b}", "response": "{said}"}) == [f"Is it {n}?" for n in range(3)]
+
+
+def test_a_mistyped_path_is_named_with_those_there_are():
+    path = put([{"translation": {"de": "Satz", "en": "Sentence"}} for _ in range(3)])
+    words = "'translation.eng', which no row has; did you mean 'translation.en'? There are translation.de, t"
+    with pytest.raises(SystemExit, match=re.escape(words)):
+        ingest_source(path, columns={"instruction": "{translation.de}", "response": "{translation.eng}"})

@@ -9,6 +9,7 @@ from tunelock.previewing.start_roles import ColumnRoles, Doubt, guess_roles, tel
 from tunelock.reading.contexts import find_contexts
 from tunelock.reading.formats import FORMATS, list_columns_read
 from tunelock.reading.reading import PROBED
+from tunelock.run.errors import Stop
 
 MOST_TASKS = 20
 ROWS_A_TASK = 10
@@ -48,7 +49,13 @@ class SourceGuess:
 
 def guess_source(table: TableProfile, chosen: dict[str, str]) -> SourceGuess:
     """Look at the columns of a table; `chosen` are a person's decisions about `answer` and `question`."""
-    roles = guess_roles(table, chosen)
+    try:
+        roles = guess_roles(table, chosen)
+    except Stop:  # the texts may stand in objects
+        if not table.inner:
+            raise
+        table = table.open_objects()
+        roles = guess_roles(table, chosen)
     asked = table.columns.get(roles.question or "")
     groups = asked.values.distinct if asked else table.rows
     guess = SourceGuess({}, roles.reasons, roles.doubts, labels=roles.labels, groups=groups)
@@ -56,7 +63,7 @@ def guess_source(table: TableProfile, chosen: dict[str, str]) -> SourceGuess:
     rest = {name: column for name, column in table.columns.items() if name not in read}
     _choose_task(guess, table, rest)
     _choose_group(guess, table, rest, roles.contexts)
-    _ignore_rest(guess, rest)
+    _ignore_rest(guess, _close_objects(rest, table, read))
     _warn_of_places(guess, roles, table)
     return guess
 
@@ -157,6 +164,17 @@ def _choose_group(guess: SourceGuess, table: TableProfile, rest: dict[str, Colum
 def _is_measure(name: str, column: ColumnProfile) -> bool:
     """Whether a column holds quantities or dates, which may repeat by chance."""
     return (column.types["float"] > 0 and not has_word(name, KEYS)) or has_word(name, tuple(set(NO_TEXT) - {"url"}))
+
+
+def _close_objects(rest: dict[str, ColumnProfile], table: TableProfile, read: set[str]) -> dict[str, ColumnProfile]:
+    """The unused columns, for what stands in an object the object, unless another of its values is used."""
+    used = {name.split(".")[0] for name in read & table.inner.keys()}
+    columns = {}
+    for name, column in rest.items():
+        whole = name.split(".")[0] if name in table.inner else name
+        if whole not in used:
+            columns[whole] = column
+    return columns
 
 
 def _ignore_rest(guess: SourceGuess, rest: dict[str, ColumnProfile]) -> None:

@@ -58,8 +58,9 @@ LETTERED = re.compile(r"(?:options?|choices?|answers?|op|opt)?[_ ]?([a-h]|[1-8])
 
 
 def _split_name(name: str) -> list[str]:
-    """The words of a column's name in lower case: `answerKey` and `Answer-key` are answer, key."""
-    apart = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", name)
+    """The words of a column's name in lower case: `answerKey` and `Answer-key` are answer, key. Of a path the last
+    name counts: `translation.de` is de."""
+    apart = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", name.rstrip(".").rpartition(".")[2])
     words = []
     for word in re.split(r"[\W_]+", apart.casefold()):
         words += _split_compound(word)

@@ -9,17 +9,19 @@ import json
 import re
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import xxhash
 
 from tunelock.reading.formats import detect_format
 from tunelock.reading.rows import Columns, Fault, Row
+from tunelock.reading.values import open_paths
 
 MOST_VALUES = 2048  # of a column, that are counted at once
 SAMPLED = 4000  # rows
 SAMPLED_CHARS = 2**26  # of all sampled rows together
+MOST_INNER = 64  # values in objects that are looked at; an object with more keys is a table of its own
 SHORT = 80  # characters; a longer value is counted, not kept
 FULL_RANGE = 2**64
 NUMBER = re.compile(r"\s*[-+]?\d{1,20}(?:[.,]\d{1,20})?\s*")
@@ -112,6 +114,7 @@ class TableProfile:
 
     rows: int = 0
     columns: dict[str, ColumnProfile] = field(default_factory=dict)
+    inner: dict[str, ColumnProfile] = field(default_factory=dict)  # what objects hold, by paths such as translation.de
     faults: Counter[str] = field(default_factory=Counter)
     first_faults: dict[str, Fault] = field(default_factory=dict)
     whole: ValueCounts = field(default_factory=ValueCounts)
@@ -131,10 +134,9 @@ class TableProfile:
     def _add_row(self, columns: Columns) -> None:
         self.rows += 1
         for name, value in columns.items():
-            profile = self.columns.get(name)
-            if profile is None:
-                profile = self.columns[name] = ColumnProfile(name)
-            profile.add(value)
+            _add_value(self.columns, name, value)
+            for key in value if isinstance(value, dict) and len(self.inner) < MOST_INNER else ():
+                _add_value(self.inner, f"{name}.{key}", value[key])
         self.whole.add(repr(columns))
         if len(self.sample) < self.capacity:
             self._keep(columns)
@@ -153,6 +155,11 @@ class TableProfile:
             self.capacity = len(self.sample)
             self.chars = sum(map(_count_chars, self.sample))
 
+    def open_objects(self) -> "TableProfile":
+        """The table with what its objects hold in place of them."""
+        flat = {name: column for name, column in self.columns.items() if not column.types["dict"]}
+        return replace(self, columns=flat | self.inner, sample=[open_paths(row, self.inner) for row in self.sample])
+
     def holds_chats(self, name: str) -> bool:
         """Whether a column holds lists of messages."""
         first = next((row[name] for row in self.sample if row.get(name)), None)
@@ -162,6 +169,13 @@ class TableProfile:
     def copies(self) -> int:
         """How many rows are exact copies of others, about."""
         return max(0, self.rows - round(self.rows / max(1.0, self.whole.repeats)))
+
+
+def _add_value(columns: dict[str, ColumnProfile], name: str, value: Any) -> None:
+    profile = columns.get(name)
+    if profile is None:
+        profile = columns[name] = ColumnProfile(name)
+    profile.add(value)
 
 
 def _count_chars(columns: Columns) -> int:

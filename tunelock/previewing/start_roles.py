@@ -19,7 +19,8 @@ from tunelock.previewing.start_names import (
     rank_name,
 )
 from tunelock.previewing.start_profile import ColumnProfile, TableProfile
-from tunelock.reading.formats import detect_format
+from tunelock.reading.chats import PREFERRED
+from tunelock.reading.formats import CHATS, detect_format, list_columns_read
 from tunelock.run.errors import Stop
 
 LONG = 120  # characters; a column with such values is text and no name or number
@@ -61,7 +62,9 @@ def guess_roles(table: TableProfile, chosen: dict[str, str]) -> ColumnRoles:
     """
     roles = ColumnRoles(format=_find_format(table))
     columns = {name: column for name, column in table.columns.items() if column.filled}
-    if roles.format in ("chatml", "sharegpt"):
+    if roles.format in CHATS:
+        if PREFERRED in columns and PREFERRED in list_columns_read(roles.format, table.sample):
+            roles.reasons.append(f"`{PREFERRED}` is the conversation: the answers that people liked better are learnt")
         return roles
     if roles.format == "text" and not _find_answer(columns, chosen):
         roles.reasons.append("each row is a raw text: all of it is learnt from")

@@ -9,6 +9,7 @@ true, as in Axolotl's (https://docs.axolotl.ai/docs/dataset-formats/conversation
 import ast
 import json
 import re
+from itertools import chain
 from typing import Any, cast
 
 from tunelock.reading.rows import Columns, Unfit
@@ -27,13 +28,25 @@ from tunelock.records.record import (
     is_learnt,
 )
 
-CHAT_COLUMNS = ("messages", "conversations", "conversation", "dialog", "dialogue", "history", "chat", "turns")
+PREFERRED = "chosen"  # the conversation that people liked better, beside `rejected` (TRL's preference data)
+CHAT_COLUMNS = (
+    "messages", "conversations", "conversation", "dialog", "dialogue", "history", "chat", "turns", PREFERRED,
+)  # fmt: skip
 NAMES = {"user": "human", "assistant": "gpt"}  # and back
 
 
 def find_turns(columns: Columns) -> str | None:
     """The column that holds the turns of a chat; None if there is none."""
     return next((name for name in CHAT_COLUMNS if _is_list_of_turns(columns.get(name))), None)
+
+
+def list_chat_columns(columns: Columns) -> list[str]:
+    """The columns that hold the turns of a chat: one, two where the prompt stands apart from its answer."""
+    name = find_turns(columns)
+    prompt = columns.get("prompt")
+    if name == PREFERRED and isinstance(prompt, list) and columns[name][: len(prompt)] != prompt:
+        return ["prompt", name]
+    return [name] if name else []
 
 
 def _is_list_of_turns(value: Any) -> bool:
@@ -50,8 +63,9 @@ def read_chat(columns: Columns) -> list[Message]:
     Raises:
         Unfit: it is no conversation that one can learn from.
     """
-    name = find_turns(columns) or next(filter(columns.__contains__, CHAT_COLUMNS))
-    turns = _join_calls(list(map(read_turn, _parse_turns(columns[name]))))
+    names = list_chat_columns(columns) or [next(filter(columns.__contains__, CHAT_COLUMNS))]
+    given = chain.from_iterable(_parse_turns(columns[name]) for name in names)
+    turns = _join_calls(list(map(read_turn, given)))
     turns = _add_system(turns, read_cell(columns, "system"))
     fault = find_chat_fault(cut_trailing_question(cast(list[Message], turns)))
     messages = list(map(clean_turn, turns)) if fault is None else []

@@ -12,7 +12,7 @@ hold, one back from messages to columns, and a line in `FORMATS`. The schema of 
 from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 
-from tunelock.reading.chats import find_turns, read_chat, write_chatml, write_sharegpt
+from tunelock.reading.chats import find_turns, list_chat_columns, read_chat, write_chatml, write_sharegpt
 from tunelock.reading.contexts import write_nested
 from tunelock.reading.rows import Columns, Unfit
 from tunelock.reading.tool_shapes import TOOL_COLUMNS
@@ -178,8 +178,7 @@ def list_columns_read(kind: str, rows: Iterable[Columns]) -> frozenset[str]:
     """The columns that a format reads in these rows."""
     if kind not in CHATS:
         return FORMATS[kind].reads()
-    turns = filter(None, map(find_turns, rows))
-    return frozenset(turns) | FORMATS[kind].optional
+    return FORMATS[kind].optional.union(*map(list_chat_columns, rows))
 
 
 def map_columns(mapping: dict[str, str], columns: Columns) -> list[Message]:

@@ -12,7 +12,7 @@ from tunelock.reading.rows import Fault, Row, Unfit, quote_row
 from tunelock.reading.shape import Source, find_shape, read_messages
 from tunelock.reading.sources import RawFile, find_files
 from tunelock.reading.unused_columns import ColumnWatch, UnusedColumn
-from tunelock.reading.values import fill_key
+from tunelock.reading.values import fill_key, open_paths
 from tunelock.records.record import (
     LeftOutRow,
     Message,
@@ -67,7 +67,7 @@ def look_at_source(source: Source, limit: int, name: str = "preview") -> _FirstR
     """Read the first rows of a source, at most `limit` in all."""
     kinds, rows, watch = {}, [], ColumnWatch()
     for file in find_files(source.path, source.revision):
-        probe = read_rows(file, source.encoding, source.delimiter, source.chunk_chars, _ignore_progress)
+        probe = _read_rows_of(source, file, _ignore_progress)
         kinds[file.name] = find_shape(source, file.name, list(islice(probe, PROBED))).describe(source)
         rows += islice(read_file_records(name, source, file, _ignore_progress, watch), limit - len(rows))
     return _FirstRows(kinds, rows, watch.list_unused())
@@ -75,6 +75,13 @@ def look_at_source(source: Source, limit: int, name: str = "preview") -> _FirstR
 
 def _ignore_progress(_read: int) -> None:
     """No progress to show."""
+
+
+def _read_rows_of(source: Source, file: RawFile, progress: Progress) -> Iterator[Row | Fault]:
+    """The rows of a file, their objects opened as far as the templates of the source ask for it."""
+    paths = source.paths()
+    for row in read_rows(file, source.encoding, source.delimiter, source.chunk_chars, progress):
+        yield row._replace(columns=open_paths(row.columns, paths)) if paths and isinstance(row, Row) else row
 
 
 def read_file_records(
@@ -85,7 +92,7 @@ def read_file_records(
     Raises:
         Stop: the file is damaged, in no known format, or a row lacks the column of its group.
     """
-    rows = read_rows(file, source.encoding, source.delimiter, source.chunk_chars, progress)
+    rows = _read_rows_of(source, file, progress)
     probe = list(islice(rows, PROBED))
     shape = find_shape(source, file.name, probe)
     for row in chain(probe, rows):

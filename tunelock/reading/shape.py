@@ -1,6 +1,7 @@
 """What the rows of one file are: their format, the contexts of their questions, and which columns are used."""
 
 from collections import Counter
+from itertools import chain
 from typing import NamedTuple
 
 from tunelock.reading.contexts import Contexts, add_contexts, find_contexts
@@ -34,6 +35,11 @@ class Source(NamedTuple):
         own = {key: template for key, template in (("task", self.task), ("group", self.group)) if template}
         return {f"columns.{key}": template for key, template in (self.columns or {}).items()} | own
 
+    def paths(self) -> list[str]:
+        """The places of the templates that may be paths into objects, such as translation.de."""
+        places = chain.from_iterable(map(list_places, self.templates().values()))
+        return [place for place in places if "." in place]
+
 
 class _Shape(NamedTuple):
     """The format of a file, None where `columns` maps it or no row told; its contexts; the columns that are used."""
@@ -60,6 +66,7 @@ def find_shape(source: Source, name: str, probe: list[Row | Fault]) -> _Shape:
     _check_templates(source, name, rows)
     templates = source.templates().values()
     named = frozenset(source.ignore_columns or []).union(*map(list_places, templates))
+    named |= {path.split(".")[0] for path in source.paths()}
     kind = None if source.columns else _decide_format(source, name, rows)
     if kind is None or not FORMATS[kind].one_question:
         return _Shape(kind, Contexts(), named | (list_columns_read(kind, rows) if kind else frozenset()))
@@ -71,15 +78,22 @@ def find_shape(source: Source, name: str, probe: list[Row | Fault]) -> _Shape:
 
 def _check_templates(source: Source, name: str, rows: list[Columns]) -> None:
     """Stop at a template that asks for a column that no row has."""
-    there = sorted(set().union(*rows))
+    columns = sorted(set().union(*rows))
     for key, template in source.templates().items() if rows else ():
         for place in list_places(template):
-            if place not in there:
+            if place not in columns:
+                there = _list_paths(rows, place.split(".")[0]) or columns
                 listed = ", ".join(there[:20]) + (", …" if there[20:] else "")
                 raise Stop(
                     f"{name}: `{key}` asks for the column '{place}', which no row has{suggest_name(place, there)} "
                     f"There are {listed}."
                 )
+
+
+def _list_paths(rows: list[Columns], column: str) -> list[str]:
+    """The paths into the objects of a column, such as translation.de."""
+    objects = (row[column] for row in rows if isinstance(row.get(column), dict))
+    return sorted(f"{column}.{key}" for key in set().union(*objects))
 
 
 def _decide_format(source: Source, name: str, rows: list[Columns]) -> str | None:

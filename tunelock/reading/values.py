@@ -9,10 +9,11 @@ read as the value that it spells.
 import math
 import re
 import unicodedata
+from collections.abc import Iterable
 from datetime import date, datetime, time, timedelta
 from decimal import Decimal
 from functools import cache
-from typing import NamedTuple
+from typing import Any, NamedTuple
 from uuid import UUID
 
 from tunelock.reading.rows import Columns, Unfit
@@ -122,6 +123,21 @@ def _parse_template(template: str) -> _Template:
 def list_places(template: str) -> list[str]:
     """The columns that a template asks for."""
     return list(_parse_template(template).parts[1::2])
+
+
+def open_paths(columns: Columns, paths: Iterable[str]) -> Columns:
+    """The columns, and under its path what an object in one of them holds: `translation.de`. A column of that very
+    name is what it is."""
+    found: Columns = {}
+    for path in (path for path in paths if path not in columns):
+        value: Any = columns
+        for key in path.split("."):
+            if not isinstance(value, dict) or key not in value:
+                break
+            value = value[key]
+        else:
+            found[path] = value
+    return {**columns, **found} if found else columns
 
 
 def fill_template(template: str, columns: Columns) -> str:

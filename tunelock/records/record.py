@@ -90,9 +90,16 @@ def make_messages(
     return [Message(role="system", content=system.strip()), *messages] if system.strip() else messages
 
 
+def _drop_key(message: Message, dropped: str) -> Message:
+    """The message without a key; itself, if it has none."""
+    if dropped not in message:
+        return message
+    return cast(Message, {key: value for key, value in message.items() if key != dropped})
+
+
 def drop_question_marks(messages: Iterable[Message]) -> list[Message]:
     """The messages as others know them, without what says where a context is."""
-    return [cast(Message, {key: value for key, value in message.items() if key != "question"}) for message in messages]
+    return [_drop_key(message, "question") for message in messages]
 
 
 def is_text(record: Record) -> bool:
@@ -134,6 +141,8 @@ def keep_last_turns(messages: list[Message], most: int | None) -> list[Message]:
 
 def cut_trailing_question(messages: list[Message]) -> list[Message]:
     """The messages up to the last answer: a question that nobody answered teaches nothing. All, if none is answered."""
+    if messages and messages[-1]["role"] == "assistant":  # as nearly all end
+        return messages
     last = max((place for place, message in enumerate(messages) if message["role"] == "assistant"), default=None)
     if last is None or any(message["role"] not in ("user", "tool") for message in messages[last + 1 :]):
         return messages
@@ -162,7 +171,7 @@ def drop_reasoning(messages: list[Message]) -> list[Message]:
 
 def drop_tools(messages: list[Message]) -> list[Message]:
     """The messages without the tools of their conversation."""
-    return [cast(Message, {key: value for key, value in message.items() if key != "tools"}) for message in messages]
+    return [_drop_key(message, "tools") for message in messages]
 
 
 def question_of(record: Record) -> str:
