@@ -122,6 +122,14 @@ def test_rows_that_are_done_leave_the_batch(model, prompts, expected, monkeypatc
     assert sizes[0] == len(prompts) and sizes[-1] < len(prompts)
 
 
+def test_a_penalty_in_the_settings_of_a_model_changes_no_answer(model, prompts, monkeypatch):
+    """Models that keep a state are run by `generate`, which would take it."""
+    free = one_by_one(model, prompts[:1], end=0)
+    monkeypatch.setattr(model.generation_config, "repetition_penalty", 0.01)
+    assert one_by_one(model, prompts[:1], end=0) != free
+    assert decoding._decode_by_generate(model, prompts[0], NEW, (0,), lambda new, spared: None) == free[0]
+
+
 def test_near_ties_are_answered_alone(model, prompts, expected, monkeypatch):
     """A wrong choice at a gap below the bound does not reach the answer."""
     answers, end = expected

@@ -10,7 +10,7 @@ from transformers import DynamicCache, PreTrainedModel
 from transformers.cache_utils import CacheLayerMixin, DynamicLayer
 
 from tunelock.answering.grouping import group_similar
-from tunelock.model.tuned import prepare_generation, unwrap_model
+from tunelock.model.tuned import GREEDY, prepare_generation, unwrap_model
 
 # In float32 the gap between the two likeliest tokens of SmolLM2-135M moves by up to 4e-5 with the rows and the padding
 # around them (1,274 steps of 20 golden questions). Where it is below five times that, the batch does not decide.
@@ -188,7 +188,7 @@ def _decode_by_generate(
     ids = torch.tensor([prompt], device=model.device)
     given, length = prepare_generation(model, ids, torch.ones_like(ids))
     out = unwrap_model(model).generate(
-        **given, max_new_tokens=max_new_tokens, do_sample=False, eos_token_id=list(end_ids), pad_token_id=end_ids[0]
+        **given, **GREEDY, max_new_tokens=max_new_tokens, eos_token_id=list(end_ids), pad_token_id=end_ids[0]
     )
     answer = out[0, length:].tolist()
     seen(len(answer), max_new_tokens - len(answer))

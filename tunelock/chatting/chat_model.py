@@ -11,7 +11,7 @@ from transformers.generation.streamers import BaseStreamer
 
 from tunelock.model.modeling import make_deterministic
 from tunelock.model.positions import count_room
-from tunelock.model.tuned import load_tuned, prepare_generation, unwrap_model
+from tunelock.model.tuned import GREEDY, load_tuned, prepare_generation, unwrap_model
 from tunelock.records.record import Message
 from tunelock.rendering.conversation import render_prompt
 from tunelock.rendering.rendering import Rendering, load_tokenizer, select_messages
@@ -81,7 +81,7 @@ class ChatModel:
                 unwrap_model(self._model).generate(
                     **given,
                     max_new_tokens=int(min(room, self._settings.max_new_tokens)),
-                    do_sample=False,
+                    **GREEDY,
                     eos_token_id=list(ends),
                     pad_token_id=ends[0],
                     streamer=streamer,

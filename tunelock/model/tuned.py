@@ -7,6 +7,7 @@ as keys and values of each layer (prefix tuning). Only this module knows the dif
 import shutil
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors.torch import load_file, save_file
@@ -18,6 +19,8 @@ from tunelock.run.errors import Stop
 BASE = "base"  # the folder of the base beside a soft prompt
 ADAPTER_CONFIG = "adapter_config.json"
 ENCODER = "prompt_encoder.safetensors"
+# For `generate`, to write what is likeliest whatever the settings beside the model say; some have a penalty.
+GREEDY: dict[str, Any] = {"do_sample": False, "repetition_penalty": 1.0}
 
 
 def unwrap_model(model: torch.nn.Module) -> PreTrainedModel:
