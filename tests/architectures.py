@@ -212,7 +212,7 @@ def _train_adapter(base: Path, adapter: Path, rows: Sequence[dict]) -> ResponseT
     options = build_sft_config(root, "float32", 2, gradient_checkpointing=False, seed=0, learning_rate=1e-2, **often)
     trainer = ResponseTrainer(model, load_tokenizer(base), options, config, rows, rows)
     copy_weights(train(trainer, root).best, adapter)
-    record_base(adapter, base, name="tiny", method="lora", dtype="float32", double_quant=True)
+    record_base(adapter, base, "org/tiny", "0" * 40, "lora", dtype="float32", double_quant=True)
     return trainer
 
 

@@ -60,6 +60,19 @@ def tiny_model(tokenizer, tmp_path_factory) -> Path:
 
 
 @pytest.fixture(scope="session")
+def learnt_positions(tokenizer, tmp_path_factory) -> Path:
+    """A folder with a tiny random GPT-2, which has learnt 256 positions and has no others."""
+    from transformers import GPT2Config, GPT2LMHeadModel
+
+    folder = tmp_path_factory.mktemp("learnt")
+    ends = {"bos_token_id": None, "eos_token_id": tokenizer.eos_token_id, "pad_token_id": tokenizer.pad_token_id}
+    config = GPT2Config(vocab_size=len(tokenizer), n_embd=16, n_layer=1, n_head=2, n_positions=256, **ends)
+    GPT2LMHeadModel(config).save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
 def records() -> list[dict]:
     """Twelve short records of three tasks."""
     from tunelock.records.record import make_messages

@@ -1,5 +1,7 @@
 """The rows of the evaluate stage: what is in them, and which have what."""
 
+from pathlib import Path
+
 import pytest
 
 from stages import evaluate
@@ -152,6 +154,23 @@ def test_answers_kept_from_a_run_before_are_the_same(project, monkeypatch):
     first = read(project)
     monkeypatch.setattr("tunelock.answering.generation.decode_greedily", None)  # nothing is computed again
     assert read(project) == first
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"max_length": 257}, "max_length is 257, but the model has learnt 256 positions"),
+        ({"max_new_tokens": 250}, "the longest prompt and max_new_tokens 250 take"),
+    ],
+)
+def test_rows_and_answers_beyond_the_learnt_positions_stop_before_any_is_scored(
+    change, words, project, learnt_positions, monkeypatch
+):
+    Path("models/base").unlink()
+    Path("models/base").symlink_to(learnt_positions)
+    monkeypatch.setattr(evaluate, "score_questions", None)
+    with pytest.raises(Stop, match=words):
+        read(project | change)
 
 
 def test_vllm_answers_where_it_is_asked_for(project, monkeypatch):

@@ -15,6 +15,7 @@ import pytest
 from prompt_toolkit.application import create_app_session
 from prompt_toolkit.input import create_pipe_input
 from prompt_toolkit.output import DummyOutput
+from transformers import AutoConfig, AutoModelForCausalLM
 
 from tests.command_line import run_tunelock
 from tests.conftest import ROOT
@@ -151,6 +152,14 @@ def test_a_conversation_is_rendered_as_a_record_is(tiny_model, tokenizer, monkey
 def test_a_conversation_that_fills_the_context_stops_with_the_way_on(tiny_model):
     with pytest.raises(Stop, match="and the model sees 2048; /reset begins another"):
         ChatModel(tiny_model, settings()).stream_answer(user("why " * 3000), lambda piece: None)
+
+
+def test_a_model_that_counts_no_positions_talks_as_long_as_it_is_let(tokenizer, tmp_path):
+    config = AutoConfig.for_model("bloom", vocab_size=len(tokenizer), hidden_size=16, n_layer=1, n_head=2)
+    AutoModelForCausalLM.from_config(config).save_pretrained(tmp_path)
+    tokenizer.save_pretrained(tmp_path)
+    answer = ChatModel(tmp_path, settings(max_new_tokens=3)).stream_answer(user("why " * 300), lambda piece: None)
+    assert not answer.stopped
 
 
 def read_keys(read, keys, text: str) -> str:

@@ -6,7 +6,7 @@ import shutil
 import pytest
 import torch
 from peft import get_peft_model
-from transformers import AutoModelForCausalLM, GPT2Config, MambaConfig, PhiConfig, PhiForCausalLM
+from transformers import AutoModelForCausalLM, GPT2Config, MambaConfig, PhiConfig, PhiForCausalLM, Qwen2MoeConfig
 
 from stages.merge import merge
 from tunelock.answering.generation import generate_answers
@@ -206,8 +206,27 @@ def test_target_sets_name_the_attention_of_any_family(tiny_model, tmp_path):
     assert targets(tmp_path / "gpt2", "attention-qv") == {"attn.c_attn"}
     assert targets(tmp_path / "gpt2", "attention") == {"attn.c_attn", "attn.c_proj"}
     MambaConfig(vocab_size=64, hidden_size=16, num_hidden_layers=1).save_pretrained(tmp_path / "mamba")
-    with pytest.raises(Stop, match=r"names attention-qv, .* has \['dt_proj', 'in_proj', 'out_proj', 'x_proj'\]"):
+    with pytest.raises(Stop, match=r"names attention-qv, .* has \['in_proj'\]"):
         adapter_config(tmp_path / "mamba", lora_target_modules="attention-qv")
+
+
+def test_layers_that_a_kernel_reads_past_their_adapter_have_none(tmp_path):
+    """The kernels of Mamba take the weight of `out_proj` itself: an adapter beside it would learn nothing."""
+    MambaConfig(vocab_size=64, hidden_size=16, num_hidden_layers=1).save_pretrained(tmp_path)
+    every = adapter_config(tmp_path, lora_r=1)
+    assert every.target_modules == "all-linear"
+    assert every.exclude_modules == {f"backbone.layers.0.mixer.{name}_proj" for name in ("dt", "out", "x")}
+    with pytest.raises(Stop, match=r"names \['out_proj'\], the model in .* has \['in_proj'\]"):
+        adapter_config(tmp_path, lora_target_modules=["in_proj", "out_proj"])
+
+
+def test_a_gate_of_one_number_needs_no_lower_rank(tmp_path):
+    tiny = {"hidden_size": 16, "intermediate_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2}
+    experts = {"moe_intermediate_size": 8, "shared_expert_intermediate_size": 8, "num_experts": 2}
+    Qwen2MoeConfig(vocab_size=64, num_key_value_heads=2, **tiny, **experts).save_pretrained(tmp_path)
+    assert adapter_config(tmp_path, lora_r=2).exclude_modules == {"model.layers.0.mlp.shared_expert_gate"}
+    with pytest.raises(Stop, match=r"'model.layers.0.mlp.shared_expert_gate' of the base model has rank 1 at most"):
+        adapter_config(tmp_path, lora_r=2, lora_target_modules=["shared_expert_gate"])
 
 
 @pytest.mark.parametrize(

@@ -4,12 +4,13 @@ import random
 
 import pytest
 import torch
-from transformers import TrainerCallback
+from transformers import AutoConfig, AutoModelForCausalLM, TrainerCallback
 
 from tunelock.model.modeling import load_model, make_deterministic
 from tunelock.model.tuned import compute_hidden_states
 from tunelock.rendering.conversation import IGNORE
 from tunelock.rendering.rendering import Rendering, render_records
+from tunelock.run.errors import Stop
 from tunelock.training.batches import Collator, LengthGroupedSampler, assign_packs, join_rows, make_dataset, pack_rows
 from tunelock.training.curves import extract_curve
 from tunelock.training.high_steps import MOST, list_high_steps, list_step_rows
@@ -115,6 +116,18 @@ def trainer_for(tiny_model, tokenizer, rows, folder, packing: bool) -> ResponseT
     return ResponseTrainer(
         load_model(tiny_model, "float32"), tokenizer, config, None, rows, [], Extras(packing=packing)
     )
+
+
+def test_packing_is_tried_before_it_is_believed(tokenizer, rows, tmp_path):
+    """BLOOM has no use for positions, so it would take packed rows for one text."""
+    torch.manual_seed(0)
+    config = AutoConfig.for_model("bloom", vocab_size=len(tokenizer), hidden_size=16, n_layer=1, n_head=2)
+    model = AutoModelForCausalLM.from_config(config)
+    for weight in model.parameters():
+        weight.data.mul_(12 if weight.ndim > 1 else 1)
+    options = build_sft_config(tmp_path, "float32", 2, max_length=MAX_LENGTH, gradient_checkpointing=False)
+    with pytest.raises(Stop, match="see each other in BloomForCausalLM; set packing: false"):
+        ResponseTrainer(model, tokenizer, options, None, rows, [], Extras(packing=True))
 
 
 class Witness(TrainerCallback):

@@ -91,7 +91,8 @@ def run_pilot(tmp_path, monkeypatch, tiny_model, tiny_params):
             said = pilot.main.__wrapped__(Params("pilot", values), "0" * 16)
         except Stop as stop:
             said = str(stop)
-        return said, read_json("models/pilot/report.json")
+        report = Path("models/pilot/report.json")
+        return said, read_json(report) if report.exists() else {}
 
     return run
 
@@ -117,6 +118,20 @@ def test_the_pilot_draws_the_golden_rows_that_fit_and_says_how_many(run_pilot):
     said, report = run_pilot(every=2, pilot_max_too_long=0.6)
     assert "on 2 of 3 golden rows, the others exceed max_length 100" in said
     assert (report["golden_rows"], report["golden_rows_too_long"]) == (3, 1)
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"max_length": 257}, "max_length is 257, but the model has learnt 256 positions and has no others"),
+        ({"max_new_tokens": 250}, "the longest prompt and max_new_tokens 250 take"),
+    ],
+)
+def test_learnt_positions_that_rows_or_answers_exceed_stop_the_pilot(change, words, run_pilot, learnt_positions):
+    Path("models/base").unlink()
+    Path("models/base").symlink_to(learnt_positions)
+    said, report = run_pilot(every=1, **change)
+    assert said.startswith(words) and report == {}
 
 
 def test_cut_contexts_are_a_go_and_are_counted(run_pilot):

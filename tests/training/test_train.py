@@ -18,6 +18,7 @@ from tunelock.model.modeling import load_model, make_deterministic
 from tunelock.model.provenance import check_base, record_base
 from tunelock.rendering.rendering import Rendering, render_records
 from tunelock.run.errors import Stop
+from tunelock.run.files import read_json, write_json
 from tunelock.run.quiet import silence_known_noise
 from tunelock.training.batches import LengthGroupedSampler
 from tunelock.training.curves import count_stale_validations, extract_curve, find_best_step
@@ -222,8 +223,10 @@ def test_null_alpha_is_twice_the_rank(tiny_model):
 def test_an_adapter_is_bound_to_its_base(tiny_model, tmp_path):
     adapter, other = tmp_path / "adapter", tmp_path / "other"
     adapter.mkdir()
-    (adapter / "adapter_config.json").write_text('{"target_modules": ["b", "a"]}')
+    write_json(adapter / "adapter_config.json", {"target_modules": ["b", "a"], "exclude_modules": ["d", "c"]})
     record_base(adapter, tiny_model, "org/model", "0" * 40, "lora")
+    config = read_json(adapter / "adapter_config.json")
+    assert (config["target_modules"], config["exclude_modules"]) == (["a", "b"], ["c", "d"])  # the same bytes each time
     assert check_base(adapter, tiny_model)["base_model"] == "org/model"
     other.mkdir()
     (other / "model.safetensors").write_bytes(b"of the same shape")

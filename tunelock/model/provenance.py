@@ -13,6 +13,7 @@ from tunelock.run.hashing import sha256_path
 
 PROVENANCE = "provenance.json"
 COMMIT = re.compile(r"[0-9a-f]{40}")  # of the hub; a revision of anything else is a sha256
+SETS = {"target_modules", "exclude_modules", "target_parameters"}  # of PEFT, which writes them in any order
 ADAPTER = ("adapter_config.json", "adapter_model.safetensors")
 WHOLE_MODEL = ("config.json", "generation_config.json", "model*.safetensors", "model.safetensors.index.json")
 
@@ -43,8 +44,8 @@ def record_base(adapter: Path | str, base: Path | str, name: str, revision: str,
     if file.exists():
         found = {"base_model_name_or_path": name if elsewhere else None, "revision": commit}
         config = read_json(file) | found
-        if "target_modules" in config:
-            config["target_modules"] = sorted(config["target_modules"])
+        for key in SETS & config.keys():
+            config[key] = config[key] and sorted(config[key])
         write_json(file, config)
     about = {"base_model": name, "base_revision": revision, "base_sha256": sha256_path(base), "method": method}
     write_json(Path(adapter, PROVENANCE), about | trained_with)
