@@ -21,9 +21,10 @@ def read_folder(folder: str | Path) -> dict[str, Any]:
     model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32, attn_implementation="eager").eval()
     encoded = tokenizer([TEXT, "Paris"], padding=True)
     ids = torch.tensor(encoded["input_ids"][:1])
+    start = {"input_ids": ids[:, :20], "attention_mask": torch.ones_like(ids[:, :20])}
     with torch.no_grad():
         loss = model(input_ids=ids, labels=ids).loss.item()
-        answer = model.generate(input_ids=ids[:, :20], max_new_tokens=8, do_sample=False)[0, 20:].tolist()
+        answer = model.generate(**start, max_new_tokens=8, do_sample=False)[0, 20:].tolist()
     return {
         "encoded": dict(encoded),
         "chat": tokenizer.apply_chat_template(CHAT, tokenize=False),

@@ -13,13 +13,14 @@ from peft import LoraConfig, get_peft_model
 from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
 from transformers import AutoModelForCausalLM, PreTrainedTokenizerFast
 
-from stages.base import save_resolved
+from stages.base import TO_LEARN, save_resolved
 from stages.merge import merge
 from tests.model.read_folders import TEXT, read_folder
 from tunelock.model import model_folder
 from tunelock.model.model_folder import save_model
 from tunelock.model.provenance import copy_weights
 from tunelock.rendering.tokenizer_folder import OF_THIS_MACHINE, save_tokenizer
+from tunelock.run.files import read_json
 
 READER = Path(__file__).with_name("read_folders.py")
 TRANSFORMERS4 = Path(os.environ.get("TRANSFORMERS4", Path(sys.prefix, "transformers4")))  # `make test` puts it there
@@ -64,7 +65,8 @@ def make_tokenizer(split: str, name: str | None):
     trainer = trainers.BpeTrainer(vocab_size=420, special_tokens=special, initial_alphabet=begin, show_progress=False)
     made.train_from_iterator([TEXT], trainer)
     if name is None:
-        return PreTrainedTokenizerFast(tokenizer_object=made, **SPECIAL, chat_template=CHATML)
+        more = {"extra_special_tokens": ["<tool>"], "chat_template": CHATML}
+        return PreTrainedTokenizerFast(tokenizer_object=made, **SPECIAL, **more)
     model = json.loads(made.to_str())["model"]
     merges = [tuple(pair) for pair in model["merges"]]
     return getattr(transformers, name)(vocab=model["vocab"], merges=merges, **SPECIAL, chat_template=CHATML)
@@ -125,7 +127,8 @@ def test_version_4_and_5_give_the_same_tokens_loss_and_answer(folders):
         assert seen[name].pop("loss") == pytest.approx(expected.pop("loss"), abs=1e-5), name
         assert seen[name] == expected, name
     for name in ("Llama", "full", "merged"):
-        assert len(seen[name]["special"]) == 5  # the new token too
+        assert len(seen[name]["special"]) == len(SPECIAL) + 1  # <tool> too
+        assert read_json(folders["Llama"] / TO_LEARN)["ids"][0] in seen[name]["encoded"]["input_ids"][0]
 
 
 def test_base_gives_the_tokens_and_loss_of_its_source(folders):
