@@ -35,7 +35,7 @@ README = """# {title}: {base} tuned with {method}
 {what}
 {origin},
 loaded in {dtype}, and {other}. The folder that was made of it has the sha256
-`{sha}`; `metadata.json` has that of each file.
+`{sha}`; `metadata.json` has that of each file.{quantised}
 
 ## Is it any good?
 
@@ -58,6 +58,10 @@ loaded in {dtype}, and {other}. The folder that was made of it has the sha256
 
 {personal_data} The terms are in NOTICE.
 """
+
+QUANTISED = """
+It was trained and measured on these weights rounded to {bits} bits. On the weights as they are, which the lines below
+load, its answers differ a little."""
 
 WHOLE_MODEL = """    from transformers import AutoModelForCausalLM, AutoTokenizer
 
@@ -127,7 +131,8 @@ def compose_texts(facts: PackageFacts) -> dict[str, bytes]:
 def _compose_readme(facts: PackageFacts) -> str:
     """How good the model is, how it is used, and what it was trained on."""
     provenance = facts.provenance
-    whole = METHODS[provenance["method"]].trains_whole_model
+    method = METHODS[provenance["method"]]
+    whole = method.trains_whole_model
     origin = describe_origin(provenance["base_model"], provenance["base_revision"])
     commands = ["pip install -r requirements.txt", *([] if whole else origin.commands)]
     lines = write_loading_lines(origin, provenance["base_revision"], provenance["dtype"])
@@ -140,8 +145,9 @@ def _compose_readme(facts: PackageFacts) -> str:
         load=WHOLE_MODEL.format(dtype=provenance["dtype"]) if whole else lines,
         base=provenance["base_model"],
         dtype=provenance["dtype"],
-        method=provenance["method"],
+        method=method.name,
         sha=provenance["base_sha256"],
+        quantised=QUANTISED.format(bits=method.bits) if method.bits < 16 else "",
         findings="\n".join(f"- {finding}" for finding in _list_findings(facts)),
         question=json.dumps(facts.question, ensure_ascii=False),
         sources="\n".join(_list_sources(facts)),

@@ -4,6 +4,7 @@ import hashlib
 import io
 import json
 import os
+import re
 import subprocess
 import tarfile
 import tracemalloc
@@ -259,6 +260,13 @@ def test_the_readme_names_the_base_by_hash_and_both_perplexities():
     assert "base 26.40, tuned 18.12" in readme
     assert "- own: data/raw/a.csv (MIT)" in readme
     assert r'"content": "What is \"it\"? {x}"' in readme
+
+
+@pytest.mark.parametrize(("method", "said"), [("qlora", True), ("int8", True), ("lora", False), ("full", False)])
+def test_the_readme_says_that_the_base_was_quantised(method, said):
+    provenance = MADE_FROM["provenance"] | {"method": method}
+    readme = compose_texts(PackageFacts(**MADE_FROM | {"provenance": provenance}))["README.md"].decode()
+    assert bool(re.search(r"measured on these weights rounded to [48] bits", readme)) == said
 
 
 def test_the_readme_carries_the_claim_the_verdicts_and_the_gate_that_needs_no_other_run():

@@ -7,11 +7,12 @@ takes the defaults of the architecture, so that the model computes something els
 import dataclasses
 import json
 from pathlib import Path
-from typing import Any
-
-from transformers import CONFIG_MAPPING, PreTrainedModel
+from typing import TYPE_CHECKING, Any
 
 from tunelock.run.files import read_json, write_json
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
 
 SHARD_SIZE = "5GB"  # of Transformers 4; version 5 writes files of up to 50 GB
 CONFIG = "config.json"
@@ -31,7 +32,7 @@ _SLIDING_THETA = {"gemma3_text": "rope_local_base_freq", "gemma3n_text": "rope_l
 _LAYER_TYPES = {"granitemoehybrid": {"linear_attention": "mamba", "full_attention": "attention"}}
 
 
-def save_model(model: PreTrainedModel, folder: Path) -> None:
+def save_model(model: "PreTrainedModel", folder: Path) -> None:
     """Write weights, config and generation settings into `folder`."""
     model.save_pretrained(folder, max_shard_size=SHARD_SIZE)
     add_old_keys(folder)
@@ -64,6 +65,8 @@ def _is_config(value: object) -> bool:
 def _translate_fields(config: Config) -> Config:
     """The config with the fields that version 5 renamed, and without an infinity that is the default: version 4 cannot
     read how version 5 writes it."""
+    from transformers import CONFIG_MAPPING  # which takes seconds that `package` need not wait
+
     kind = config.get("model_type")
     if kind not in CONFIG_MAPPING:
         return config
