@@ -4,8 +4,8 @@ The shapes are those of each model's `config.json`, under its keys, as LitGPT's 
 defaults of Transformers have them; the parameters counted from them are the published ones
 (tests/planning/test_known_models.py). Of a mixture, `intermediate_size` is that of one expert. Of Gemma 3 from 4B on,
 it is the text model that is described. A revision is a commit of the hub as public projects pin it, and `seen_in` says
-where: a snapshot path is `models--ORG--NAME/snapshots/REVISION`. `<hub>/tree/<revision>` shows it. Nothing here is fetched or trusted: the hub gives the bytes of that commit or
-none.
+where: a snapshot path is `models--ORG--NAME/snapshots/REVISION`. `<hub>/tree/<revision>` shows it.
+Nothing here is fetched or trusted: the hub gives the bytes of that commit or none.
 """
 
 import csv
