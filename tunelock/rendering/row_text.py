@@ -67,7 +67,7 @@ def _check_contents(messages: list[Message], text: str) -> None:
             role = message["role"]
             raise TemplateRefusal(
                 f"template_without_{role}",
-                f"the chat template leaves out the message of the role '{role}'; use another template.",
+                f"the chat template leaves out the message of the role '{role}'; set another `chat_template`.",
             )
 
 

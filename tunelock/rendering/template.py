@@ -59,9 +59,10 @@ def apply_template(
         return _fill_template(tokenizer, said, json.loads(tools) if tools else None, generation, thinking)
     except (TemplateError, TypeError, ValueError) as error:  # such as Gemma's, which takes no system message
         roles = ", ".join(message["role"] for message in said)
+        other = "put the system message into the first question, or " if "system" in roles else ""
         raise TemplateRefusal(
             "template_refuses",
-            f"the chat template refuses a conversation of {roles} ({error}); use another template.",
+            f"the chat template refuses a conversation of {roles} ({error}); {other}set another `chat_template`.",
         ) from None
 
 
