@@ -145,9 +145,11 @@ def match_content(content: str, text: str, start: int) -> int | None:
     Some templates trim answers (Llama 3, Gemma); some put a space before them, for SentencePiece's tokens begin with
     the space before a word (Llama 2, Mistral), some a line end (GLM).
     """
+    said = content.strip()
+    if not said:
+        return None
     if text.startswith(content, start):
         return start + len(content)
-    said = content.strip()
     while text[start : start + 1].isspace():
         start += 1
     if not text.startswith(said, start):
