@@ -68,8 +68,9 @@ chromium: ## Debian's Chromium, where there is none and you may install it
 	$$may apt-get update -q && $$may apt-get install -yq --no-install-recommends chromium || \
 	echo "chromium is missing and could not be installed; put it on the PATH (Debian: sudo apt-get install chromium)" >&2
 
-docs: $(VENV)/done ## write docs/errors.md, from the code, and docs/architectures.md, by trying them all (a minute or two)
+docs: $(VENV)/done ## write docs/errors.md, from the code, docs/chat-templates.md and docs/architectures.md, by trying them all (a minute or two)
 	python -m docs.make_errors
+	python -m docs.make_templates
 	python -m docs.make_architectures
 
 schema: $(VENV)/done ## write params.schema.json, by which editors complete and check params.yaml

@@ -8,6 +8,7 @@ that it has the terms of the data, params.yaml and the code; writes models/tunel
 """
 
 import json
+import re
 import tomllib
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -18,6 +19,7 @@ from tunelock.pull_request.markdown import format_six_digits
 from tunelock.pull_request.seed_spread import flatten_values
 from tunelock.pull_request.thresholds import MetricsDiff, check_rules
 from tunelock.records.about_data import AboutData, hide_machine, read_about_data
+from tunelock.rendering.template import SWITCHES
 from tunelock.run.files import format_json, read_json, read_jsonl
 from tunelock.run.hashing import hash_files, sha256_file, sha256_value
 from tunelock.run.params import load_yaml
@@ -47,7 +49,7 @@ loaded in {dtype}, and {other}. The folder that was made of it has the sha256
 
 {load}
     chat = [{{"role": "user", "content": {question}}}]
-    inputs = tokenizer.apply_chat_template(chat, add_generation_prompt=True, return_tensors="pt", return_dict=True)
+    inputs = tokenizer.apply_chat_template(chat, add_generation_prompt=True{how}, return_tensors="pt", return_dict=True)
     print(tokenizer.decode(model.generate(**inputs, max_new_tokens=200)[0]))
 
 `sha256sum -c SHA256SUMS` checks the unpacked files.
@@ -74,7 +76,7 @@ class PackageFacts(NamedTuple):
 
     metrics: METRICS by name. hashes: of code, data and base. provenance: see `tunelock.model.provenance`. dependencies:
     the pins of pyproject.toml. about: what a person wrote about the data. notice: the file NOTICE. question: of the
-    README's example.
+    README's example. template: the chat template, empty where the model has none.
     """
 
     params: dict[str, Any]
@@ -85,6 +87,7 @@ class PackageFacts(NamedTuple):
     about: AboutData
     notice: str
     question: str
+    template: str = ""
 
 
 def _read_facts() -> PackageFacts:
@@ -93,7 +96,7 @@ def _read_facts() -> PackageFacts:
     splits = {path.name: sha256_file(path) for path in sorted(Path("data/split").glob("*.jsonl"))}
     code = sha256_value([hash_files("stages"), hash_files("tunelock")])
     project = tomllib.loads(Path("pyproject.toml").read_text(encoding="utf-8"))["project"]
-    params = load_yaml("params.yaml")
+    params, template = load_yaml("params.yaml"), Path("models/base/chat_template.jinja")
     return PackageFacts(
         params=params,
         metrics={name: read_json(f"metrics/{name}.json") for name in METRICS},
@@ -103,6 +106,7 @@ def _read_facts() -> PackageFacts:
         about=read_about_data(params["sources"]),
         notice=Path("NOTICE").read_text(encoding="utf-8"),
         question=next(read_jsonl("data/split/golden.jsonl"))["messages"][0]["content"],
+        template=template.read_text(encoding="utf-8") if template.exists() else "",
     )
 
 
@@ -136,7 +140,9 @@ def _compose_readme(facts: PackageFacts) -> str:
     origin = describe_origin(provenance["base_model"], provenance["base_revision"])
     commands = ["pip install -r requirements.txt", *([] if whole else origin.commands)]
     lines = write_loading_lines(origin, provenance["base_revision"], provenance["dtype"])
+    switches = SWITCHES[facts.params.get("thinking", "none")].items()
     return README.format(
+        how="".join(f", {name}={value}" for name, value in switches if re.search(rf"\b{name}\b", facts.template)),
         title=_name_data(facts),
         what="The whole model. It was tuned from" if whole else "A PEFT adapter. It belongs to",
         origin=origin.sentence,
