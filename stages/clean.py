@@ -114,6 +114,13 @@ def _warn_of_copies(source: str, tally: LeftOutTally, rows: int) -> None:
         print(f"warning: {near} of {rows} rows of '{source}' are near-duplicates of others", file=sys.stderr)
 
 
+def _warn_of_markup(ledger: Ledger) -> None:
+    """Say on stderr that many answers of a source hold HTML."""
+    for source, tally in sorted(ledger.markup.items()):
+        if said := tally.describe():
+            print(f"warning: source '{source}': {said}", file=sys.stderr)
+
+
 @stage("clean")
 def main(params, _fingerprint) -> str:
     rule_params = RuleParams(**params.select(RULE_PARAMS), tokenizer=TOKENIZER)
@@ -134,6 +141,7 @@ def main(params, _fingerprint) -> str:
         _refuse_empty(funnel, tables)
     _refuse_losses(ledger, funnel, params.max_dropped_share, tables)
     _tell_losses(ledger, funnel, tables)
+    _warn_of_markup(ledger)
     write_json("metrics/data.json", funnel)
     total = funnel["total"]
     return f"{total['kept']} of {total['rows']} rows kept, {total['repaired']} of them repaired"

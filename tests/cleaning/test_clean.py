@@ -336,6 +336,12 @@ def test_exact_copies_above_a_share_are_warned_of(run, capsys):
     assert "warning" not in capsys.readouterr().err
 
 
+def test_answers_that_hold_html_are_warned_of(run, capsys):
+    rows = [chat(f"<p>Because of reason {n}.</p>", f"Why is it so in the case {n}?", n) for n in range(8)]
+    assert run(rows).funnel["total"]["kept"] == 8
+    assert "warning: source 'mine': 8 of 8 answers hold HTML such as <p>" in capsys.readouterr().err
+
+
 # ---- what is lost is told ------------------------------------------------------------------------
 
 

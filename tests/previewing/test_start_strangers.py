@@ -66,6 +66,13 @@ def test_values_that_json_has_not_are_read_as_ingest_reads_them(tmp_path: Path):
     assert len(look.records) == ROWS and not look.left_out
 
 
+def test_a_table_whose_answers_hold_html_is_warned_of(tmp_path: Path):
+    rows = [{**row, "answer": f"<p>{row['answer']}</p>"} for row in make_rows("faq")]
+    pq.write_table(pa.Table.from_pylist(rows), tmp_path / "faq.parquet")
+    [look] = look_at_paths([tmp_path / "faq.parquet"], lambda *_: "").looks
+    assert [warning for warning in look.guess.warnings if f"{len(rows)} of {len(rows)} answers hold HTML" in warning]
+
+
 def test_a_score_of_the_answer_is_not_the_answer():
     rows = [
         {**row, "score_answer": number / 7, "answer_rating": "8 of 10"} for number, row in enumerate(make_rows("faq"))

@@ -9,6 +9,7 @@ from typing import Any, TypedDict
 from tunelock.cleaning.judgement import Judgement
 from tunelock.cleaning.personal_data import HiddenRow, PiiPlace
 from tunelock.records.left_out import LeftOutTally
+from tunelock.records.markup import MarkupTally
 from tunelock.records.record import LeftOutRow, Record
 from tunelock.run.errors import Stop
 from tunelock.run.files import format_json_line
@@ -42,6 +43,7 @@ class Ledger:
     """Writes each row into its file below `folder` and counts it by source, status and reason.
 
     `left_out` has by source the records that cleaning leaves out; what never became a record is not among them.
+    `markup` has by source how many of the kept answers hold HTML.
     """
 
     def __init__(self, folder: Path, files: ExitStack):
@@ -49,6 +51,7 @@ class Ledger:
         self.counts: dict[str, Counter[tuple[str, str]]] = defaultdict(Counter)
         self.tasks: Counter[str] = Counter()
         self.left_out: dict[str, LeftOutTally] = defaultdict(LeftOutTally)
+        self.markup: dict[str, MarkupTally] = defaultdict(MarkupTally)
 
     def note_raw_row(self, hidden: HiddenRow) -> None:
         """Book a row that never became a record."""
@@ -86,6 +89,7 @@ class Ledger:
     def keep_record(self, record: Record) -> None:
         """Book a record as kept."""
         self._write_row("records", record)
+        self.markup[record["source"]].note_record(record)
         self._write_row("ledger", {**_place_of(record), "status": "kept"})
         self.counts[record["source"]]["kept", ""] += 1
         self.tasks[record["task"]] += 1

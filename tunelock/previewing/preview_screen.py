@@ -47,6 +47,8 @@ class PreviewScreen:
                 f"    no part of a record: {column['name']} ({column['rows']} rows{why}), such as {column['sample']}",
                 WARNING,
             )
+        if preview.markup:
+            self._say(f"    {preview.markup}", WARNING)
         if preview.lengths:
             self._show_lengths(preview.lengths)
         self.show_examples(preview.examples, preview.more_examples)

@@ -15,6 +15,7 @@ from tunelock.reading.reading import look_at_source, read_file_records
 from tunelock.reading.shape import Source
 from tunelock.reading.sources import find_files
 from tunelock.reading.unused_columns import list_as_dicts
+from tunelock.records.markup import describe_markup
 from tunelock.records.record import LeftOutRow, Record, whole_text_of
 from tunelock.rendering.row_lengths import measure_row_lengths
 from tunelock.run.errors import Stop
@@ -52,6 +53,7 @@ class Preview:
     examples: list[Example]
     more_rows: bool = False  # than were read
     more_examples: int = 0  # rows that were asked for and are not shown
+    markup: str | None = None  # what to say of answers that hold HTML
 
 
 def make_source(path: str, revision: str | None, **options: Any) -> Source:
@@ -89,6 +91,7 @@ def preview_source(name: str, source: Source, looking: Looking, choice: RowChoic
         examples=[make_example(row, looking) for row in chosen[:most]],
         more_rows=len(first.rows) > MOST_ROWS,
         more_examples=0 if choice.is_open else max(0, len(chosen) - most),
+        markup=describe_markup(records),
     )
 
 

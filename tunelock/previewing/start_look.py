@@ -13,6 +13,7 @@ from tunelock.previewing.start_profile import TableProfile
 from tunelock.reading.reading import read_source
 from tunelock.reading.rows import Unfit
 from tunelock.reading.values import write_value
+from tunelock.records.markup import describe_markup
 from tunelock.records.record import Record
 from tunelock.run.errors import Stop
 from tunelock.run.files import write_jsonl
@@ -59,6 +60,8 @@ def look_at_files(name: str, files: FileSet, table: TableProfile, chosen: dict[s
         guess.reasons.insert(0, f"{files.delimiter!r} stands between the columns")
     look = SourceLook(name, files, table, guess)
     _read_sampled_rows(look)
+    if said := describe_markup(look.records):
+        guess.warnings.append(said)
     return look
 
 
