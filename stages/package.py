@@ -122,14 +122,20 @@ def compose_texts(facts: PackageFacts) -> dict[str, bytes]:
     readme = _compose_readme(facts)
     needed = [*RUNTIME, "gguf"] if "gguf_file" in readme else RUNTIME
     requirements = [pin for pin in facts.dependencies if pin.split("==")[0] in needed]
-    params = facts.params | {"model_name_or_path": facts.provenance["base_model"]}
-    metadata = {"params": params, "metrics": facts.metrics, "sha256": facts.hashes, **facts.provenance}
+    metadata = {"params": _hide_paths(facts), "metrics": facts.metrics, "sha256": facts.hashes, **facts.provenance}
     return {
         "README.md": readme.encode(),
         "NOTICE": (facts.notice if facts.about.notice else _compose_notice(facts)).encode(),
         "requirements.txt": "".join(f"{pin}\n" for pin in requirements).encode(),
         "metadata.json": format_json(metadata).encode(),
     }
+
+
+def _hide_paths(facts: PackageFacts) -> dict[str, Any]:
+    """The params without the folders of this machine."""
+    sources = facts.params["sources"]
+    sources = {name: source | {"path": hide_machine(source["path"])} for name, source in sources.items()}
+    return facts.params | {"model_name_or_path": facts.provenance["base_model"], "sources": sources}
 
 
 def _compose_readme(facts: PackageFacts) -> str:
