@@ -10,6 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from tests.previewing.test_start import ROWS, guess, make_rows, write_sentence
+from tunelock.previewing.start_labels import choose_patterns
 from tunelock.previewing.start_names import KEYS, has_word
 from tunelock.previewing.start_project import look_at_paths
 from tunelock.run.errors import Stop
@@ -71,6 +72,15 @@ def test_a_table_whose_answers_hold_html_is_warned_of(tmp_path: Path):
     pq.write_table(pa.Table.from_pylist(rows), tmp_path / "faq.parquet")
     [look] = look_at_paths([tmp_path / "faq.parquet"], lambda *_: "").looks
     assert [warning for warning in look.guess.warnings if f"{len(rows)} of {len(rows)} answers hold HTML" in warning]
+
+
+@pytest.mark.parametrize("answer", ["Red", "red"])
+def test_answers_in_another_case_than_their_options_are_warned_of(tmp_path: Path, answer: str):
+    rows = [{"question": f"{row['question']}\n- Red\n- Blue", "answer": answer} for row in make_rows("faq")]
+    pq.write_table(pa.Table.from_pylist(rows), tmp_path / "colours.parquet")
+    choices = choose_patterns(look_at_paths([tmp_path / "colours.parquet"], lambda *_: "").looks)
+    assert choices.values["choice_patterns"] == ({"chat": "^- (.+)$"} if answer == "Red" else None)
+    assert ["in case alone" in warning for warning in choices.warnings] == [True] * (answer == "red")
 
 
 def test_a_score_of_the_answer_is_not_the_answer():

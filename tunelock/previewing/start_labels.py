@@ -3,6 +3,7 @@
 import json
 import re
 from collections import Counter, defaultdict
+from collections.abc import Callable
 
 from tunelock.previewing.start_limits import Choices
 from tunelock.previewing.start_look import SourceLook
@@ -29,6 +30,11 @@ def choose_patterns(looks: list[SourceLook]) -> Choices:
             found["label_patterns"][task] = write_label_pattern(labels)
         if options:
             found["choice_patterns"][task] = options
+        elif _find_option_pattern(records, str.casefold):
+            choices.warnings.append(
+                f"{task}: some answers differ from their options in case alone (`red`, `Red`), so these rows are no "
+                "choices and choice_patterns leaves the task out; write answers as the options are written"
+            )
         if not labels and all(map(_is_json, records)):
             found["format_checks"][task] = "json"
     for key, patterns in found.items():
@@ -77,21 +83,24 @@ def write_label_pattern(labels: list[str]) -> str:
     return rf"{marks}\b(?:{either})\b" if bounded and spaced else f"{marks}(?:{either})"
 
 
-def _find_option_pattern(records: list[Record]) -> str | None:
-    """The first of OPTION_LINES that finds two options or more, the answer among them, in nearly every question."""
+def _find_option_pattern(records: list[Record], form: Callable[[str], str] = str) -> str | None:
+    """The first of OPTION_LINES that finds two options or more, the answer among them, in nearly every question.
+
+    Options and answers are compared in this `form`.
+    """
     for pattern in OPTION_LINES:
         compiled = re.compile(pattern)
-        fitting = sum(_has_choice(record, compiled) for record in records)
+        fitting = sum(_has_choice(record, compiled, form) for record in records)
         if fitting >= FITTING * len(records):
             return pattern
     return None
 
 
-def _has_choice(record: Record, pattern: re.Pattern[str]) -> bool:
+def _has_choice(record: Record, pattern: re.Pattern[str], form: Callable[[str], str]) -> bool:
     """Whether the last question lists options with the answer among them, as `tunelock.answering.choices` asks."""
     asked = [message["content"] for message in record["messages"] if message["role"] == "user"][-1]
-    options = {match[1].strip() for line in asked.splitlines() if (match := pattern.search(line))}
-    return len(options) > 1 and record["messages"][-1]["content"].strip() in options
+    options = {form(match[1].strip()) for line in asked.splitlines() if (match := pattern.search(line))}
+    return len(options) > 1 and form(record["messages"][-1]["content"].strip()) in options
 
 
 def _is_json(record: Record) -> bool:
