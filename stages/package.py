@@ -19,7 +19,7 @@ from tunelock.pull_request.markdown import format_six_digits
 from tunelock.pull_request.seed_spread import flatten_values
 from tunelock.pull_request.thresholds import MetricsDiff, check_rules
 from tunelock.records.about_data import AboutData, hide_machine, read_about_data
-from tunelock.rendering.template import SWITCHES
+from tunelock.records.reasoning import SWITCHES
 from tunelock.run.files import format_json, read_json, read_jsonl
 from tunelock.run.hashing import hash_files, sha256_file, sha256_value
 from tunelock.run.params import load_yaml

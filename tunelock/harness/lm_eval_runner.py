@@ -11,7 +11,7 @@ from pathlib import Path
 
 from tunelock.model.modeling import find_device, resolve_dtype
 from tunelock.model.tuned import ADAPTER_CONFIG
-from tunelock.rendering.template import SWITCHES
+from tunelock.records.reasoning import SWITCHES
 from tunelock.run.errors import Stop
 from tunelock.run.files import write_jsonl
 

@@ -82,6 +82,10 @@ def _render_example(example: Example, record: Record, looking: Looking) -> Examp
         remarks.append(f"turns left out by max_turns: {row['turns_left_out']}")
     if row["context_cut"]:
         remarks.append(f"characters of the context cut by long_rows: {row['context_cut']}")
+    if row["answers_not_learnt"]:
+        remarks.append(f"earlier answers that the chat template makes context, not learnt: {row['answers_not_learnt']}")
+    if row["reasoning_left_out"]:
+        remarks.append(f"reasoning left out by thinking {looking.rendering.thinking}: {row['reasoning_left_out']}")
     if too_long:
         remarks.append(f"longer than max_length {looking.rendering.max_length}: set aside")
     pieces = tuple(_list_pieces(looking.tokenizer, row))

@@ -5,6 +5,13 @@ from typing import NamedTuple
 
 from tunelock.records.record import Message
 
+# What the switches of published templates are set to, by `thinking`: `enable_thinking` of Qwen3, GLM, Nemotron, Gemma 4
+# and SmolLM3, `thinking` of DeepSeek V3.1 and Granite. `empty` asks as a server does that sets none.
+SWITCHES: dict[str, dict[str, bool]] = {
+    "none": {"enable_thinking": False, "thinking": False},
+    "keep": {"enable_thinking": True, "thinking": True},
+    "empty": {},
+}
 # Tags of Qwen3 and DeepSeek R1 and of Magistral. What R1 logs has no opening tag: it stands in the prompt.
 _TAGGED = re.compile(r"\s*(?:<think>(.*?)</think>|\[THINK\](.*?)\[/THINK\])", re.DOTALL)
 _TAGS = ("<think>", "</think>", "[THINK]")

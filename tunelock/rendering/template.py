@@ -7,18 +7,12 @@ from typing import Any, NamedTuple
 from jinja2 import TemplateError
 from transformers import PreTrainedTokenizerBase
 
+from tunelock.records.reasoning import SWITCHES
 from tunelock.records.record import Message, find_tools
 from tunelock.records.tool_calls import ToolCall
 from tunelock.run.errors import Stop
 
 CARRIED = ("name", "tool_call_id")  # what templates write of a tool's message, beside its content
-# What the switches of published templates are set to, by `thinking`: `enable_thinking` of Qwen3, GLM, Nemotron, Gemma 4
-# and SmolLM3, `thinking` of DeepSeek V3.1 and Granite. `empty` asks as a server does that sets none.
-SWITCHES: dict[str, dict[str, bool]] = {
-    "none": {"enable_thinking": False, "thinking": False},
-    "keep": {"enable_thinking": True, "thinking": True},
-    "empty": {},
-}
 # Keys of a message that templates read reasoning from: of Qwen3, GLM and Nemotron; of gpt-oss and LFM2; of Gemma 4.
 REASONING_KEYS = ("reasoning_content", "thinking", "reasoning")
 OPENING_TAG, CLOSING = "<think>", "\n</think>\n\n"  # as DeepSeek R1 and Qwen3 write them
