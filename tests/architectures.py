@@ -199,7 +199,7 @@ def _put_through(name: str, folder: Path) -> Passage:
         merge(base, adapter, merged, rows, "float32", check_base(adapter, base))
     except Stop as stop:
         return Passage(str(stop))
-    _compare_with_transformers(merged, rows)
+    _compare_with_transformers(merged, rows, trainer.model)
     return _describe(trainer.model, load_tuned(base, "float32"))
 
 
@@ -216,12 +216,13 @@ def _train_adapter(base: Path, adapter: Path, rows: Sequence[dict]) -> ResponseT
     return trainer
 
 
-def _compare_with_transformers(merged: Path, rows: Sequence[dict]) -> None:
-    """Check our loss and answers of a merged folder against those of Transformers alone."""
+def _compare_with_transformers(merged: Path, rows: Sequence[dict], trained: torch.nn.Module) -> None:
+    """Check our loss and answers of a merged folder against those of Transformers alone, and the answers of what trained."""
     model, tokenizer = load_tuned(merged, "float32"), load_tokenizer(merged)
     ends = find_end_tokens(tokenizer, model.generation_config)
     prompts = [row["input_ids"][: row["prompt_length"]] for row in rows]
     scores, answers = score_rows(model, rows, 2), generate_answers(model, prompts, NEW, len(rows), ends)
+    assert generate_answers(trained, prompts, NEW, len(rows), ends) == answers
     plain = AutoModelForCausalLM.from_pretrained(merged).eval()
     for row, score, prompt, answer in zip(rows, scores, prompts, answers, strict=True):
         _check_loss(plain, row, score)

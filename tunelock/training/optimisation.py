@@ -41,6 +41,7 @@ def build_sft_config(
         dataloader_pin_memory=False,
         remove_unused_columns=False,  # our collator's columns are ours
         dataset_kwargs={"skip_prepare_dataset": True},  # TRL would drop and truncate rows without a word
+        router_aux_loss_coef=0.0,  # our loss has no such part; TRL would have mixtures of experts count it in answers
         report_to="none",  # trackers: `tunelock.watching.trackers`
         **options,
     )
