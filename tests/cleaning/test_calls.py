@@ -57,3 +57,13 @@ def test_a_call_counts_as_the_answer_in_the_rules_about_one():
     assert long[1:3] == ("dropped", "too_long")
     assert reference_of(calling({"a": "b"})) == '{"name": "send_mail", "arguments": {"a": "b"}}'
     assert reference_of(calling({"a": "b"}, content="Yes.")).startswith('Yes.\n{"name"')
+
+
+def test_personal_data_in_reasoning_is_masked_and_reasoning_is_no_part_of_the_answer():
+    answer = {"role": "assistant", "content": "I have written to them.", "reasoning": f"Their address is {MAIL}."}
+    record = make_record(
+        [{"role": "user", "content": ASKED}, answer], "mine", "data/raw/a.jsonl", 1, "chat", None, None
+    )
+    verdict = judged(record)
+    assert verdict.record["messages"][-1]["reasoning"] == "Their address is [EMAIL]."
+    assert reference_of(verdict.record) == "I have written to them."

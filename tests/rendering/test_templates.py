@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from docs.make_templates import CASES, PAGE, TEMPLATES, build_tokenizer, make_page, survey_templates
+from stages.evaluate import add_answers
 from tunelock.records.record import make_messages
 from tunelock.rendering.conversation import IGNORE, find_end_token, render_messages, render_prompt
 from tunelock.rendering.label_check import find_mislabelled
@@ -74,6 +75,16 @@ def test_a_written_answer_is_parted_from_its_reasoning(surveys):
             thought = split_written(tokenizer, written, (written[-1],), case)
             assert thought.answer.strip() == "Still dry.", (name, case)
             assert ("Look at the sky." in (thought.reasoning or "")) == (case == "keep"), (name, case)
+
+
+def test_metrics_read_the_answer_behind_its_reasoning_and_the_file_keeps_both():
+    tokenizer = with_template("qwen3")
+    end = find_end_token(tokenizer)
+    written = ["<think>\nLook.\n</think>\n\nDry.", "<think>\nLook, and", "Dry."]
+    rows, tokens = [{}, {}, {}], [[*tokenizer.encode(text), end] for text in written]
+    add_answers(rows, tokens, tokenizer, (end,), "keep")
+    assert [row["answer"] for row in rows] == ["Dry.", "", "Dry."]
+    assert ["Look" in row.get("reasoning", "") for row in rows] == [True, True, False]
 
 
 LEARNT = {

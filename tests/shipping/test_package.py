@@ -253,6 +253,21 @@ def test_metadata_does_not_depend_on_the_order_of_the_dicts():
     assert compose_texts(PackageFacts(**{**MADE_FROM, **shuffled})) == compose_texts(PackageFacts(**MADE_FROM))
 
 
+@pytest.mark.parametrize(
+    ("thinking", "asked"),
+    [
+        ("none", "=True, enable_thinking=False, return"),
+        ("keep", "=True, enable_thinking=True, return"),
+        ("empty", "=True, return"),
+    ],
+)
+def test_the_readme_asks_as_training_did(thinking, asked):
+    params = MADE_FROM["params"] | {"thinking": thinking}
+    template = "{%- if enable_thinking is defined and enable_thinking is false %}"
+    facts = PackageFacts(**MADE_FROM | {"params": params, "template": template})
+    assert f"add_generation_prompt{asked}" in compose_texts(facts)["README.md"].decode()
+
+
 def test_the_readme_names_the_base_by_hash_and_both_perplexities():
     readme = compose_texts(PackageFacts(**MADE_FROM))["README.md"].decode()
     assert f"`{SHA}`" in readme
