@@ -56,6 +56,8 @@ def _find_weight_fault(message: Mapping[str, object]) -> str | None:
     given = weights_of(message)
     if message.get("train_detail"):  # single characters of an answer
         return "train_detail"
+    if not given:
+        return None
     if any(weight not in (0, 1) for weight in given) or len(set(given)) > 1:
         return "bad_weight"
     return "weight_not_on_answer" if message["role"] != "assistant" and 1 in given else None

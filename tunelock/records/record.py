@@ -109,7 +109,7 @@ def is_text(record: Record) -> bool:
 
 def weights_of(message: Mapping[str, object]) -> list[object]:
     """What a message says about being learnt from: 0 or false, 1 or true, or nothing."""
-    return [message[mark] for mark in MARKS[:2] if message.get(mark) is not None]
+    return [message[mark] for mark in ("weight", "train") if message.get(mark) is not None]
 
 
 def is_learnt(message: Mapping[str, object]) -> bool:
