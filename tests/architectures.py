@@ -217,7 +217,7 @@ def _train_adapter(base: Path, adapter: Path, rows: Sequence[dict]) -> ResponseT
 
 
 def _compare_with_transformers(merged: Path, rows: Sequence[dict], trained: torch.nn.Module) -> None:
-    """Check our loss and answers of a merged folder against those of Transformers alone, and the answers of what trained."""
+    """Check our loss and answers of a merged folder by Transformers alone, and answers by the model that trained."""
     model, tokenizer = load_tuned(merged, "float32"), load_tokenizer(merged)
     ends = find_end_tokens(tokenizer, model.generation_config)
     prompts = [row["input_ids"][: row["prompt_length"]] for row in rows]

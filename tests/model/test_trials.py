@@ -2,11 +2,12 @@
 
 import pytest
 import torch
+from peft import PrefixTuningConfig
 from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel
 
 from tests.model.test_positions import SMALL
 from tunelock.model.losses import apply_head, find_head_weight
-from tunelock.model.trials import check_model, check_packing
+from tunelock.model.trials import check_model, check_packing, check_soft_prompt
 from tunelock.run.errors import Stop
 
 STATE = {
@@ -70,6 +71,20 @@ def test_a_head_that_is_not_known_stops():
     """HyperCLOVA X multiplies by what Granite, under the same name, divides by."""
     with pytest.raises(Stop, match="HyperCLOVAXForCausalLM makes its logits in a way that tunelock does not know"):
         check_model(build("hyperclovax"))
+
+
+@pytest.mark.parametrize("kind", ["mamba", "falcon_h1"])
+def test_a_prefix_for_a_model_that_keeps_a_state_stops(kind):
+    model = build(kind)
+    prefix = PrefixTuningConfig(task_type="CAUSAL_LM", num_virtual_tokens=3)
+    with pytest.raises(Stop, match=f"method: {type(model).__name__} takes no prefix tuning .*; set it to lora"):
+        check_soft_prompt(model, prefix)
+
+
+def test_trying_a_soft_prompt_draws_no_number_that_training_would_draw():
+    model, before = build("gpt2"), torch.get_rng_state()
+    check_soft_prompt(model, PrefixTuningConfig(task_type="CAUSAL_LM", num_virtual_tokens=3))
+    assert torch.equal(torch.get_rng_state(), before)
 
 
 @pytest.mark.parametrize("kind", ["falcon_h1", "recurrent_gemma"])

@@ -6,6 +6,7 @@ Hidden states of the same tokens are computed in two ways that should give the s
 from collections.abc import Callable
 
 import torch
+from peft import PeftConfig, get_peft_model
 from transformers import PreTrainedModel
 
 from tunelock.model.losses import apply_head
@@ -15,6 +16,8 @@ from tunelock.run.errors import Stop
 # Largest relative difference of a token that rounding explains. In bfloat16 it makes 0.04 in SmolLM2-135M; rows that
 # see each other make 0.25 and more.
 ROUNDING = {torch.float32: 1e-4, torch.float16: 0.02, torch.bfloat16: 0.1}
+
+ERRORS = (RuntimeError, ValueError, TypeError, IndexError, AttributeError)  # of a model that does not take its inputs
 
 
 def check_model(model: PreTrainedModel) -> None:
@@ -38,6 +41,21 @@ def check_model(model: PreTrainedModel) -> None:
 
     if not come_out_alike(model, compute_our_logits, lambda: model(input_ids=ids, use_cache=False).logits):
         raise Stop(f"{name} makes its logits in a way that tunelock does not know; choose another base model.")
+
+
+def check_soft_prompt(model: PreTrainedModel, adapter: PeftConfig) -> None:
+    """Check that a model runs behind a soft prompt.
+
+    Raises:
+        Stop: it does not, as those that keep a state, and no keys and values for a prefix to stand among.
+    """
+    few = choose_few_tokens(model)
+    try:
+        with torch.no_grad(), torch.random.fork_rng():
+            compute_hidden_states(get_peft_model(model, adapter), torch.stack([few, few]))
+    except ERRORS as error:
+        kind, reason = adapter.peft_type.value.lower().replace("_", " "), str(error).splitlines()[0]
+        raise Stop(f"method: {type(model).__name__} takes no {kind} ({reason}); set it to lora.") from None
 
 
 def check_packing(model: torch.nn.Module) -> None:
@@ -80,7 +98,7 @@ def come_out_alike(
         wanted = compute_plainly()
         try:
             found = compute()
-        except (RuntimeError, ValueError, TypeError, IndexError, AttributeError):
+        except ERRORS:
             return False
     finally:
         model.train(training)

@@ -9,7 +9,7 @@ from transformers import PreTrainedModel
 from tunelock.model.methods.all_methods import METHODS
 from tunelock.model.methods.method_settings import MethodSettings
 from tunelock.model.modeling import load_model
-from tunelock.model.trials import check_model
+from tunelock.model.trials import check_model, check_soft_prompt
 from tunelock.training.freezing import GradualUnfreezing, freeze_parts
 
 
@@ -37,5 +37,7 @@ def load_trainee(
     quantization = chosen.quantization(dtype, settings.bnb_4bit_use_double_quant)
     model = load_model(base, chosen.weights_dtype(dtype), quantization)
     check_model(model)
+    if adapter and adapter.is_prompt_learning:
+        check_soft_prompt(model, adapter)
     frozen = freezing is not None and chosen.trains_whole_model
     return _Trainee(model, adapter, freeze_parts(model, **freezing) if frozen else None)
