@@ -47,7 +47,7 @@ def render_messages(tokenizer: PreTrainedTokenizerBase, messages: list[Message],
     if messages[0]["role"] == "text":
         return _render_text(tokenizer, messages[0]["content"])
     row = write_row(tokenizer, messages, thinking)
-    _check_tools(tokenizer, messages, thinking)
+    _check_tools(tokenizer, messages, row.said, thinking)
     shadow, controls = hide_controls(
         tokenizer, messages, row.text, lambda blotted: write_row(tokenizer, blotted, thinking).text
     )
@@ -61,12 +61,11 @@ def render_messages(tokenizer: PreTrainedTokenizerBase, messages: list[Message],
     return Rendered(input_ids, labels, firsts[-1], controls, earlier.count(None))
 
 
-def _check_tools(tokenizer: PreTrainedTokenizerBase, messages: list[Message], thinking: str) -> None:
+def _check_tools(tokenizer: PreTrainedTokenizerBase, messages: list[Message], said: str, thinking: str) -> None:
     """Refuse a template that leaves out the tools."""
     if not find_tools(messages):
         return
-    without = apply_template(tokenizer, drop_tools(messages), thinking=thinking)
-    if without == apply_template(tokenizer, messages, thinking=thinking):
+    if apply_template(tokenizer, drop_tools(messages), thinking=thinking) == said:
         raise TemplateRefusal("template_without_tools", f"the chat template leaves out the tools; {WAY_OUT}.")
 
 

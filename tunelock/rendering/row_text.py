@@ -21,11 +21,13 @@ _PROBE = "\ue003"  # a private-use character, which no template trims
 
 class RowText(NamedTuple):
     """A conversation as text: where its last answer begins, which is where its prompt ends, and where the content of
-    that answer ends (None where it calls tools, whose syntax is the template's)."""
+    that answer ends (None where it calls tools, whose syntax is the template's). `said` is what the template writes of
+    the messages by itself."""
 
     text: str
     begin: int
     content_end: int | None
+    said: str
 
 
 def write_prompt(tokenizer: PreTrainedTokenizerBase, messages: list[Message], thinking: str) -> str:
@@ -34,11 +36,15 @@ def write_prompt(tokenizer: PreTrainedTokenizerBase, messages: list[Message], th
     Without thinking, what the template puts between its generation prompt and a plain answer belongs to it. Where
     there are tools it does not, for there the model chooses between an answer and a call.
     """
-    opening = apply_template(tokenizer, messages, True, thinking)
-    if thinking != "none":
+    return _complete_prompt(tokenizer, messages, apply_template(tokenizer, messages, True, thinking), thinking)
+
+
+def _complete_prompt(tokenizer: PreTrainedTokenizerBase, messages: list[Message], opening: str, thinking: str) -> str:
+    """The prompt that begins with the template's generation prompt."""
+    if thinking != "none" or find_tools(messages):
         return opening
     before = _find_before_content(tokenizer, [*messages, Message(role="assistant", content="")], thinking)
-    if not before or (before.startswith(opening) and (find_tools(messages) or not before[len(opening) :].strip())):
+    if not before or (before.startswith(opening) and not before[len(opening) :].strip()):
         return opening
     return before
 
@@ -56,8 +62,8 @@ def write_row(tokenizer: PreTrainedTokenizerBase, messages: list[Message], think
     if text.startswith(opening) and not {"reasoning", "tool_calls"} & answer.keys():
         end = match_content(answer["content"], text, len(opening))
         if end is not None:
-            return RowText(_add_end(tokenizer, messages, text, thinking), len(opening), end)
-    return _join_prompt(tokenizer, messages, text, thinking)
+            return RowText(_add_end(tokenizer, messages, text, thinking), len(opening), end, text)
+    return _join_prompt(tokenizer, messages, text, opening, thinking)
 
 
 def _check_contents(messages: list[Message], text: str) -> None:
@@ -84,15 +90,18 @@ def holds_calls(text: str, message: Message) -> bool:
     return all(_stands_in(part, text) for part in parts)
 
 
-def _join_prompt(tokenizer: PreTrainedTokenizerBase, messages: list[Message], text: str, thinking: str) -> RowText:
+def _join_prompt(
+    tokenizer: PreTrainedTokenizerBase, messages: list[Message], said: str, opening: str, thinking: str
+) -> RowText:
     """The row where the template puts something between the opening of a turn and its answer, or calls tools.
 
     Where the template asks for the answer with an open think tag and writes none before it, we close the tag.
     """
-    prompt, answer = write_prompt(tokenizer, messages[:-1], thinking), messages[-1]
-    before = _find_before_content(tokenizer, messages, thinking) or ""
-    start, opened = len(prompt), text.startswith(prompt)
-    if not opened:
+    prompt, answer = _complete_prompt(tokenizer, messages[:-1], opening, thinking), messages[-1]
+    text, start, before = said, len(prompt), ""
+    if not said.startswith(prompt) or "tool_calls" not in answer:
+        before = _find_before_content(tokenizer, messages, thinking) or ""
+    if not said.startswith(prompt):
         if not (text.startswith(before) and prompt.rstrip().endswith(OPENING_TAG)):
             raise _refuse_place(messages, prompt, text)
         bridge = answer.get("reasoning", "") + find_reasoning_layout(tokenizer).closing
@@ -107,11 +116,11 @@ def _join_prompt(tokenizer: PreTrainedTokenizerBase, messages: list[Message], te
         if not holds_calls(text[start:], answer):
             why = f"the chat template leaves out a call of a tool or what stands beside it; {WAY_OUT}."
             raise TemplateRefusal(LOST_CALLS, why)
-        return RowText(_add_end(tokenizer, messages, text, thinking), start, None)
+        return RowText(_add_end(tokenizer, messages, text, thinking), start, None, said)
     end = match_content(answer["content"], text, len(before)) if before and text.startswith(before) else None
     if end is None:
         raise _refuse_place(messages, prompt, text)
-    return RowText(_add_end(tokenizer, messages, text, thinking), start, end)
+    return RowText(_add_end(tokenizer, messages, text, thinking), start, end, said)
 
 
 def _find_before_content(tokenizer: PreTrainedTokenizerBase, messages: list[Message], thinking: str) -> str | None:
