@@ -210,7 +210,9 @@ def _train_adapter(base: Path, adapter: Path, rows: Sequence[dict]) -> ResponseT
     often = {"eval_strategy": "steps", "eval_steps": 2, "save_steps": 2, "max_steps": 2, "max_length": LENGTH}
     root = adapter.parent / "checkpoints"
     options = build_sft_config(root, "float32", 2, gradient_checkpointing=False, seed=0, learning_rate=1e-2, **often)
+    share = getattr(model.config, "router_aux_loss_coef", None)
     trainer = ResponseTrainer(model, load_tokenizer(base), options, config, rows, rows)
+    assert getattr(model.config, "router_aux_loss_coef", None) == share
     copy_weights(train(trainer, root).best, adapter)
     record_base(adapter, base, "org/tiny", "0" * 40, "lora", dtype="float32", double_quant=True)
     return trainer

@@ -68,7 +68,8 @@ class ResponseTrainer(SFTTrainer):
         self.tokens_seen = 0  # by this process, padding left out
         self.meter = Meter(lambda: self.tokens_seen)
         unfreezing = [extras.unfreezing] if extras.unfreezing else []
-        pad_id = tokenizer.pad_token_id
+        pad_id, routing = tokenizer.pad_token_id, model.config.get_text_config()
+        routing_share = getattr(routing, "router_aux_loss_coef", None)
         super().__init__(
             model=model,
             args=config,
@@ -79,6 +80,8 @@ class ResponseTrainer(SFTTrainer):
             peft_config=peft_config,
             callbacks=[self.meter, ProgressBar(), *unfreezing, *extras.callbacks],
         )
+        if routing_share is not None:  # TRL writes its own into the config, which full tuning saves
+            routing.router_aux_loss_coef = routing_share
         if self.accelerator.num_processes > 1:
             # `compute_loss` goes past the wrapper that sums the gradients of several processes.
             raise Stop("training runs in one process only; start it without torchrun or `accelerate launch`.")
