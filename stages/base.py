@@ -22,6 +22,7 @@ from tunelock.rendering.gguf_tokenizer import doubt_split, load_source_tokenizer
 from tunelock.rendering.tokenizer_folder import save_tokenizer
 from tunelock.rendering.vocabulary import (
     add_tokens,
+    fill_missing_rows,
     find_end_tokens,
     install_template,
     set_end_tokens,
@@ -47,6 +48,7 @@ def save_resolved(
     model = keep_text_model(whole)
     tokenizer = load_source_tokenizer(source)
     done = [] if model is whole else [f"the text model alone of a {whole.config.model_type}"]
+    done += filter(None, [fill_missing_rows(model, tokenizer)])
     done += filter(None, [doubt_split(source)])
     done += [install_template(tokenizer, chat_template)] if chat_template else []
     done += filter(None, [freeze_clock(tokenizer)])

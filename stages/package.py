@@ -20,6 +20,7 @@ from tunelock.pull_request.seed_spread import flatten_values
 from tunelock.pull_request.thresholds import MetricsDiff, check_rules
 from tunelock.records.about_data import AboutData, hide_machine, read_about_data
 from tunelock.records.reasoning import SWITCHES
+from tunelock.records.record import Record
 from tunelock.run.files import format_json, read_json, read_jsonl
 from tunelock.run.hashing import hash_files, sha256_file, sha256_value
 from tunelock.run.params import load_yaml
@@ -48,7 +49,7 @@ loaded in {dtype}, and {other}. The folder that was made of it has the sha256
 {commands}
 
 {load}
-    chat = [{{"role": "user", "content": {question}}}]
+    chat = {chat}
     inputs = tokenizer.apply_chat_template(chat, add_generation_prompt=True{how}, return_tensors="pt", return_dict=True)
     print(tokenizer.decode(model.generate(**inputs, max_new_tokens=200)[0]))
 
@@ -75,7 +76,7 @@ class PackageFacts(NamedTuple):
     """What the texts of the package are made of.
 
     metrics: METRICS by name. hashes: of code, data and base. provenance: see `tunelock.model.provenance`. dependencies:
-    the pins of pyproject.toml. about: what a person wrote about the data. notice: the file NOTICE. question: of the
+    the pins of pyproject.toml. about: what a person wrote about the data. notice: the file NOTICE. chat: of the
     README's example. template: the chat template, empty where the model has none.
     """
 
@@ -86,7 +87,7 @@ class PackageFacts(NamedTuple):
     dependencies: list[str]
     about: AboutData
     notice: str
-    question: str
+    chat: list[dict[str, str]]
     template: str = ""
 
 
@@ -105,9 +106,18 @@ def _read_facts() -> PackageFacts:
         dependencies=project["dependencies"],
         about=read_about_data(params["sources"]),
         notice=Path("NOTICE").read_text(encoding="utf-8"),
-        question=next(read_jsonl("data/split/golden.jsonl"))["messages"][0]["content"],
+        chat=choose_chat(next(read_jsonl("data/split/golden.jsonl")), params.get("system_prompt")),
         template=template.read_text(encoding="utf-8") if template.exists() else "",
     )
+
+
+def choose_chat(record: Record, system_prompt: str | None) -> list[dict[str, str]]:
+    """A question as the model was trained on it: the last one of a record, behind its system message or the prompt."""
+    said = [message["content"] for message in record["messages"] if message["role"] == "system"]
+    asked = [message["content"] for message in record["messages"] if message["role"] in ("user", "text")]
+    system = said[0] if said else system_prompt
+    opening = [{"role": "system", "content": system}] if system else []
+    return [*opening, {"role": "user", "content": asked[-1]}]
 
 
 def _list_model_files() -> dict[str, Path]:
@@ -161,7 +171,7 @@ def _compose_readme(facts: PackageFacts) -> str:
         sha=provenance["base_sha256"],
         quantised=QUANTISED.format(bits=method.bits) if method.bits < 16 else "",
         findings="\n".join(f"- {finding}" for finding in _list_findings(facts)),
-        question=json.dumps(facts.question, ensure_ascii=False),
+        chat=json.dumps(facts.chat, ensure_ascii=False),
         sources="\n".join(_list_sources(facts)),
         personal_data=facts.about.personal_data or "Nobody has said whether the rows are about persons.",
     )

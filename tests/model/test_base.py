@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from transformers import AutoModelForCausalLM
 
 from stages.base import locate_model, save_resolved
 from tunelock.rendering.conversation import IGNORE, render_messages, render_prompt
@@ -198,6 +199,20 @@ def test_the_pad_token_of_a_folder_is_none_of_its_ends(tiny_model, tmp_path):
     assert said == "pad token <|endoftext|>; it was made for 2048 positions"
     for name in ("config.json", "generation_config.json"):
         assert json.loads((tmp_path / "base" / name).read_text())["pad_token_id"] == tokenizer.pad_token_id
+
+
+def test_a_token_without_a_row_of_embeddings_gets_one(tiny_model, tmp_path):
+    """Transformers' Qwen2 tokenizer adds `<|endoftext|>` on loading; a model with a pad token beyond its rows does not load."""
+    source = shutil.copytree(tiny_model, tmp_path / "source")
+    tokenizer = load_tokenizer(source)
+    tokenizer.add_special_tokens({"pad_token": "<|late|>"})
+    tokenizer.save_pretrained(source)
+    said = save_resolved(source, tmp_path / "base", "float32")
+    model = AutoModelForCausalLM.from_pretrained(tmp_path / "base")
+    rows = model.get_input_embeddings().weight
+    assert "a new row of embeddings for <|late|>" in said
+    assert len(rows) == len(tokenizer) and tokenizer.pad_token_id == len(tokenizer) - 1
+    assert torch.allclose(rows[-1], rows[:-1].mean(0), atol=1e-6)
 
 
 def test_a_pad_token_is_made_where_every_spare_one_ends_something(tiny_model):

@@ -120,7 +120,7 @@ def test_llama_says_one_call_at_a_time_and_nothing_beside_it(tokenizer):
     two[1]["tool_calls"] = [CALL, CALL]
     beside[1]["content"] = "I look."
     found = render_records(llama, [record(two, 7), record(beside, 8), record(chat(), 9)], Rendering(1024))
-    assert [one.reason for one in found.refused] == ["template_refuses", "template_without_assistant"]
+    assert [one.reason for one in found.refused] == ["template_refuses", "template_without_tool_calls"]
     assert [row["id"] for row in found.rows] == [record([], 9)["id"]]
 
 

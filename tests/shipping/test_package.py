@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from stages.package import PackageFacts, compose_texts
+from stages.package import PackageFacts, choose_chat, compose_texts
 from tunelock.records.about_data import AboutData
 from tunelock.run.errors import Stop
 from tunelock.shipping.packing import SUMS, choose_format, pack_files, verify_package
@@ -21,7 +21,7 @@ ROOT = Path(__file__).parents[2]
 FILES = {"NOTICE": b"CWE by MITRE\n", "metadata.json": b"{}\n", "tokenizer.json": b"[]\n"}
 SHA = "ab" * 32
 MADE_FROM = {
-    "question": 'What is "it"? {x}',
+    "chat": [{"role": "user", "content": 'What is "it"? {x}'}],
     "params": {
         "sources": {"own": {"path": "data/raw/a.csv", "licence": "MIT"}},
         "dtype": "auto",
@@ -334,3 +334,13 @@ def test_the_lines_of_the_readme_are_python_and_need_only_what_requirements_name
     compile("\n".join(lines), "README.md", "exec")
     assert 'dtype="bfloat16"' in "\n".join(lines)
     assert made["requirements.txt"] == b"peft==0.1\ntorch==2.0\n"
+
+
+def test_the_question_of_the_readme_is_the_last_one_of_a_record_behind_its_system_message():
+    turns = [("system", "You mend machines."), ("user", "It hums?"), ("assistant", "Oil it."), ("user", "It stops?")]
+    messages = [{"role": role, "content": content} for role, content in [*turns, ("assistant", "Switch it on.")]]
+    assert choose_chat({"messages": messages}, "Be brief.") == [messages[0], messages[3]]
+    assert choose_chat({"messages": messages[1:]}, "Be brief.")[0] == {"role": "system", "content": "Be brief."}
+    assert choose_chat({"messages": [{"role": "text", "content": "A page."}]}, None) == [
+        {"role": "user", "content": "A page."}
+    ]

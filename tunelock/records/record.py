@@ -45,7 +45,6 @@ class Message(TypedDict):
 
 
 @final
-@final
 class Record(TypedDict):
     """A conversation or a raw text; `group` is what must stay in one split, `line` counts from 1.
 
@@ -65,7 +64,6 @@ class Record(TypedDict):
     flags: NotRequired[list[str]]
 
 
-@final
 @final
 class LeftOutRow(TypedDict):
     """A row of a source that became no record: `raw` is the beginning of its text, `status` dropped or set_aside."""

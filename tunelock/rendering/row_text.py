@@ -69,12 +69,15 @@ def write_row(tokenizer: PreTrainedTokenizerBase, messages: list[Message], think
 def _check_contents(messages: list[Message], text: str) -> None:
     """Refuse a template that leaves out what a message says."""
     for message in messages:
-        if not _stands_in(message["content"].strip(), text):
-            role = message["role"]
-            raise TemplateRefusal(
-                f"template_without_{role}",
-                f"the chat template leaves out the message of the role '{role}'; set another `chat_template`.",
-            )
+        if _stands_in(message["content"].strip(), text):
+            continue
+        if "tool_calls" in message:
+            raise _refuse_calls()
+        role = message["role"]
+        raise TemplateRefusal(
+            f"template_without_{role}",
+            f"the chat template leaves out the message of the role '{role}'; set another `chat_template`.",
+        )
 
 
 def _stands_in(part: str, text: str) -> bool:
@@ -114,8 +117,7 @@ def _join_prompt(
         )
     if "tool_calls" in answer:
         if not holds_calls(text[start:], answer):
-            why = f"the chat template leaves out a call of a tool or what stands beside it; {WAY_OUT}."
-            raise TemplateRefusal(LOST_CALLS, why)
+            raise _refuse_calls()
         return RowText(_add_end(tokenizer, messages, text, thinking), start, None, said)
     end = match_content(answer["content"], text, len(before)) if before and text.startswith(before) else None
     if end is None:
@@ -165,6 +167,11 @@ def match_content(content: str, text: str, start: int) -> int | None:
         return None
     end = start + len(said)
     return end + 1 if text.startswith(" ", end) else end
+
+
+def _refuse_calls() -> TemplateRefusal:
+    why = f"the chat template leaves out a call of a tool or what stands beside it; {WAY_OUT}."
+    return TemplateRefusal(LOST_CALLS, why)
 
 
 def _refuse_place(messages: list[Message], prompt: str, text: str) -> TemplateRefusal:

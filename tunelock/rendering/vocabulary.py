@@ -83,6 +83,19 @@ def _is_control(tokenizer: PreTrainedTokenizerBase, token: str, is_plain: bool) 
     return token in text or token in str(tokenizer.chat_template)
 
 
+def fill_missing_rows(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> str:
+    """Give a row to each token that the vocabulary has and the embeddings have not; what was done, or nothing.
+
+    Transformers' class of a tokenizer may add one on loading, as Qwen2's does with `<|endoftext|>`.
+    """
+    rows = model.get_input_embeddings().num_embeddings
+    beyond = sorted(token for token, number in tokenizer.get_vocab().items() if number >= rows)
+    if not beyond:
+        return ""
+    _fill_new_rows(model, tokenizer, rows)
+    return f"a new row of embeddings for {', '.join(beyond)}"
+
+
 def _fill_new_rows(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, old: int) -> None:
     """Give the tokens from the number `old` on a row of embeddings and of the head.
 

@@ -20,7 +20,7 @@ def make_lora_config(folder: Path | str, settings: MethodSettings) -> LoraConfig
     """PEFT's LoRA settings for the model in `folder`.
 
     `lora_alpha=None` means `2 * lora_r`. `lora_target_modules` is `all-linear` (every linear layer but the head, gates
-    of one number, and what kernels of state space models read past an adapter),
+    of one number, routers, and what kernels of state space models read past an adapter),
     `attention` (those of the attention), `attention-qv` (those that make queries and values) or a list of module
     names. The embeddings of added tokens, and their rows of the head, are trained whole.
 
@@ -109,15 +109,25 @@ def _find_targets(model: PreTrainedModel, wanted: str | list[str], folder: Path 
 
 
 def _list_unseen_layers(model: PreTrainedModel) -> set[str]:
-    """The layers whose weights the kernels of a state space model read themselves, so that no adapter beside them runs.
+    """The layers that no adapter can stand beside.
 
-    Only what leads into such a module is called. It is known by its convolution and the `D` that skips the state.
+    The kernels of a state space model read weights themselves: only what leads into such a module is called. It is
+    known by its convolution and the `D` that skips the state. And a router, such as PhiMoE's, may be a linear layer by
+    its class and return more than one tensor.
     """
     found: set[str] = set()
     for name, module in model.named_modules():
+        if isinstance(module, torch.nn.Linear) and not _gives_one_tensor(module):
+            found.add(name)
         if hasattr(module, "conv1d") and hasattr(module, "D"):
             found |= {f"{name}.{child}" for child, _ in module.named_children() if child != "in_proj"}
     return found
+
+
+def _gives_one_tensor(layer: torch.nn.Linear) -> bool:
+    if type(layer).forward is torch.nn.Linear.forward:
+        return True
+    return torch.is_tensor(layer(layer.weight.new_empty(1, 1, layer.in_features)))
 
 
 def _find_attention(model: PreTrainedModel, layers: list[str]) -> list[str]:
