@@ -202,7 +202,7 @@ def test_the_pad_token_of_a_folder_is_none_of_its_ends(tiny_model, tmp_path):
 
 
 def test_a_token_without_a_row_of_embeddings_gets_one(tiny_model, tmp_path):
-    """Transformers' Qwen2 tokenizer adds `<|endoftext|>` on loading; a model with a pad token beyond its rows does not load."""
+    """Transformers' Qwen2 tokenizer adds `<|endoftext|>` on loading; as a pad token without a row it fits no model."""
     source = shutil.copytree(tiny_model, tmp_path / "source")
     tokenizer = load_tokenizer(source)
     tokenizer.add_special_tokens({"pad_token": "<|late|>"})
