@@ -12,6 +12,7 @@ import torch
 from transformers import AutoModelForCausalLM
 
 from stages.base import locate_model, save_resolved
+from tests.rendering.small_tokenizers import TALK
 from tunelock.rendering.conversation import IGNORE, render_messages, render_prompt
 from tunelock.rendering.rendering import load_tokenizer
 from tunelock.rendering.template import apply_template
@@ -277,13 +278,6 @@ def sentencepiece():
     return PreTrainedTokenizerFast(tokenizer_object=made, bos_token="<s>", eos_token="</s>", unk_token="<unk>")
 
 
-TALK = [
-    {"role": "system", "content": "Be brief."},
-    {"role": "user", "content": "Where is Paris?"},
-    {"role": "assistant", "content": "In France."},
-    {"role": "user", "content": "And Rome?"},
-    {"role": "assistant", "content": "In Italy."},
-]
 # Meta: B_INST, E_INST, B_SYS and E_SYS of meta-llama/llama-recipes, src/llama_recipes/inference/chat_utils.py, each
 # exchange encoded with its begin and end token. Google: https://ai.google.dev/gemma/docs/formatting. Mistral:
 # https://docs.mistral.ai/cookbook/concept-deep-dive-tokenization-chat_templates, tokenizer v3, system text first.

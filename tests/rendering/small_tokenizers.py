@@ -7,6 +7,13 @@ from transformers import PreTrainedTokenizerFast
 
 CONTROLS = ("<unk>", "<s>", "</s>", "<|start|>", "<|end|>")
 WORDS = ["In Paris, x = 1. Or  2?\n\nYes    no\n said [INST] a [/INST] system user assistant Assistant: er"] * 3
+TALK = [
+    {"role": "system", "content": "Be brief."},
+    {"role": "user", "content": "Where is Paris?"},
+    {"role": "assistant", "content": "In France."},
+    {"role": "user", "content": "And Rome?"},
+    {"role": "assistant", "content": "In Italy."},
+]
 GPT2 = r"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+"
 LLAMA3 = r"[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
 TEMPLATES = {

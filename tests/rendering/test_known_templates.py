@@ -8,6 +8,7 @@ import trl
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
 
+from tests.rendering.small_tokenizers import TALK
 from tunelock.planning.known_models import FAMILIES
 from tunelock.rendering.conversation import IGNORE, find_end_token, render_messages, render_prompt
 
@@ -20,13 +21,6 @@ TEMPLATES = {  # TRL's file, and the token that ends an answer
     "gpt-oss-20b": ("gptoss", "<|return|>"),
 }
 CONTROL = re.compile(r"<\|\w+\|>|<(?:start|end)_of_turn>")
-TALK = [
-    {"role": "system", "content": "Be brief."},
-    {"role": "user", "content": "Where is Paris?"},
-    {"role": "assistant", "content": "In France."},
-    {"role": "user", "content": "And Rome?"},
-    {"role": "assistant", "content": "In Italy."},
-]
 
 
 def make_tokenizer(template: str) -> PreTrainedTokenizerFast:

@@ -273,8 +273,7 @@ def test_the_time_counts_from_the_start_of_python_imports_included(monkeypatch):
 STAGES = {path.stem for path in (ROOT / "stages").glob("*.py")} - {"__init__"}
 RUN_A_MODEL = {"base", "card", "evaluate"}
 TRAIN_OR_MERGE = {"merge", "pilot", "train"}
-# PEFT belongs there too: `tunelock/model/positions.py` imports it for a type, and so brings it to base and evaluate.
-TORCH, TRAINING = {"torch", "transformers", "datasets"}, {"trl", "datasets"}
+TORCH, TRAINING = {"torch", "transformers", "datasets"}, {"peft", "trl", "bitsandbytes", "datasets"}
 
 
 @pytest.mark.parametrize(

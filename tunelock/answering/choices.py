@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 from transformers import PreTrainedTokenizerBase
 
-from tunelock.records.record import Message
+from tunelock.records.record import Message, replace_answer
 from tunelock.rendering.conversation import IGNORE, render_messages
 
 
@@ -37,11 +37,6 @@ def find_choice(messages: list[Message], pattern: str | None) -> Choice | None:
         return None
     options, reference = list_options(messages, pattern), messages[-1]["content"].strip()
     return Choice(options, options.index(reference)) if len(options) > 1 and reference in options else None
-
-
-def replace_answer(messages: list[Message], text: str) -> list[Message]:
-    """The conversation with `text` as its last answer."""
-    return [*messages[:-1], {"role": "assistant", "content": text}]
 
 
 def render_option(tokenizer: PreTrainedTokenizerBase, messages: list[Message], option: str, thinking: str) -> dict:

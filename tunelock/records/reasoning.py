@@ -12,6 +12,7 @@ SWITCHES: dict[str, dict[str, bool]] = {
     "keep": {"enable_thinking": True, "thinking": True},
     "empty": {},
 }
+OPENING_TAG, CLOSING = "<think>", "\n</think>\n\n"  # as DeepSeek R1 and Qwen3 write them
 # Tags of Qwen3 and DeepSeek R1 and of Magistral. What R1 logs has no opening tag: it stands in the prompt.
 _TAGGED = re.compile(r"\s*(?:<think>(.*?)</think>|\[THINK\](.*?)\[/THINK\])", re.DOTALL)
 _TAGS = ("<think>", "</think>", "[THINK]")
@@ -43,7 +44,7 @@ def join_reasoning(message: Message) -> str:
     """The content of an answer behind its reasoning in tags, for formats that have no other place for it."""
     if "reasoning" not in message:
         return message["content"]
-    return f"<think>\n{message['reasoning']}\n</think>\n\n{message['content']}"
+    return f"{OPENING_TAG}\n{message['reasoning']}{CLOSING}{message['content']}"
 
 
 def part_reasoning(message: Message) -> Message:

@@ -115,6 +115,11 @@ def is_learnt(message: Mapping[str, object]) -> bool:
     return message["role"] in ("assistant", "text") and 0 not in weights_of(message)
 
 
+def replace_answer(messages: list[Message], text: str) -> list[Message]:
+    """The conversation with `text` as its last answer."""
+    return [*messages[:-1], Message(role="assistant", content=text)]
+
+
 def keep_learnt_part(messages: list[Message]) -> list[Message]:
     """The messages up to the last answer that is learnt from (all, if none is); no loss depends on what follows."""
     for place in range(len(messages), 0, -1):
@@ -164,7 +169,7 @@ def count_reasoning(messages: list[Message]) -> int:
 
 def drop_reasoning(messages: list[Message]) -> list[Message]:
     """The messages without what was thought before the answers."""
-    return [cast(Message, {key: value for key, value in message.items() if key != "reasoning"}) for message in messages]
+    return [_drop_key(message, "reasoning") for message in messages]
 
 
 def drop_tools(messages: list[Message]) -> list[Message]:

@@ -9,10 +9,11 @@ from typing import NamedTuple
 
 from transformers import PreTrainedTokenizerBase
 
+from tunelock.records.reasoning import OPENING_TAG
 from tunelock.records.record import Message, drop_reasoning, find_tools
 from tunelock.records.tool_calls import list_argument_texts
 from tunelock.rendering.controls import compile_control_pattern
-from tunelock.rendering.template import OPENING_TAG, TemplateRefusal, apply_template, find_reasoning_layout
+from tunelock.rendering.template import TemplateRefusal, apply_template, find_reasoning_layout
 
 WAY_OUT = "set a `chat_template` that writes them, such as templates/chatml-tools.jinja for ChatML's control tokens"
 LOST_CALLS = "template_without_tool_calls"

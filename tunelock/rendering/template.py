@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 from jinja2 import TemplateError
 from transformers import PreTrainedTokenizerBase
 
-from tunelock.records.reasoning import SWITCHES
+from tunelock.records.reasoning import CLOSING, SWITCHES, join_reasoning
 from tunelock.records.record import Message, find_tools
 from tunelock.records.tool_calls import ToolCall
 from tunelock.run.errors import Stop
@@ -15,7 +15,6 @@ from tunelock.run.errors import Stop
 CARRIED = ("name", "tool_call_id")  # what templates write of a tool's message, beside its content
 # Keys of a message that templates read reasoning from: of Qwen3, GLM and Nemotron; of gpt-oss and LFM2; of Gemma 4.
 REASONING_KEYS = ("reasoning_content", "thinking", "reasoning")
-OPENING_TAG, CLOSING = "<think>", "\n</think>\n\n"  # as DeepSeek R1 and Qwen3 write them
 _THOUGHT, _SAID = "\ue001", "\ue002"  # private-use characters: they stand in no template
 
 
@@ -96,7 +95,7 @@ def _spell_message(message: Message, key: str | None) -> dict[str, Any]:
     spelt: dict[str, Any] = {"role": message["role"], "content": message["content"]}
     spelt |= {carried: message[carried] for carried in CARRIED if carried in message}
     if "reasoning" in message and key == "content":
-        spelt["content"] = f"{OPENING_TAG}\n{message['reasoning']}{CLOSING}{message['content']}"
+        spelt["content"] = join_reasoning(message)
     elif "reasoning" in message and key:
         spelt[key] = message["reasoning"]
     if message.get("tool_calls"):

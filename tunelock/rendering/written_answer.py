@@ -4,10 +4,10 @@ import functools
 
 from transformers import PreTrainedTokenizerBase
 
-from tunelock.records.reasoning import Thought
+from tunelock.records.reasoning import OPENING_TAG, Thought
 from tunelock.records.record import make_messages
 from tunelock.rendering.row_text import write_row
-from tunelock.rendering.template import OPENING_TAG, TemplateRefusal, apply_template, find_reasoning_layout
+from tunelock.rendering.template import TemplateRefusal, apply_template, find_reasoning_layout
 from tunelock.rendering.vocabulary import decode_answer
 
 

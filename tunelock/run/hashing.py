@@ -2,7 +2,10 @@
 
 import hashlib
 import json
+import re
 from pathlib import Path
+
+COMMIT = re.compile(r"[0-9a-f]{40}")  # of the hub; a revision of anything else is a sha256
 
 
 def sha256_file(path: Path | str) -> str:

@@ -6,7 +6,8 @@ import re
 import shlex
 from typing import NamedTuple
 
-COMMIT = re.compile(r"[0-9a-f]{40}")
+from tunelock.run.hashing import COMMIT
+
 FOLDER = "FOLDER/OF/THE/BASE"  # stands for one that only the reader knows
 
 LOADING = """    from peft import PeftModel
