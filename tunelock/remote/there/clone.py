@@ -1,0 +1,61 @@
+"""A fresh clone on the host in which `dvc exp run` finds what `submit` found on the laptop."""
+
+import os
+import shutil
+import subprocess
+from pathlib import Path
+
+IDENTITY = ("user.name", "user.email")
+
+
+class CloneError(Exception):
+    """git could not make the clone: one sentence with the command and what git said."""
+
+
+def set_up_clone(repo: Path | str, clone: Path | str, snapshot: str, head: str) -> None:
+    """Make `clone` a working tree whose HEAD is `head`, and whose index and files are those of `snapshot`.
+
+    Every change of the dirty workspace is then staged, files that are new to git among them, so the commit that
+    `dvc exp run` makes holds them all and its parent is `head`. HEAD is detached: no branch moves. The clone borrows
+    the objects of the bare `repo` instead of copying them, so `repo` has to keep the snapshot's ref while the clone
+    lives. Commits made there carry the name of the snapshot's author. A folder that stands in the place of the clone
+    is removed; what a link in it points to is left alone.
+
+    Raises:
+        CloneError: git failed, or `head` is not the parent of `snapshot`.
+    """
+    repo, clone = Path(repo).absolute(), Path(clone).absolute()
+    _check_parent(repo, snapshot, head)
+    if clone.exists():
+        shutil.rmtree(clone)
+    clone.parent.mkdir(parents=True, exist_ok=True)
+    _run_git("clone", "--quiet", "--shared", "--no-checkout", "--template=", str(repo), str(clone), folder=repo)
+    git = ("-c", "core.hooksPath=/dev/null")
+    _run_git(*git, "update-ref", "--no-deref", "HEAD", head, folder=clone)
+    for key, value in zip(IDENTITY, _read_author(repo, snapshot), strict=True):
+        _run_git("config", key, value, folder=clone)
+    _run_git("config", "gc.auto", "0", folder=clone)
+    _run_git(*git, "read-tree", "--reset", "-u", snapshot, folder=clone)
+
+
+def _check_parent(repo: Path, snapshot: str, head: str) -> None:
+    parents = _run_git("rev-parse", f"{snapshot}^@", folder=repo).split()
+    if snapshot != head and parents != [head]:
+        raise CloneError(f"the parent of snapshot {snapshot[:12]} is {' '.join(parents) or 'none'}, not {head[:12]}.")
+
+
+def _read_author(repo: Path, commit: str) -> list[str]:
+    return _run_git("log", "-1", "--format=%an%x00%ae", commit, folder=repo).strip("\n").split("\0")
+
+
+def _run_git(*arguments: str, folder: Path) -> str:
+    """The output of one git command in that folder, whatever repository the environment names."""
+    environment = {key: value for key, value in os.environ.items() if not key.startswith("GIT_")}
+    command = ["git", *arguments]
+    done = subprocess.run(
+        command, cwd=folder, env=environment, capture_output=True, text=True, errors="replace", check=False
+    )
+    if done.returncode:
+        said = done.stderr.strip() or f"exit code {done.returncode}"
+        raise CloneError(f"`{' '.join(command)}` failed in {folder}: {said}")
+    return done.stdout
