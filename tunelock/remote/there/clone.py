@@ -5,10 +5,12 @@ import shutil
 import subprocess
 from pathlib import Path
 
+from tunelock.remote.there.refusal import Refused
+
 IDENTITY = ("user.name", "user.email")
 
 
-class CloneError(Exception):
+class CloneError(Refused):
     """git could not make the clone: one sentence with the command and what git said."""
 
 

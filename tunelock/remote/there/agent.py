@@ -1,0 +1,167 @@
+"""Answers one request of `tunelock remote` on the host: JSON on stdin, JSON lines on stdout, and objects as bytes."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from tunelock.remote.there import plain, slurm
+from tunelock.remote.there.job_files import ENDS, JobFolder, find_job, list_jobs
+from tunelock.remote.there.logs import follow_log, summarise_log
+from tunelock.remote.there.refusal import Refused
+from tunelock.remote.there.streams import find_missing, measure_free, receive_objects, send_objects
+
+MARK = b"tunelock-answers\n"  # what the shell of the host prints before it is none of ours
+
+
+class Agent:
+    """One request, with the two pipes of the connection."""
+
+    def __init__(self, root: Path, request: dict[str, Any], given: BinaryIO, out: BinaryIO) -> None:
+        self.root, self.request, self.given, self.out = root, request, given, out
+
+    def prepare(self) -> dict[str, Any]:
+        """Make the folders; say which objects and which environment are missing, and what room there is."""
+        if not shutil.which("git"):
+            raise Refused("git is not installed there; ask for it, or load its module in `setup`.")
+        for name in ("cache", "jobs", "locks", "env"):
+            (self.root / name).mkdir(parents=True, exist_ok=True)
+        repository = self.root / "repo.git"
+        if not (repository / "HEAD").exists():
+            self._call("git", "init", "--quiet", "--bare", str(repository))
+        missing = find_missing(self.root / "cache", self.request.get("objects", []))
+        return {"root": str(self.root), "missing": missing, "free": measure_free(self.root)}
+
+    def put(self) -> dict[str, Any]:
+        """Take objects into the cache."""
+        return {"bytes": receive_objects(self.root / "cache", self.given, lambda size: None)}
+
+    def get(self) -> None:
+        """Hand objects out of the cache; the stream is the answer."""
+        self.say({"value": None})
+        send_objects(self.root / "cache", self.request["paths"], self.out, lambda size: None)
+
+    def submit(self) -> dict[str, Any]:
+        """Register the jobs, then let the engine start them; nothing stays behind of those that it refuses."""
+        jobs, made = [JobFolder(self.root / "jobs" / order["id"]) for order in self.request["orders"]], []
+        try:
+            for job, order in zip(jobs, self.request["orders"], strict=True):
+                if job.path.exists():
+                    raise Refused(f"a job '{job.id}' lies there already.")
+                made.append(job)
+                job.write_order(order)
+                job.update(state="registered")
+            self._start(jobs)
+        except BaseException:
+            for job in made:
+                shutil.rmtree(job.path, ignore_errors=True)
+                self._call("git", "-C", str(self.root / "repo.git"), "update-ref", "-d", f"refs/tunelock/jobs/{job.id}")
+            raise
+        return {"jobs": [job.id for job in jobs]}
+
+    def resume(self) -> dict[str, Any]:
+        """Start jobs again that ended without a result."""
+        jobs = [find_job(self.root, name) for name in self.request["jobs"]]
+        for job in jobs:
+            state = self._query([job])[job.id]["state"]
+            if state not in ENDS or state == "done":
+                raise Refused(f"'{job.id}' is {state}; there is nothing to resume.")
+        for job in jobs:
+            job.update(state="registered", cause=None, wish=None)
+        self._start(jobs)
+        return {"jobs": [job.id for job in jobs]}
+
+    def _start(self, jobs: list[JobFolder]) -> None:
+        code, environment = Path(sys.path[0]), self.request.get("environment", {})
+        engine = slurm if jobs[0].read_order()["engine"] == "slurm" else plain
+        engine.start(jobs, code, environment)
+
+    def status(self) -> list[dict[str, Any]]:
+        """Order, state and the last line of progress of each job."""
+        wanted = self.request.get("jobs")
+        jobs = [find_job(self.root, name) for name in wanted] if wanted else list_jobs(self.root)
+        states = self._query(jobs)
+        return [{"order": job.read_order(), "state": states[job.id] | summarise_log(job.log)} for job in jobs]
+
+    def _query(self, jobs: list[JobFolder]) -> dict[str, dict[str, Any]]:
+        queued = [job for job in jobs if job.read_order()["engine"] == "slurm"]
+        others = [job for job in jobs if job not in queued]
+        return plain.query(others) | (slurm.query(queued) if queued else {})
+
+    def logs(self) -> None:
+        """The log from a byte on; with `follow` until the job ends or the connection does."""
+        job = find_job(self.root, self.request["jobs"][0])
+        self.say({"value": None})
+        ended = (lambda: self._query([job])[job.id]["state"] in ENDS) if self.request.get("follow") else (lambda: True)
+        follow_log(job.log, self.request.get("lines"), ended, self.given, self.out)
+
+    def cancel(self) -> list[str]:
+        """Cancel jobs; which were alive."""
+        jobs = [find_job(self.root, name) for name in self.request["jobs"]]
+        states = self._query(jobs)
+        alive = [job for job in jobs if states[job.id]["state"] not in ENDS]
+        queued = [job for job in alive if job.read_order()["engine"] == "slurm"]
+        plain.cancel([job for job in alive if job not in queued])
+        if queued:
+            slurm.cancel(queued)
+        return [job.id for job in alive]
+
+    def result(self) -> dict[str, Any]:
+        """What a job made: its state, and the objects that belong to it."""
+        job = find_job(self.root, self.request["jobs"][0])
+        listed = job.path / "objects.json"
+        objects = json.loads(listed.read_text(encoding="utf-8")) if listed.exists() else []
+        return {"order": job.read_order(), "state": self._query([job])[job.id], "objects": objects, "root": str(self.root)}
+
+    def forget(self) -> list[str]:
+        """Remove the folders and refs of ended jobs."""
+        jobs = [find_job(self.root, name) for name in self.request["jobs"]]
+        for job in jobs:
+            if self._query([job])[job.id]["state"] not in ENDS:
+                raise Refused(f"'{job.id}' still runs; `tunelock remote cancel {job.id}` first.")
+            shutil.rmtree(job.path)
+            for kind in ("jobs", "results"):
+                self._call("git", "-C", str(self.root / "repo.git"), "update-ref", "-d", f"refs/tunelock/{kind}/{job.id}")
+        return [job.id for job in jobs]
+
+    def say(self, line: dict[str, Any]) -> None:
+        self.out.write(json.dumps(line).encode() + b"\n")
+        self.out.flush()
+
+    def _call(self, *command: str) -> None:
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        if done.returncode:
+            raise Refused(f"`{' '.join(command[:3])}` failed there: {(done.stderr.strip() or 'no message').splitlines()[-1]}")
+
+
+VERBS: dict[str, Callable[[Agent], Any]] = {
+    verb.__name__: verb
+    for verb in (
+        Agent.prepare, Agent.put, Agent.get, Agent.submit, Agent.resume, Agent.status, Agent.logs, Agent.cancel,
+        Agent.result, Agent.forget,
+    )
+}  # fmt: skip
+
+
+def serve(folder: str) -> None:
+    """Answer the request on stdin: `{"value": …}`, or `{"refused": sentence}` and exit code 1."""
+    given, out = sys.stdin.buffer, sys.stdout.buffer
+    out.write(MARK)
+    out.flush()
+    agent = Agent(Path(os.path.expanduser(folder)), json.loads(given.readline()), given, out)
+    try:
+        value = VERBS[agent.request["verb"]](agent)
+        if agent.request["verb"] not in ("get", "logs"):
+            agent.say({"value": value})
+    except Refused as refusal:
+        agent.say({"refused": str(refusal)})
+        sys.exit(1)
+    except BrokenPipeError:
+        sys.exit(1)
+    except OSError as error:
+        agent.say({"refused": f"{error.filename or agent.root} there: {error.strerror}."})
+        sys.exit(1)

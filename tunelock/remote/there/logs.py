@@ -1,0 +1,60 @@
+"""The log of a job: its last line of progress, its end, and the whole of it as it grows."""
+
+import re
+import select
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import BinaryIO
+
+_POLL = 0.5  # seconds between two looks
+_TAIL = 1 << 16  # bytes from the end in which the last lines are looked for
+_STAGE = re.compile(r"Running stage '([^']+)':")
+
+
+def summarise_log(log: Path) -> dict[str, str]:
+    """`stage` and `last` (the last line) of a log, where it has them."""
+    lines = read_last_lines(log, 200)
+    stages = [found[1] for line in lines if (found := _STAGE.search(line))]
+    told = [line for line in lines if line.strip()]
+    return ({"stage": stages[-1]} if stages else {}) | ({"last": told[-1][:300]} if told else {})
+
+
+def read_last_lines(log: Path, count: int) -> list[str]:
+    """The last lines of a file, at most `count`; a line that a bar wrote over and over is as it was last."""
+    if not log.exists():
+        return []
+    with open(log, "rb") as file:
+        file.seek(max(0, log.stat().st_size - _TAIL))
+        text = file.read().decode(errors="replace")
+    return [line.rstrip("\r").rpartition("\r")[2] for line in text.split("\n")][-count - 1 :]
+
+
+def follow_log(log: Path, lines: int | None, ended: Callable[[], bool], given: BinaryIO, out: BinaryIO) -> None:
+    """Write the log, or its last lines, and what comes until the job ended or the other side went away."""
+    position = _find_start(log, lines)
+    while True:
+        over = ended()
+        if log.exists():
+            with open(log, "rb") as file:
+                file.seek(position)
+                news = file.read()
+            position += len(news)
+            out.write(news)
+            out.flush()
+        if over or _is_gone(given):
+            return
+        time.sleep(_POLL)
+
+
+def _find_start(log: Path, lines: int | None) -> int:
+    if lines is None or not log.exists():
+        return 0
+    last = read_last_lines(log, lines)
+    return max(0, log.stat().st_size - len("\n".join(last).encode()))
+
+
+def _is_gone(given: BinaryIO) -> bool:
+    """Whether the other side closed its pipe."""
+    ready, _, _ = select.select([given], [], [], 0)
+    return bool(ready) and not given.read1(1)  # type: ignore[attr-defined]
