@@ -1,7 +1,8 @@
 """Progress bars of one style, on stderr: how much of the total is done, the rate, the time left."""
 
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 from tqdm import tqdm
@@ -59,6 +60,18 @@ class Bar(tqdm):
     def _write_line(self) -> None:
         self.shown = self.n, self.postfix
         print(_describe_progress(self.format_dict), file=sys.stderr, flush=True)
+
+
+@contextmanager
+def show_bytes(name: str) -> Iterator[Callable[[int, int], None]]:
+    """A bar for what is sent or fetched: to be called with the bytes of a piece, and with how many there are in all."""
+    with Bar(desc=name, unit="B") as bar:
+
+        def see(piece: int, total: int) -> None:
+            bar.total = total
+            bar.update(piece)
+
+        yield see
 
 
 def _describe_progress(facts: Mapping[str, Any]) -> str:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from tunelock.remote.there import plain, slurm
-from tunelock.remote.there.job_files import ENDS, JobFolder, find_job, list_jobs
+from tunelock.remote.there.job_files import ENDS, JobFolder, find_jobs, list_jobs
 from tunelock.remote.there.logs import follow_log, summarise_log
 from tunelock.remote.there.refusal import Refused
 from tunelock.remote.there.streams import find_missing, measure_free, receive_objects, send_objects
@@ -65,7 +65,7 @@ class Agent:
 
     def resume(self) -> dict[str, Any]:
         """Start jobs again that ended without a result."""
-        jobs = [find_job(self.root, name) for name in self.request["jobs"]]
+        jobs = find_jobs(self.root, self.request["jobs"])
         for job in jobs:
             state = self._query([job])[job.id]["state"]
             if state not in ENDS or state == "done":
@@ -83,7 +83,7 @@ class Agent:
     def status(self) -> list[dict[str, Any]]:
         """Order, state and the last line of progress of each job."""
         wanted = self.request.get("jobs")
-        jobs = [find_job(self.root, name) for name in wanted] if wanted else list_jobs(self.root)
+        jobs = find_jobs(self.root, wanted) if wanted else list_jobs(self.root)
         states = self._query(jobs)
         return [{"order": job.read_order(), "state": states[job.id] | summarise_log(job.log)} for job in jobs]
 
@@ -94,14 +94,14 @@ class Agent:
 
     def logs(self) -> None:
         """The log from a byte on; with `follow` until the job ends or the connection does."""
-        job = find_job(self.root, self.request["jobs"][0])
+        job = find_jobs(self.root, self.request["jobs"])[0]
         self.say({"value": None})
         ended = (lambda: self._query([job])[job.id]["state"] in ENDS) if self.request.get("follow") else (lambda: True)
         follow_log(job.log, self.request.get("lines"), ended, self.given, self.out)
 
     def cancel(self) -> list[str]:
         """Cancel jobs; which were alive."""
-        jobs = [find_job(self.root, name) for name in self.request["jobs"]]
+        jobs = find_jobs(self.root, self.request["jobs"])
         states = self._query(jobs)
         alive = [job for job in jobs if states[job.id]["state"] not in ENDS]
         queued = [job for job in alive if job.read_order()["engine"] == "slurm"]
@@ -111,15 +111,15 @@ class Agent:
         return [job.id for job in alive]
 
     def result(self) -> dict[str, Any]:
-        """What a job made: its state, and the objects that belong to it."""
-        job = find_job(self.root, self.request["jobs"][0])
-        listed = job.path / "objects.json"
-        objects = json.loads(listed.read_text(encoding="utf-8")) if listed.exists() else []
-        return {"order": job.read_order(), "state": self._query([job])[job.id], "objects": objects, "root": str(self.root)}
+        """What jobs made: their orders and states, and the objects that belong to each."""
+        jobs = find_jobs(self.root, self.request["jobs"])
+        states = self._query(jobs)
+        found = [{"order": job.read_order(), "state": states[job.id], "objects": job.read_objects()} for job in jobs]
+        return {"root": str(self.root), "jobs": found}
 
     def forget(self) -> list[str]:
         """Remove the folders and refs of ended jobs."""
-        jobs = [find_job(self.root, name) for name in self.request["jobs"]]
+        jobs = find_jobs(self.root, self.request["jobs"])
         for job in jobs:
             if self._query([job])[job.id]["state"] not in ENDS:
                 raise Refused(f"'{job.id}' still runs; `tunelock remote cancel {job.id}` first.")

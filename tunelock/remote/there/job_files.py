@@ -45,6 +45,11 @@ class JobFolder(NamedTuple):
         """What became of it so far."""
         return _read(self.path / "state.json")
 
+    def read_objects(self) -> list[list[Any]]:
+        """(path below the cache, bytes) of what belongs to its result; empty before there is one."""
+        path = self.path / "objects.json"
+        return json.loads(path.read_text(encoding="utf-8")) if path.exists() else []
+
     def write_order(self, order: dict[str, Any]) -> None:
         self.path.mkdir(parents=True)
         _write(self.path / "job.json", order)
@@ -58,12 +63,24 @@ class JobFolder(NamedTuple):
         return known | news
 
 
-def find_job(root: Path, name: str) -> JobFolder:
-    """The job with this id; raises `Refused` for one that is not there."""
-    job = JobFolder(root / "jobs" / name)
-    if not _ID.fullmatch(name) or not (job.path / "job.json").exists():
-        raise Refused(f"no job '{name}' is known here; `tunelock remote status` lists those that are.")
-    return job
+def find_jobs(root: Path, names: list[str]) -> list[JobFolder]:
+    """The jobs with these ids; a name of an experiment or a sweep stands for its newest submission.
+
+    Raises:
+        Refused: no job is called so.
+    """
+    found = []
+    for name in names:
+        job = JobFolder(root / "jobs" / name)
+        if _ID.fullmatch(name) and (job.path / "job.json").exists():
+            found.append(job)
+            continue
+        called = [job for job in list_jobs(root) if name in (job.read_order()["name"], job.read_order()["sweep"])]
+        if not called:
+            raise Refused(f"no job '{name}' is known there; `tunelock remote status` lists those that are.")
+        newest = called[-1].read_order()["submitted_at"]
+        found += [job for job in called if job.read_order()["submitted_at"] == newest]
+    return found
 
 
 def list_jobs(root: Path) -> list[JobFolder]:

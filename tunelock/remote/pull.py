@@ -1,0 +1,65 @@
+"""A finished job becomes an experiment here: its objects first, its ref last, so that half a pull is harmless."""
+
+import os
+import subprocess
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+from tunelock.remote.connection import Connection, connect
+from tunelock.remote.hosts import Host
+from tunelock.remote.submit import find_cache
+from tunelock.remote.there.streams import find_missing
+from tunelock.run.errors import Stop
+from tunelock.run.revisions import run_git
+
+RESULTS = "refs/tunelock/results"
+
+
+class Pulled(NamedTuple):
+    """What came: the experiment's name and commit, and bytes fetched and those that were here."""
+
+    name: str
+    commit: str
+    fetched: int
+    here_already: int
+
+
+def pull(host: Host, jobs: list[str], seen: Callable[[int, int], None]) -> list[Pulled]:
+    """Make experiments of finished jobs. A second time is harmless.
+
+    `seen` gets the bytes of each piece that comes, and how many are to come in all.
+
+    Raises:
+        Stop: a job is not done (with its cause), or another experiment has its name here.
+    """
+    with connect(host) as connection:
+        results = connection.ask("result", jobs=jobs)
+        return [_pull_one(connection, results["root"], result, seen) for result in results["jobs"]]
+
+
+def _pull_one(connection: Connection, root: str, result: dict[str, Any], seen: Callable[[int, int], None]) -> Pulled:
+    state, name, job = result["state"], result["order"]["name"], result["order"]["id"]
+    if state["state"] != "done":
+        raise Stop(f"{job} is {state['state']}: {state.get('cause') or f'`tunelock remote logs {job}` shows how far it is.'}")
+    taken = run_git("for-each-ref", "--format=%(objectname)", state["exp"]).strip()
+    if taken and taken != state["commit"]:
+        raise Stop(f"another experiment '{name}' of the same commit is here; `dvc exp rename {name} NEW`, then pull again.")
+    cache = find_cache()
+    missing = set(find_missing(cache, [(path, size) for path, size in result["objects"]]))
+    sizes = dict(result["objects"])
+    size = sum(sizes[path] for path in missing)
+    if missing:
+        connection.fetch(sorted(missing), cache, lambda piece: seen(piece, size))
+    _fetch_commit(connection, root, job, state)
+    run_git("update-ref", state["exp"], state["commit"])
+    return Pulled(name, state["commit"], size, sum(sizes.values()) - size)
+
+
+def _fetch_commit(connection: Connection, root: str, job: str, state: dict[str, Any]) -> None:
+    repository = connection.name_repository(root)
+    command = ["git", "fetch", "--quiet", "--no-tags", "--no-write-fetch-head", repository, f"{RESULTS}/{job}"]
+    done = subprocess.run(command, env=os.environ | connection.git, capture_output=True, text=True, check=False)
+    if done.returncode:
+        said = (done.stderr.strip() or "no message").splitlines()
+        raise Stop(f"{connection.host.name}: git could not fetch {job}: {said[-1]}")
+    run_git("cat-file", "-e", state["commit"])

@@ -1,0 +1,33 @@
+"""Which host a job of this repository went to: a note beside the checkpoints; the host itself knows the rest."""
+
+from pathlib import Path
+
+from tunelock.remote.hosts import Host, find_host, load_hosts
+from tunelock.run.errors import Stop
+from tunelock.run.files import read_json, write_json
+
+_NOTE = Path(".ckpt/remote/jobs.json")
+
+
+def note_jobs(host: str, jobs: list[str]) -> None:
+    """Remember the host of these jobs."""
+    write_json(_NOTE, _read_note() | dict.fromkeys(jobs, host))
+
+
+def find_host_of(names: list[str], given: str | None) -> Host:
+    """The host of these jobs: the one that is given, the one that is noted, or the only one in remote.yaml.
+
+    A job may be named by its id, its experiment or its sweep. Raises `Stop` where that leaves several or none.
+    """
+    if given:
+        return find_host(given)
+    noted = _read_note()
+    hosts = {host for job, host in noted.items() for name in names if job == name or job.startswith(f"{name}-")}
+    hosts = hosts or set(load_hosts().hosts)
+    if len(hosts) != 1:
+        raise Stop(f"'{names[0]}' may be on {' or '.join(sorted(hosts))}; say which by --host.")
+    return find_host(hosts.pop())
+
+
+def _read_note() -> dict[str, str]:
+    return read_json(_NOTE) if _NOTE.exists() else {}

@@ -1,0 +1,130 @@
+"""From the workspace to jobs on a host: snapshot, inputs, orders; what is there already is not sent."""
+
+import getpass
+import os
+import secrets
+import socket
+import subprocess
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from tunelock.remote.connection import Connection, connect
+from tunelock.remote.hosts import Host
+from tunelock.remote.inputs import Inputs, list_inputs
+from tunelock.remote.snapshot import Snapshot, take_snapshot
+from tunelock.remote.sweeps import expand_overrides, find_common_stages, list_swept_keys
+from tunelock.run.errors import Stop
+from tunelock.run.revisions import run_git
+
+JOBS = "refs/tunelock/jobs"  # of the snapshots, here and on the host
+
+
+class Wish(NamedTuple):
+    """What a person asks for: the experiment's name, and overrides as `dvc exp run -S` takes them."""
+
+    name: str
+    overrides: list[str]
+
+
+class Submission(NamedTuple):
+    """What was sent, in bytes, and the ids of the jobs that it became."""
+
+    jobs: list[str]
+    snapshot: Snapshot
+    inputs: Inputs
+    sent: int
+    there_already: int
+
+
+def submit(host: Host, wish: Wish, allowed: list[str], max_file_mb: float, seen: Callable[[int, int], None]) -> Submission:
+    """Send the workspace as it is and start a job for each combination of overrides.
+
+    `seen` gets the bytes of each piece of data that is sent, and how many there are in all.
+
+    Raises:
+        Stop: a name is taken, the snapshot is refused, or the host says no. Nothing stays behind there.
+    """
+    tasks = expand_overrides(wish.overrides)
+    names = [wish.name] if len(tasks) == 1 else [f"{wish.name}-{number}" for number in range(1, len(tasks) + 1)]
+    _refuse_taken(names)
+    snapshot = take_snapshot(max_file_mb, allowed)
+    inputs = list_inputs(tasks[0])
+    orders = _write_orders(host, wish, snapshot, dict(zip(names, tasks)))
+    with connect(host) as connection:
+        told = connection.ask("prepare", objects=[[item.path, item.size] for item in inputs.objects])
+        missing = [item for item in inputs.objects if item.path in set(told["missing"])]
+        size = sum(item.size for item in missing)
+        _refuse_full_disk(host, size, told["free"])
+        repository = connection.name_repository(told["root"])
+        push_snapshot(connection, repository, snapshot, [order["id"] for order in orders])
+        if missing:
+            paths = [item.path for item in missing]
+            connection.ask("put", send=paths, cache=find_cache(), seen=lambda piece: seen(piece, size))
+        environment = read_environment(host)
+        connection.ask("submit", orders=orders, environment=environment)
+    jobs = [order["id"] for order in orders]
+    return Submission(jobs, snapshot, inputs, size, inputs.size - size)
+
+
+def find_cache() -> Path:
+    """DVC's cache of this repository, wherever it is."""
+    from dvc.repo import Repo
+
+    return Path(Repo().cache.local_cache_dir)
+
+
+def push_snapshot(connection: Connection, repository: str, snapshot: Snapshot, jobs: list[str]) -> None:
+    """Give the host the snapshot under a ref for each job; git sends what is not there."""
+    refs = [f"{snapshot.commit}:{JOBS}/{job}" for job in jobs]
+    command = ["git", "push", "--quiet", "--no-verify", repository, *refs]
+    done = subprocess.run(command, env=os.environ | connection.git, capture_output=True, text=True, check=False)
+    if done.returncode:
+        said = (done.stderr.strip() or "no message").splitlines()
+        raise Stop(f"{connection.host.name}: git could not send the workspace: {said[-1]}")
+
+
+def _refuse_taken(names: list[str]) -> None:
+    refs = run_git("for-each-ref", "--format=%(refname)", "refs/exps").split()
+    head = run_git("rev-parse", "HEAD").strip()
+    for name in names:
+        if f"refs/exps/{head[:2]}/{head[2:]}/{name}" in refs:
+            raise Stop(f"an experiment '{name}' of this commit exists already; give another name by -n, or `dvc exp remove {name}`.")
+
+
+def _refuse_full_disk(host: Host, size: int, free: int) -> None:
+    if size > free:
+        raise Stop(
+            f"{host.name}: {size / 1e9:.1f} GB are to be sent and {free / 1e9:.1f} GB are free below {host.folder}; "
+            "free some, or set another `folder` in remote.yaml."
+        )
+
+
+def _write_orders(host: Host, wish: Wish, snapshot: Snapshot, tasks: dict[str, list[str]]) -> list[dict[str, Any]]:
+    """The order of each task, with an id that is new on every host."""
+    common = find_common_stages(list_swept_keys(wish.overrides)) if len(tasks) > 1 else []
+    token, now = secrets.token_hex(3), time.time()
+    shared = {
+        "snapshot": snapshot.commit, "head": snapshot.head, "sweep": wish.name if len(tasks) > 1 else None,
+        "common": common, "kind": "run", "submitted_at": now, "submitted_by": f"{getpass.getuser()}@{socket.gethostname()}",
+        "host": host.name, **host.order,
+    }  # fmt: skip
+    return [{"id": f"{name}-{token}", "name": name, "overrides": sets, **shared} for name, sets in tasks.items()]
+
+
+def read_environment(host: Host) -> dict[str, str]:
+    """The variables that remote.yaml lets pass; they go through the connection and are written nowhere."""
+    missing = [name for name in host.environment if name not in os.environ]
+    if missing:
+        raise Stop(f"{missing[0]} is named in `environment` of {host.name} in remote.yaml and is not set here; `export` it.")
+    return {name: os.environ[name] for name in host.environment}
+
+
+def suggest_name() -> str:
+    """A name for an experiment that has none yet."""
+    from dvc.repo.experiments.utils import gen_random_name
+
+    return gen_random_name()
+
+
