@@ -90,8 +90,10 @@ class Connection:
 
     def name_repository(self, root: str) -> str:
         """The address of the host's repository for git; `root` is its folder, as `prepare` gives it."""
-        path = f"{root}/repo.git"
-        return path if self.host.engine == "local" else f"{self.host.address}:{path}"
+        if self.host.engine == "local":
+            return f"{root}/repo.git"
+        separator = "" if self.host.address.startswith("ssh://") else ":"
+        return f"{self.host.address}{separator}{root}/repo.git"
 
     @contextmanager
     def _open(self, verb: str, **request: Any) -> Iterator[tuple[IO[bytes], IO[bytes]]]:
@@ -118,12 +120,11 @@ class Connection:
     def _start(self, errors: IO[bytes]) -> subprocess.Popen:
         python = self.host.python
         if self.host.engine == "local":
-            found = shutil.which(python) or sys.executable
-            command, environment = [found, "-c", _READ], {**os.environ}
+            command = [python, "-c", _READ]
         else:
-            remote = f"exec {python} -c {shlex.quote(_READ)}"
-            command, environment = ["ssh", *self.options, "-T", "--", self.host.address, remote], {**os.environ}
-        environment.pop("PYTHONPATH", None)
+            remote = f"exec {shlex.quote(python)} -c {shlex.quote(_READ)}"
+            command = ["ssh", *self.options, "-T", "--", self.host.address, remote]
+        environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
         return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=errors, env=environment)
 
     def _skip_greetings(self, answers: IO[bytes]) -> None:

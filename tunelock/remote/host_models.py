@@ -11,10 +11,12 @@ from tunelock.remote.host_fields import (
     Count,
     Duration,
     Folder,
+    Globs,
     Gpus,
     Lines,
     SbatchOptions,
     Size,
+    SshOptions,
     Storage,
     Text,
     Variables,
@@ -73,6 +75,8 @@ class SshHost(Host):
     engine: Literal["ssh"]
     address: Address
     """What you type after `ssh`: me@gpu-box, a Host of ~/.ssh/config, or ssh://me@gpu-box:2222."""
+    ssh: SshOptions = ()
+    """More options of ssh, such as ["-J", "gateway"]; ~/.ssh/config is the better place for them."""
     gpus: Gpus = "auto"
     """GPUs that jobs may take, one each: auto for all, 0 for none, N for the first N, or a list such as [0, 2]."""
 
@@ -83,6 +87,8 @@ class SlurmHost(Host):
     engine: Literal["slurm"]
     address: Address
     """The login node, as you type it after `ssh`."""
+    ssh: SshOptions = ()
+    """More options of ssh, such as ["-J", "gateway"]; ~/.ssh/config is the better place for them."""
     partition: Text | None = None
     """The partition; null for the cluster's default."""
     account: Text | None = None
@@ -124,6 +130,8 @@ class Hosts(_Frozen):
     """The machines by name; what may stand below a name depends on its `engine`."""
     max_file_mb: Count = 10
     """A changed or untracked file above this many megabytes is not sent with the code but refused by name."""
+    allow: Globs = ()
+    """Files that go along although they look like secrets, as globs such as tests/keys/*.pem."""
 
 
 ENGINES: dict[str, type[Host]] = {"local": LocalHost, "ssh": SshHost, "slurm": SlurmHost, "sky": SkyHost}

@@ -6,7 +6,7 @@ import secrets
 import socket
 import subprocess
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -38,7 +38,7 @@ class Submission(NamedTuple):
     there_already: int
 
 
-def submit(host: Host, wish: Wish, allowed: list[str], max_file_mb: float, seen: Callable[[int, int], None]) -> Submission:
+def submit(host: Host, wish: Wish, allowed: Sequence[str], max_file_mb: float, seen: Callable[[int, int], None]) -> Submission:
     """Send the workspace as it is and start a job for each combination of overrides.
 
     `seen` gets the bytes of each piece of data that is sent, and how many there are in all.
@@ -108,9 +108,21 @@ def _write_orders(host: Host, wish: Wish, snapshot: Snapshot, tasks: dict[str, l
     shared = {
         "snapshot": snapshot.commit, "head": snapshot.head, "sweep": wish.name if len(tasks) > 1 else None,
         "common": common, "kind": "run", "submitted_at": now, "submitted_by": f"{getpass.getuser()}@{socket.gethostname()}",
-        "host": host.name, **host.order,
+        "host": host.name, **_describe_host(host),
     }  # fmt: skip
     return [{"id": f"{name}-{token}", "name": name, "overrides": sets, **shared} for name, sets in tasks.items()]
+
+
+_SLURM = ("partition", "account", "gres", "cpus", "memory", "sbatch")
+
+
+def _describe_host(host: Host) -> dict[str, Any]:
+    """What the host's side has to know of its entry in remote.yaml."""
+    known = host.model_dump(mode="json")
+    kept = {key: known[key] for key in ("engine", "python", "venv", "setup", "storage", "environment")}
+    limits = {"time_limit_s": known["time_limit"], "signal_before_s": known["signal_before"]}
+    queue = {key: known[key] for key in _SLURM} if known["engine"] == "slurm" else None
+    return {**kept, **limits, "gpus": known.get("gpus", "auto"), "slurm": queue}
 
 
 def read_environment(host: Host) -> dict[str, str]:

@@ -23,7 +23,7 @@ from tunelock.remote.there import slurm
 from tunelock.remote.there.clone import set_up_clone
 from tunelock.remote.there.environment import ensure_environment
 from tunelock.remote.there.job_files import JobFolder, list_jobs
-from tunelock.remote.there.locking import count_gpus, hold, is_held, take_slots
+from tunelock.remote.there.locking import count_gpus, hold, is_held, take_place
 from tunelock.remote.there.refusal import Refused
 
 STOPPED = 75  # EX_TEMPFAIL of sysexits.h: a stage that stopped on request says so with it
@@ -97,13 +97,11 @@ class Job:
         if self.order["engine"] == "slurm":
             yield {}
             return
-        there = count_gpus() if self.order["gpus"] is None else self.order["gpus"]
-        needed = self.order["gpus_a_job"] if there else 1
-        if there and needed > there:
-            raise Refused(f"the job wants {needed} GPUs and the machine has {there}; set `gpus_a_job` in remote.yaml.")
-        with take_slots(self.folder.root / "locks", max(there, 1), needed, self._is_first, self._wait_for_gpu) as taken:
-            self.folder.update(state="running", gpus=taken if there else [])
-            yield {"CUDA_VISIBLE_DEVICES": ",".join(map(str, taken))} if there else {}
+        places = _list_places(self.order["gpus"])
+        with take_place(self.folder.root / "locks", places, self._is_first, self._wait_for_gpu) as place:
+            kind, _, number = place.partition("-")
+            self.folder.update(state="running", reason=None, place=place)
+            yield {"CUDA_VISIBLE_DEVICES": number} if kind == "gpu" else {}
 
     def _is_first(self) -> bool:
         """Whether no older job waits for a GPU."""
@@ -117,8 +115,8 @@ class Job:
         return True
 
     def _wait_for_gpu(self) -> None:
-        self.folder.update(state="queued", reason="all GPUs are taken")
-        self.say("waits for a free GPU")
+        self.folder.update(state="queued", reason="all places are taken")
+        self.say("waits for a free place")
 
     def _run_in_clone(self, gpus: dict[str, str]) -> None:
         root, clone = self.folder.root, self.folder.clone
@@ -201,6 +199,12 @@ class Job:
                 return
         self.say(f"{state}{f': {cause}' if cause else ''}")
         self.folder.update(state=state, cause=cause, ended_at=time.time(), run_pid=None, **facts)
+
+
+def _list_places(gpus: str | list[int]) -> list[str]:
+    """`gpu-0`, …, one for each GPU that jobs may take; a machine without one has the place `cpu`."""
+    numbers = list(range(count_gpus())) if gpus == "auto" else gpus
+    return [f"gpu-{number}" for number in numbers] or ["cpu"]
 
 
 def _find_running_stages(locks: Path) -> list[int]:

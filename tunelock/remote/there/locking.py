@@ -46,45 +46,34 @@ def count_gpus() -> int:
 
 
 @contextmanager
-def take_slots(
-    locks: Path, slots: int, needed: int, is_first: Callable[[], bool], waiting: Callable[[], None]
-) -> Iterator[list[int]]:
-    """Hold `needed` of `slots` GPUs (or places, where there is none), each by a lock, for as long as the block runs.
+def take_place(
+    locks: Path, places: list[str], is_first: Callable[[], bool], waiting: Callable[[], None]
+) -> Iterator[str]:
+    """Hold one of the places, a GPU each, by a lock for as long as the block runs; which one.
 
     Who comes first takes first: `is_first` says whether no older job waits. `waiting` is called once if none is free.
     """
     locks.mkdir(parents=True, exist_ok=True)
-    held: dict[int, int] = {}
     told = False
+    while (taken := _take_free(locks, places) if is_first() else None) is None:
+        if not told:
+            waiting()
+            told = True
+        time.sleep(_POLL)
+    place, descriptor = taken
     try:
-        while True:
-            if is_first():
-                _take_free(locks, slots, needed, held)
-                if len(held) == needed:
-                    break
-                _let_go(held)
-            if not told:
-                waiting()
-                told = True
-            time.sleep(_POLL)
-        yield sorted(held)
+        yield place
     finally:
-        _let_go(held)
+        os.close(descriptor)
 
 
-def _take_free(locks: Path, slots: int, needed: int, held: dict[int, int]) -> None:
-    for number in range(slots):
-        if len(held) == needed:
-            return
-        descriptor = os.open(locks / f"gpu-{number}.lock", os.O_RDWR | os.O_CREAT, 0o644)
+def _take_free(locks: Path, places: list[str]) -> tuple[str, int] | None:
+    for place in places:
+        descriptor = os.open(locks / f"{place}.lock", os.O_RDWR | os.O_CREAT, 0o644)
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             os.close(descriptor)
         else:
-            held[number] = descriptor
-
-
-def _let_go(held: dict[int, int]) -> None:
-    while held:
-        os.close(held.popitem()[1])
+            return place, descriptor
+    return None

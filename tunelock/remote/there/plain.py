@@ -19,11 +19,13 @@ _PATIENCE = 15.0  # seconds from the wish to stop to the kill
 def start(jobs: list[JobFolder], code: Path, environment: dict[str, str]) -> None:
     """Start each job; `timeout` ends it even where the job itself no longer can."""
     for job in jobs:
-        limit = job.read_order()["time_limit_s"]
+        order = job.read_order()
+        limit, setup = order["time_limit_s"], order["setup"]
+        shell = ["sh", "-c", f'{setup}\nexec "$@"', "sh"] if setup else []
         guard = ["timeout", "--kill-after=30", str(int(limit + _GRACE))] if limit and shutil.which("timeout") else []
         with open(job.log, "ab") as log:
             process = subprocess.Popen(
-                [*guard, sys.executable, str(code), "job", str(job.path)],
+                [*shell, *guard, sys.executable, str(code), "job", str(job.path)],
                 stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd=job.path,
                 env=os.environ | environment, start_new_session=True,
             )  # fmt: skip
