@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from tunelock.remote.there.clone import CloneError, set_up_clone
+from tunelock.remote.there.clone import set_up_clone
+from tunelock.remote.there.refusal import Refused
 
 ODD = 'a "b"\n é.txt'
 
@@ -143,13 +144,13 @@ def test_a_git_that_the_environment_names_is_left_alone(changed, monkeypatch):
 
 def test_a_snapshot_of_another_baseline_is_refused(changed):
     snapshot, _ = changed.send()
-    with pytest.raises(CloneError, match="the parent of snapshot"):
+    with pytest.raises(Refused, match="the parent of snapshot"):
         set_up_clone(changed.bare, changed.clone, snapshot, "0" * 40)
 
 
 def test_what_git_says_is_told(changed):
     _, head = changed.send()
-    with pytest.raises(CloneError, match="rev-parse"):
+    with pytest.raises(Refused, match="rev-parse"):
         set_up_clone(changed.bare, changed.clone, "1" * 40, head)
 
 

@@ -7,11 +7,7 @@ from pathlib import Path
 
 from tunelock.remote.there.refusal import Refused
 
-IDENTITY = ("user.name", "user.email")
-
-
-class CloneError(Refused):
-    """git could not make the clone: one sentence with the command and what git said."""
+_IDENTITY = ("user.name", "user.email")
 
 
 def set_up_clone(repo: Path | str, clone: Path | str, snapshot: str, head: str) -> None:
@@ -24,7 +20,7 @@ def set_up_clone(repo: Path | str, clone: Path | str, snapshot: str, head: str) 
     is removed; what a link in it points to is left alone.
 
     Raises:
-        CloneError: git failed, or `head` is not the parent of `snapshot`.
+        Refused: git failed, or `head` is not the parent of `snapshot`.
     """
     repo, clone = Path(repo).absolute(), Path(clone).absolute()
     _check_parent(repo, snapshot, head)
@@ -34,7 +30,7 @@ def set_up_clone(repo: Path | str, clone: Path | str, snapshot: str, head: str) 
     _run_git("clone", "--quiet", "--shared", "--no-checkout", "--template=", str(repo), str(clone), folder=repo)
     git = ("-c", "core.hooksPath=/dev/null")
     _run_git(*git, "update-ref", "--no-deref", "HEAD", head, folder=clone)
-    for key, value in zip(IDENTITY, _read_author(repo, snapshot), strict=True):
+    for key, value in zip(_IDENTITY, _read_author(repo, snapshot), strict=True):
         _run_git("config", key, value, folder=clone)
     _run_git("config", "gc.auto", "0", folder=clone)
     _run_git(*git, "read-tree", "--reset", "-u", snapshot, folder=clone)
@@ -43,7 +39,7 @@ def set_up_clone(repo: Path | str, clone: Path | str, snapshot: str, head: str) 
 def _check_parent(repo: Path, snapshot: str, head: str) -> None:
     parents = _run_git("rev-parse", f"{snapshot}^@", folder=repo).split()
     if snapshot != head and parents != [head]:
-        raise CloneError(f"the parent of snapshot {snapshot[:12]} is {' '.join(parents) or 'none'}, not {head[:12]}.")
+        raise Refused(f"the parent of snapshot {snapshot[:12]} is {' '.join(parents) or 'none'}, not {head[:12]}.")
 
 
 def _read_author(repo: Path, commit: str) -> list[str]:
@@ -59,5 +55,5 @@ def _run_git(*arguments: str, folder: Path) -> str:
     )
     if done.returncode:
         said = done.stderr.strip() or f"exit code {done.returncode}"
-        raise CloneError(f"`{' '.join(command)}` failed in {folder}: {said}")
+        raise Refused(f"`{' '.join(command)}` failed in {folder}: {said}")
     return done.stdout
