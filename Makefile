@@ -12,7 +12,7 @@ INSTALL := $(BIN)/python -m pip install -qq --disable-pip-version-check
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
 .PHONY: help repro forecast test lint bench bench-data bench-scale bench-memory bench-diagnosis bench-interrupt \
-	bench-generation bench-agreement bench-controls chromium docs schema pictures lock clean
+	bench-generation bench-agreement bench-controls chromium remote-tools cluster cluster-stop docs schema pictures lock clean
 
 help: ## this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 18
@@ -25,7 +25,7 @@ repro: forecast $(VENV)/done ## rebuild what changed, all of it the first time, 
 forecast:
 	@"$(PYTHON)" -m tunelock.planning.before_repro $(VENV)
 
-test: $(VENV)/dev $(TRANSFORMERS4)/done lint chromium ## lint and the whole test suite
+test: $(VENV)/dev $(TRANSFORMERS4)/done lint chromium remote-tools ## lint and the whole test suite
 	python -m pytest
 
 lint: $(VENV)/dev ## rules and format (ruff), types (mypy)
@@ -67,6 +67,15 @@ chromium: ## Debian's Chromium, where there is none and you may install it
 	export DEBIAN_FRONTEND=noninteractive; \
 	$$may apt-get update -q && $$may apt-get install -yq --no-install-recommends chromium || \
 	echo "chromium is missing and could not be installed; put it on the PATH (Debian: sudo apt-get install chromium)" >&2
+
+remote-tools: ## Debian's Slurm, munge and sshd, where they are missing and you may install them; starts no service
+	@tests/remote/install_tools.sh
+
+cluster: $(VENV)/done remote-tools ## a one-node Slurm and an sshd on loopback, to try docs/remote.md with
+	@python -m tests.remote.cluster start
+
+cluster-stop: $(VENV)/done ## end what `make cluster` started
+	@python -m tests.remote.cluster stop
 
 docs: $(VENV)/done ## write docs/errors.md, from the code, docs/chat-templates.md and docs/architectures.md, by trying them all (a minute or two)
 	python -m docs.make_errors
