@@ -16,6 +16,7 @@ from tunelock.commands.estimate import estimate
 from tunelock.commands.harness import harness
 from tunelock.commands.pr import pr
 from tunelock.commands.preview import preview
+from tunelock.commands.remote import remote
 from tunelock.commands.report import report
 from tunelock.commands.review import review
 from tunelock.commands.seeds import seeds
@@ -27,6 +28,7 @@ PANELS = {
     "Look": (chat, preview, report, review),
     "Before a run": (start, configure, estimate, convert),
     "After a run": (harness, seeds, verify),
+    "On other machines": (remote,),
     "In a pull request": (pr,),
 }
 

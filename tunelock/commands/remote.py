@@ -1,13 +1,21 @@
 """`tunelock remote`."""
 
-import time
 from typing import Annotated
 
 import typer
 
 from tunelock.commands.options import Json, print_json
 
-remote = typer.Typer(help="Run experiments on other machines.", no_args_is_help=True)
+remote = typer.Typer(
+    name="remote",
+    no_args_is_help=True,
+    help="""Run experiments on other machines.
+
+    remote.yaml names the machines. What runs there is your workspace as it is; what comes back is an experiment of DVC.
+
+    Example: tunelock remote submit here -n lr64 -S lora_r=64
+    """,
+)
 
 
 def _read_hosts() -> list[str]:

@@ -1,0 +1,76 @@
+"""A small DVC project whose stages take a tenth of a second, to send to hosts: the path is the same for a large one."""
+
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+STAGE = '''import json, pathlib, sys, time
+name, params = sys.argv[1], json.loads(pathlib.Path("params.json").read_text())
+time.sleep(params["seconds"])
+print(f"{name}: 1 of 1 steps (100%)", file=sys.stderr)
+if params["fail"] == name:
+    sys.exit(f"{name}: the learning rate {params['rate']} is too high; set `rate` in params.json.")
+pathlib.Path("out").mkdir(exist_ok=True)
+given = "".join(pathlib.Path(path).read_text() for path in sys.argv[3:])
+pathlib.Path(sys.argv[2]).write_text(given + f"{name} rate={params['rate']}\\n")
+if name == "score":
+    pathlib.Path("metrics").mkdir(exist_ok=True)
+    pathlib.Path("metrics/score.json").write_text(json.dumps({"loss": params["rate"] * 2}))
+'''
+DAG = """stages:
+  prepare:
+    cmd: python stage.py prepare out/data.txt data.txt
+    deps: [stage.py, data.txt]
+    params: [params.json: [fail]]
+    outs: [out/data.txt]
+  train:
+    cmd: python stage.py train out/model.txt out/data.txt
+    deps: [stage.py, out/data.txt]
+    params: [params.json: [rate, seconds, fail]]
+    outs: [out/model.txt]
+  score:
+    cmd: python stage.py score out/score.txt out/model.txt
+    deps: [stage.py, out/model.txt]
+    params: [params.json: [rate, fail]]
+    outs: [out/score.txt]
+    metrics: [metrics/score.json: {cache: false}]
+"""
+FILES = {
+    "stage.py": STAGE,
+    "dvc.yaml": DAG,
+    "params.json": '{"rate": 1, "seconds": 0, "fail": ""}\n',
+    "data.txt": "a row\n",
+    ".gitignore": "/out\n/.venv\n/.ckpt\n",
+    ".dvcignore": "/.ckpt\n",
+}
+
+
+def make_project(folder: Path) -> Path:
+    """The project as a git repository with DVC, run once and committed."""
+    folder.mkdir(parents=True)
+    for name, text in FILES.items():
+        (folder / name).write_text(text)
+    shutil.copytree(ROOT / "locks", folder / "locks")
+    for command in (
+        ["git", "init", "-q", "-b", "main"],
+        ["git", "config", "user.email", "a@b.c"],
+        ["git", "config", "user.name", "Ada"],
+        ["dvc", "init", "-q"],
+        ["dvc", "config", "core.analytics", "false"],
+        ["dvc", "repro", "-q"],
+        ["git", "add", "-A"],
+        ["git", "commit", "-qm", "first"],
+    ):
+        run(command, folder)
+    return folder
+
+
+def run(command: list[str], folder: Path) -> str:
+    """What a command prints there; DVC is that of the Python that runs this."""
+    if command[0] == "dvc":
+        command = [sys.executable, "-m", *command]
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
