@@ -118,6 +118,7 @@ def test_all_problems_are_told_at_once_each_with_its_line():
         ("hosts:\n  box: {engine: ssh}\n", "remote.yaml:2: hosts.box.address: is missing. What you type"),
         (BOX + "    name: x\n", "remote.yaml:5: hosts.box.name: no such key"),
         (BOX + "    python: 3.11\n", "remote.yaml:5: hosts.box.python: 3.11 should be a valid string. The"),
+        (BOX + "    python: ~/bin/python\n", "'~/bin/python' is no Python that is found from every folder"),
         (BOX + "    time_limit: 24\n", "hosts.box.time_limit: 24 is no duration; write a number with its unit"),
         (BOX + "    time_limit: 0h\n", "'0h' is no duration"),
         (BOX + "    time_limit: 24h 5m\n", "'24h 5m' is no duration"),

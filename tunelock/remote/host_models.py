@@ -14,6 +14,7 @@ from tunelock.remote.host_fields import (
     Globs,
     Gpus,
     Lines,
+    Python,
     SbatchOptions,
     Size,
     SshOptions,
@@ -37,7 +38,7 @@ class Host(_Frozen):
     """How jobs are started: local, ssh, slurm or sky."""
     folder: Folder = Field(default_factory=lambda: f"~/.tunelock/{Path.cwd().name}")
     """Where jobs, environments and the cache lie on the host; on a cluster every node must see it and it needs room."""
-    python: Text = "python3.11"
+    python: Python = "python3.11"
     """The CPython 3.11 of the host, by name or path."""
     time_limit: Duration = 24 * _HOUR
     """After this long a job writes a checkpoint and stops, by itself."""
@@ -63,7 +64,7 @@ class LocalHost(Host):
     """This machine, by the same way as a remote one."""
 
     engine: Literal["local"]
-    python: Text = sys.executable
+    python: Python = sys.executable
     """The CPython 3.11 to make environments with, by name or path; by default the one that runs this."""
     gpus: Gpus = "auto"
     """GPUs that jobs may take, one each: auto for all, 0 for none, N for the first N, or a list such as [0, 2]."""
