@@ -8,7 +8,7 @@ import pytest
 from dvc.repo import Repo
 
 from tests.walls import ROOT
-from tunelock.remote.sweeps import expand_overrides, find_common_stages, find_swept_keys, name_tasks
+from tunelock.remote.sweeps import expand_overrides, find_common_stages, list_swept_keys, name_tasks
 from tunelock.run.errors import Stop
 
 PARAMS = "lora_r: 16\nseed: 0\nrate: 0.1\nname: x\nmodules: [q_proj]\npii: {email: mask, phone: keep}\n"
@@ -121,7 +121,7 @@ def test_the_swept_keys_are_those_with_several_values(project):
         "other.yaml:size.wide=1,2",
         "pii.email=range(0,2)",
     ]
-    assert find_swept_keys(overrides) == {"lora_r", "new", "other.yaml:size.wide", "pii.email"}
+    assert list_swept_keys(overrides) == {"lora_r", "new", "other.yaml:size.wide", "pii.email"}
 
 
 def test_one_task_keeps_the_name():

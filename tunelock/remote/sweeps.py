@@ -33,7 +33,7 @@ def expand_overrides(overrides: list[str]) -> list[list[str]]:
     from dvc.utils.hydra import get_hydra_sweeps
     from hydra.errors import HydraException
 
-    swept, by_file = find_swept_keys(overrides), to_path_overrides(overrides)
+    swept, by_file = list_swept_keys(overrides), to_path_overrides(overrides)
     try:
         tasks = get_hydra_sweeps(by_file) if swept else [by_file]
     except (InvalidArgumentError, HydraException) as error:
@@ -44,7 +44,7 @@ def expand_overrides(overrides: list[str]) -> list[list[str]]:
     return [_join_files(task) for task in tasks] if swept else [list(overrides)]
 
 
-def find_swept_keys(overrides: Iterable[str]) -> set[str]:
+def list_swept_keys(overrides: Iterable[str]) -> set[str]:
     """The keys that have several values, `FILE:KEY` for another file than params.yaml; `Stop` if one is no override."""
     from dvc.utils.cli_parse import to_path_overrides
     from dvc.utils.hydra import to_hydra_overrides
