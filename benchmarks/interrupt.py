@@ -1,11 +1,13 @@
 """Interrupt training at random moments and show that it ends with the bits of an uninterrupted run.
 
-    python -m benchmarks.interrupt [--kills 20] [--method lora|qlora] [--dropout 0.1] [--seed 0]
+    python -m benchmarks.interrupt [--kills 20] [--stops 10] [--alone] [--method lora|qlora] [--dropout 0.1] [--seed 0]
 
 In a copy of this repository with a tiny model (the fixtures of `tests/conftest.py`) `dvc repro` trains once in peace.
 Then each line of the table starts it anew, interrupts it, runs it again until it is done, and compares what must not
 differ: the adapter, the curves, all metrics but the timings, and `dvc.lock`. Exits with 1 at a difference. Dropout adds
 random numbers to what a resume restores; `--dropout 0` has rows joined (`tunelock.model.sharing`) and layers fused.
+A stop on request (`--stops`) must end with a checkpoint of the step that was being made, or of one right before it.
+`--alone` leaves out the lines after those two kinds.
 
 The disk is full for real: `.ckpt` is a file system of too few kilobytes, mounted in a name space of its own with
 util-linux's `unshare`, which needs no root rights where the kernel allows user name spaces.
@@ -21,7 +23,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from signal import SIGINT, SIGKILL, SIGTERM
+from signal import SIGINT, SIGKILL, SIGTERM, SIGUSR1
 
 from benchmarks import meanwhile
 from benchmarks.interruption import (
@@ -34,6 +36,7 @@ from benchmarks.interruption import (
     run_in_peace,
     same_bits,
     start,
+    stop_on_request,
     to_all,
     to_dvc,
     to_trainer,
@@ -93,12 +96,26 @@ def random_kills(count: int, peace: Peace, rng: random.Random) -> Iterator[tuple
             yield "kill -9", moment, to_all(SIGKILL)
 
 
+def random_stops(count: int, peace: Peace, rng: random.Random) -> Iterator[tuple[str, Moment, Callable]]:
+    """Stops on request at random moments: half of them at a save, the others while it trains or validates."""
+    save_seconds = statistics.median(peace.saves.values())
+    for number in range(count):
+        if number % 2:
+            moment = Moment(f"save {rng.choice(list(peace.saves)[:-1])}", rng.uniform(0, save_seconds))
+        else:
+            moment = Moment("training", rng.uniform(0, peace.training))
+        if number % 4 < 2:
+            yield "SIGUSR1", moment, stop_on_request(SIGUSR1)
+        else:
+            yield "SIGTERM, trainer alone", moment, stop_on_request(SIGTERM)
+
+
 def other_interruptions(peace: Peace) -> Iterator[tuple]:
     """Other signals, and what may happen between an interruption and the next run."""
     steps = list(peace.saves)
     early, middle, late = (Moment(f"save {steps[len(steps) * part // 8]}") for part in (2, 4, 7))
     yield "SIGTERM", late, to_all(SIGTERM)
-    yield "SIGTERM, trainer alone", Moment("training", peace.training / 2), to_trainer(SIGTERM)
+    yield "SIGUSR1 twice", middle, stop_on_request(SIGUSR1, times=2)
     yield "Ctrl-C", middle, to_all(SIGINT)
     yield "kill -9 of DVC alone, then a second run", early, to_dvc(SIGKILL), meanwhile.refuse_a_second_run
     yield "SIGTERM to DVC alone, then a second run", early, to_dvc(SIGTERM), meanwhile.refuse_a_second_run
@@ -149,17 +166,20 @@ def queued_and_killed(project: Project, moment: Moment) -> tuple[str, ...]:
     return moment.after, f"{time.time() - began:.1f}", "no", resumed_from(printed), same
 
 
-def lines(project: Project, kills: int, seed: int) -> Iterator[tuple[str, ...]]:
+def lines(project: Project, kills: int, stops: int, alone: bool, seed: int) -> Iterator[tuple[str, ...]]:
     """The lines of the table, each as soon as it is known."""
-    peace = run_in_peace(project)
-    for what, *how in (*random_kills(kills, peace, random.Random(seed)), *other_interruptions(peace)):
+    peace, rng = run_in_peace(project), random.Random(seed)
+    others = () if alone else other_interruptions(peace)
+    for what, *how in (*random_kills(kills, peace, rng), *random_stops(stops, peace, rng), *others):
         yield what, *interrupted(project, peace, *how)
+    if alone:
+        return
     yield "disk full", *on_a_bad_disk(project, peace, f"size={peace.checkpoint_bytes * 3 // 2048}k")
     yield "read-only folder", *on_a_bad_disk(project, peace, "ro")
     yield "kill -9 of a queued experiment", *queued_and_killed(project, Moment(f"saved {sorted(peace.saves)[1]}"))
 
 
-def main(kills: int, method: str, dropout: float, seed: int) -> None:
+def main(kills: int, stops: int, alone: bool, method: str, dropout: float, seed: int) -> None:
     """Print the table; exit with 1 if any run ended with other bits."""
     print(f"| {' | '.join(COLUMNS)} |\n{'|---' * len(COLUMNS)}|")
     with tempfile.TemporaryDirectory() as folder:
@@ -167,7 +187,7 @@ def main(kills: int, method: str, dropout: float, seed: int) -> None:
         smaller = {"learning_rate": 0.01} if method == "qlora" else {}
         project = tiny_project(Path(folder), **PARAMS | {"method": method, "lora_dropout": dropout} | smaller)
         same = []
-        for number, line in enumerate(lines(project, kills, seed), 1):
+        for number, line in enumerate(lines(project, kills, stops, alone, seed), 1):
             print(f"| {number} | {' | '.join(line)} |", flush=True)
             same.append(line[-1])
     print(f"\n{method}: {same.count('yes')} of {len(same)} ended with the bits of the uninterrupted run")
@@ -177,6 +197,8 @@ def main(kills: int, method: str, dropout: float, seed: int) -> None:
 if __name__ == "__main__":
     parser = argparse.ArgumentParser()
     parser.add_argument("--kills", type=int, default=20)
+    parser.add_argument("--stops", type=int, default=10)
+    parser.add_argument("--alone", action="store_true")
     parser.add_argument("--method", choices=["lora", "qlora"], default="lora")
     parser.add_argument("--dropout", type=float, default=PARAMS["lora_dropout"])
     parser.add_argument("--seed", type=int, default=0)

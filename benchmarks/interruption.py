@@ -138,6 +138,24 @@ def to_trainer(number: int) -> Callable:
     return lambda project, run: os.kill(trainer_pid(project), number)
 
 
+def stop_on_request(number: int, times: int = 1) -> Callable:
+    """A signal to the trainer, at which it saves and ends with exit code 75; DVC says so."""
+
+    def send(project: Project, run: subprocess.Popen) -> None:
+        pid = trainer_pid(project)
+        os.killpg(run.pid, signal.SIGCONT)
+        for _ in range(times):
+            os.kill(pid, number)
+        assert run.wait() != 0, "the run was done, in spite of the request"
+        said = output(project).read_text()
+        assert "train: stopped on request" in said and "exited with 75" in said, said
+        step = "".join(re.findall(r"stopped on request at step ([0-9]+) of", said))
+        assert not step or int(step) == parse_step(saved(project)[-1]), "the step that it says has no checkpoint"
+        assert not (project.folder / "models/adapter").exists(), "a result was handed on"
+
+    return send
+
+
 def trainer_pid(project: Project) -> int:
     """The process that trains."""
     return int(next(roots(project)).joinpath("train.lock").read_text())

@@ -32,12 +32,14 @@ from tunelock.run.files import read_jsonl, whole_folder, write_json
 from tunelock.run.hashing import sha256_value
 from tunelock.run.scratch import locate_checkpoints
 from tunelock.run.stage import hold_lock, stage
+from tunelock.run.stop_requests import ignore_stops
 from tunelock.training.batches import LengthGroupedSampler
 from tunelock.training.checkpoints import find_latest_whole, list_checkpoints
 from tunelock.training.curves import extract_curve, find_best_step
 from tunelock.training.high_steps import HighStep, list_high_steps
 from tunelock.training.optimisation import OPTIMISATION_PARAMS, build_sft_config
 from tunelock.training.penalties.all_penalties import build_penalty
+from tunelock.training.stopping import lacks_validation
 from tunelock.training.trainee import load_trainee
 from tunelock.training.trainer import Extras, ResponseTrainer
 from tunelock.watching.doctor import Doctor
@@ -111,11 +113,12 @@ def _select_replay(rows: list[RenderedRow], sources: dict[str, dict]) -> list[Re
 
 def train(trainer: ResponseTrainer, root: Path) -> _Trained:
     """Train from the last whole checkpoint below `root`, or from the start."""
-    resume_from = find_latest_whole(root)
+    resume_from, over = find_latest_whole(root), False
     if resume_from:
         print(f"going on from {resume_from}")
         trainer.state = TrainerState.load_from_json(str(resume_from / "trainer_state.json"))
-    if not resume_from or not trainer.is_over(trainer.state):  # over: it was killed before the result was handed on
+        over = trainer.is_over(trainer.state) and not lacks_validation(resume_from)
+    if not over:  # or it was stopped before the result was handed on
         trainer.train(resume_from_checkpoint=str(resume_from) if resume_from else None)
     history, config = trainer.state.log_history, trainer.args
     log, sampler = extract_curve(history), LengthGroupedSampler(trainer.lengths, config.train_batch_size, config.seed)
@@ -162,6 +165,7 @@ def main(params, fingerprint) -> str:
         base = {"name": params.model_name_or_path, "revision": params.model_revision}
         how = {"dtype": dtype, "double_quant": params.bnb_4bit_use_double_quant}
         _write_results(trained, rows.too_long, **base, method=params.method, **how)
+        ignore_stops()  # without its checkpoints a stage that fails would have to train again
         shutil.rmtree(root)
     return f"best checkpoint: step {trained.best.name.rpartition('-')[2]} of {trained.log[-1]['step']}"
 

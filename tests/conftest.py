@@ -3,6 +3,7 @@
 import fcntl
 import os
 import shutil
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -15,6 +16,15 @@ from tunelock.run.params import load_yaml
 ROOT = Path(__file__).parent.parent
 # Two test processes share the cores, so each has one thread: those that wait for each other spin, and stall the others.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+
+@pytest.fixture(autouse=True)
+def same_signals():
+    """A stage that has ended well ignores what would stop it; the process of the tests goes on."""
+    before = {number: signal.getsignal(number) for number in (signal.SIGUSR1, signal.SIGTERM)}
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
 
 
 @pytest.fixture(scope="session")

@@ -1,12 +1,12 @@
-"""Training that is interrupted ends with the bits of an uninterrupted run: two lines of `benchmarks.interrupt`."""
+"""Training that is interrupted ends with the bits of an uninterrupted run: three lines of `benchmarks.interrupt`."""
 
 import shutil
-from signal import SIGKILL
+from signal import SIGKILL, SIGUSR1
 
 import pytest
 
 from benchmarks.interrupt import on_a_bad_disk
-from benchmarks.interruption import Moment, interrupted, run_in_peace, to_all
+from benchmarks.interruption import Moment, interrupted, run_in_peace, stop_on_request, to_all
 from benchmarks.meanwhile import flip_a_bit
 
 pytestmark = pytest.mark.slow
@@ -36,3 +36,10 @@ def test_a_full_disk_stops_training_in_plain_words_and_it_goes_on_once_there_is_
         pytest.skip(same)
     assert (inside, same) == ("yes", "yes")
     assert int(resumed_from) == min(peace.saves)
+
+
+def test_a_stop_on_request_ends_with_75_and_goes_on_from_the_step_that_it_was_in(built, peace):
+    second, third = list(peace.saves)[1:3]
+    _, _, _, resumed_from, same = interrupted(built, peace, Moment(f"saved {second}"), stop_on_request(SIGUSR1))
+    assert same == "yes"
+    assert second <= int(resumed_from) <= third

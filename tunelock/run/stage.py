@@ -15,6 +15,7 @@ import tunelock.run
 from tunelock.run.errors import Stop
 from tunelock.run.hashing import sha256_path, sha256_value
 from tunelock.run.params import Params, read_declared_params, read_stage_entry
+from tunelock.run.stop_requests import StoppedOnRequest, heed_stops, ignore_stops
 from tunelock.run.terminal import announce_end, announce_start
 from tunelock.run.timings import describe_last_run, record_timing
 
@@ -33,12 +34,13 @@ def stage(name: str) -> Callable[[StageMain], Callable[[], None]]:
     def decorate(main: StageMain) -> Callable[[], None]:
         @functools.wraps(main)
         def run() -> None:
-            with plain_errors(name), hold_lock(name):
+            with plain_errors(name), heed_stops(), hold_lock(name):
                 entry = read_stage_entry(name)
                 announce_start(name, entry.get("desc", entry["cmd"]), describe_last_run(name, entry))
                 before = _hash_inputs(entry)
                 _refuse_young_code(entry)
                 outcome = main(Params(name, read_declared_params(entry)), sha256_value(before))
+                ignore_stops()
                 _refuse_changes(before, _hash_inputs(read_stage_entry(name)))
                 seconds = time.time() - tunelock.run.STARTED
                 record_timing(name, entry, seconds)
@@ -51,9 +53,12 @@ def stage(name: str) -> Callable[[StageMain], Callable[[], None]]:
 
 @contextmanager
 def plain_errors(name: str) -> Iterator[None]:
-    """Turn `Stop` into one line on stderr and exit code 1."""
+    """Turn `Stop` into one line on stderr and exit code 1, and a stop on request into one and 75."""
     try:
         yield
+    except StoppedOnRequest as stop:
+        print(f"{name}: {stop.sentence}", file=sys.stderr, flush=True)
+        raise
     except Stop as stop:
         sys.exit(f"{name}: {stop}")
     except KeyboardInterrupt:
@@ -82,7 +87,10 @@ def hold_lock(name: str, folder: Path | str = ".ckpt") -> Iterator[None]:
         lock.truncate(0)
         lock.write(str(os.getpid()))
         lock.flush()
-        yield
+        try:
+            yield
+        finally:
+            lock.truncate(0)  # a number that stays would be another process's one day, and it is sent signals
 
 
 def _hash_inputs(entry: dict[str, Any]) -> dict[str, str]:

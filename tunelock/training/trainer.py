@@ -10,7 +10,7 @@ from peft import PeftConfig
 from transformers import PreTrainedModel, Trainer, TrainerCallback, TrainerState
 from transformers.tokenization_utils_base import PreTrainedTokenizerBase
 from transformers.trainer_callback import PrinterCallback, ProgressCallback
-from trl import SFTConfig, SFTTrainer
+from trl import SFTConfig
 
 from tunelock.model.losses import compute_logits_loss, compute_response_loss, find_head_weight
 from tunelock.model.sharing import can_share, compute_joint_states, has_dropout
@@ -25,6 +25,7 @@ from tunelock.training.curves import count_stale_validations, find_best_step
 from tunelock.training.freezing import GradualUnfreezing
 from tunelock.training.kernels.cpu_attention import use_cpu_attention
 from tunelock.training.kernels.fused import fuse_lora_layers
+from tunelock.training.stopping import VALIDATION_DUE, StoppableTrainer, take_random_state
 from tunelock.watching.progress import Meter, ProgressBar
 
 
@@ -45,7 +46,7 @@ class Extras(NamedTuple):
 PLAIN = Extras()
 
 
-class ResponseTrainer(SFTTrainer):
+class ResponseTrainer(StoppableTrainer):
     """SFTTrainer for rows with `id`, `input_ids`, `labels` and perhaps `weight` (see `tunelock.rendering.rendering`).
 
     Beside TRL's own behaviour it
@@ -55,7 +56,8 @@ class ResponseTrainer(SFTTrainer):
     - batches rows of similar length, in an order that follows from the seed and the epoch alone, or packs them;
     - averages the validation loss over tokens, not over batches;
     - stops at the first NaN or infinite loss or gradient, before it reaches a checkpoint;
-    - saves checkpoints that are whole or absent, and keeps the best and the last.
+    - saves checkpoints that are whole or absent, and keeps the best and the last;
+    - stops on request, with a checkpoint (`StoppableTrainer`).
     """
 
     def __init__(self, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, config: SFTConfig,
@@ -158,8 +160,9 @@ class ResponseTrainer(SFTTrainer):
 
     def evaluate(self, eval_dataset=None, ignore_keys=None, metric_key_prefix="eval"):
         self.model.eval()
-        total, tokens = 0.0, 0
+        total, tokens, before = 0.0, 0, take_random_state()
         for batch in self.get_eval_dataloader(eval_dataset):
+            self.stop_validation_if_asked(before)
             inputs = self._prepare_inputs(batch)
             labelled = int((inputs["labels"][:, 1:] != IGNORE).sum())
             with torch.no_grad(), self.compute_loss_context_manager():
@@ -201,12 +204,18 @@ class ResponseTrainer(SFTTrainer):
                     file.rename(folder / file.name)
                 (self.saving_to / f"checkpoint-{step}").rmdir()
                 self.saving_to.rmdir()
+                if self.validation_cut:
+                    (folder / VALIDATION_DUE).touch()
         finally:
             self.saving_to = None
-        last = (
-            sorted(list_checkpoints(root))[1 - self.args.save_total_limit :] if self.args.save_total_limit else [step]
-        )
-        prune_checkpoints(root, keep={best, *last})
+        self.saved_step = step
+        prune_checkpoints(root, keep={best, *self._list_last_steps(root)})
+
+    def _list_last_steps(self, root: Path) -> list[int]:
+        """The steps of the last checkpoints that are kept. One of an earlier stop on request takes nobody's place."""
+        step, limit = self.state.global_step, self.args.save_total_limit
+        regular = [other for other in list_checkpoints(root) if other == step or other % self.args.save_steps == 0]
+        return regular[1 - limit :] if limit else [step]
 
     def _load_from_checkpoint(self, resume_from_checkpoint, model=None):
         super()._load_from_checkpoint(resume_from_checkpoint, model)
