@@ -1,5 +1,6 @@
 """A small DVC project whose stages take a tenth of a second, to send to hosts: the path is the same for a large one."""
 
+import json
 import shutil
 import subprocess
 import sys
@@ -74,3 +75,22 @@ def run(command: list[str], folder: Path) -> str:
     done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
+
+
+def write_remote_yaml(project: Path, host: Path, **keys: str) -> None:
+    """One host, `here`: this machine, with the environment that runs the tests."""
+    entry = {"engine": "local", "folder": str(host), "venv": sys.prefix, **keys}
+    (project / "remote.yaml").write_text(json.dumps({"hosts": {"here": entry}}))
+
+
+def list_processes(folder: Path, word: str) -> list[str]:
+    """The commands of living processes that stand below the folder and have the word in their command line."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*"):
+        try:
+            command = (path / "cmdline").read_bytes().replace(b"\0", b" ").decode()
+            if word in command and (path / "cwd").resolve().is_relative_to(folder.resolve()):
+                found.append(command)
+        except OSError:
+            continue
+    return found

@@ -14,7 +14,7 @@ from tunelock.remote.connection import Connection, connect
 from tunelock.remote.hosts import Host
 from tunelock.remote.inputs import Inputs, list_inputs
 from tunelock.remote.snapshot import Snapshot, take_snapshot
-from tunelock.remote.sweeps import expand_overrides, find_common_stages, list_swept_keys
+from tunelock.remote.sweeps import expand_overrides, find_common_stages, find_swept_keys, name_tasks
 from tunelock.run.errors import Stop
 from tunelock.run.revisions import run_git
 
@@ -47,7 +47,7 @@ def submit(host: Host, wish: Wish, allowed: Sequence[str], max_file_mb: float, s
         Stop: a name is taken, the snapshot is refused, or the host says no. Nothing stays behind there.
     """
     tasks = expand_overrides(wish.overrides)
-    names = [wish.name] if len(tasks) == 1 else [f"{wish.name}-{number}" for number in range(1, len(tasks) + 1)]
+    names = name_tasks(wish.name, len(tasks))
     _refuse_taken(names)
     snapshot = take_snapshot(max_file_mb, allowed)
     inputs = list_inputs(tasks[0])
@@ -103,7 +103,7 @@ def _refuse_full_disk(host: Host, size: int, free: int) -> None:
 
 def _write_orders(host: Host, wish: Wish, snapshot: Snapshot, tasks: dict[str, list[str]]) -> list[dict[str, Any]]:
     """The order of each task, with an id that is new on every host."""
-    common = find_common_stages(list_swept_keys(wish.overrides)) if len(tasks) > 1 else []
+    common = find_common_stages(find_swept_keys(wish.overrides)) if len(tasks) > 1 else []
     token, now = secrets.token_hex(3), time.time()
     shared = {
         "snapshot": snapshot.commit, "head": snapshot.head, "sweep": wish.name if len(tasks) > 1 else None,

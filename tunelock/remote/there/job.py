@@ -28,7 +28,7 @@ from tunelock.remote.there.refusal import Refused
 
 STOPPED = 75  # EX_TEMPFAIL of sysexits.h: a stage that stopped on request says so with it
 _LAST = 15  # lines of the log that are told at home
-_KILL = 30.0  # seconds from the last wish to SIGKILL
+_KILL = 10.0  # seconds from SIGTERM to SIGKILL
 
 
 class Job:
@@ -67,14 +67,18 @@ class Job:
         self.wish = self.wish or why
         self.folder.update(state="stopping")
         if self.run and self.run.poll() is None:
-            for pid in _find_running_stages(self.folder.clone / ".ckpt"):
-                os.kill(pid, signal.SIGUSR1 if why != "cancel" else signal.SIGTERM)
-            timer = threading.Timer(self._leave_time(), self._kill_run)
+            if why == "cancel":
+                os.killpg(self.run.pid, signal.SIGTERM)
+            else:
+                for pid in _find_running_stages(self.folder.clone / ".ckpt"):
+                    os.kill(pid, signal.SIGUSR1)
+            timer = threading.Timer(_KILL if why == "cancel" else self._leave_time(), self._kill_run)
             timer.daemon = True
             timer.start()
 
     def _leave_time(self) -> float:
-        return _KILL if self.wish == "cancel" else max(_KILL, self.order["signal_before_s"] - 10)
+        """Seconds that a stage may take to write its checkpoint."""
+        return max(_KILL, self.order["signal_before_s"] - 10)
 
     def _kill_run(self) -> None:
         if self.run and self.run.poll() is None:

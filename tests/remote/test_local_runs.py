@@ -1,0 +1,118 @@
+"""Out and back on this machine, by the way that every host goes: submit, run, pull, apply."""
+
+import json
+import os
+import signal
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.command_line import run_tunelock
+from tests.remote.toy import list_processes, make_project, run, write_remote_yaml
+from tunelock.remote.there.job_files import ENDS
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory) -> Path:
+    return make_project(tmp_path_factory.mktemp("a b") / "project")
+
+
+@pytest.fixture
+def project(made, tmp_path, monkeypatch) -> Path:
+    """A copy of the project, in which the test stands, and its host `here`."""
+    folder = tmp_path / "my project"
+    run(["cp", "-r", str(made), str(folder)], tmp_path)
+    write_remote_yaml(folder, tmp_path / "the host")
+    monkeypatch.chdir(folder)
+    return folder
+
+
+def submit(*options: str) -> str:
+    """The id of the job that was submitted."""
+    done = run_tunelock("remote", "submit", "here", *options, "--json")
+    assert done.exit_code == 0, done.output
+    return json.loads(done.stdout)["jobs"][0]
+
+
+def status(job: str) -> dict:
+    return json.loads(run_tunelock("remote", "status", job, "--host", "here", "--json").stdout)[0]["state"]
+
+
+def wait_for(job: str, *states: str, seconds: float = 60) -> dict:
+    until = time.monotonic() + seconds
+    while (found := status(job))["state"] not in states:
+        assert time.monotonic() < until and found["state"] not in ENDS, found
+        time.sleep(0.2)
+    return found
+
+
+def wait_for_process(project: Path, word: str) -> None:
+    until = time.monotonic() + 60
+    while not list_processes(project.parent / "the host", word):
+        assert time.monotonic() < until, status(json.loads(Path(".ckpt/remote/jobs.json").read_text()).popitem()[0])
+        time.sleep(0.1)
+
+
+def test_a_dirty_workspace_goes_out_and_comes_back_as_an_experiment(project):
+    (project / "data.txt").write_text("a row\nanother row\n")
+    before = run(["git", "status", "--porcelain=v2"], project)
+    job = submit("-n", "fast", "-S", "params.json:rate=3")
+    wait_for(job, "done")
+    pulled = run_tunelock("remote", "pull", "fast")
+    assert pulled.exit_code == 0 and "fast is an experiment here" in pulled.stdout
+    assert run(["git", "status", "--porcelain=v2"], project) == before
+    shown = json.loads(run(["dvc", "exp", "show", "--json"], project))
+    experiments = [one["name"] for branch in shown for one in branch["experiments"] or [] for one in one["revs"]]
+    assert experiments == ["fast"]
+    run(["dvc", "exp", "apply", "fast"], project)
+    assert "Running stage" not in run(["dvc", "repro"], project)
+    assert (project / "out/score.txt").read_text() == (
+        "a row\nanother row\nprepare rate=3\ntrain rate=3\nscore rate=3\n"
+    )
+    again = run_tunelock("remote", "pull", "fast", "--json")
+    assert json.loads(again.stdout)[0]["fetched"] == 0
+
+
+def test_a_job_that_fails_tells_the_sentence_of_its_stage(project):
+    job = submit("-n", "bad", "-S", "params.json:fail=train")
+    assert wait_for(job, "failed")["cause"] == "train: the learning rate 1 is too high; set `rate` in params.json."
+    refused = run_tunelock("remote", "pull", "bad")
+    assert refused.exit_code == 1 and "train: the learning rate 1 is too high" in refused.stderr
+    assert not run(["git", "for-each-ref", "refs/exps"], project)
+
+
+def test_one_job_runs_at_a_time_and_cancel_leaves_nothing_running(project):
+    first = submit("-n", "slow", "-S", "params.json:seconds=60")
+    wait_for(first, "running")
+    second = submit("-n", "next")
+    assert wait_for(second, "queued")["state"] == "queued"
+    wait_for_process(project, "stage.py train")
+    assert run_tunelock("remote", "cancel", "slow").stdout == f"{first} is cancelled.\n"
+    assert status(first)["state"] == "cancelled"
+    assert not list_processes(project.parent / "the host", "stage.py train")
+    wait_for(second, "done")
+
+
+def test_a_job_that_was_killed_is_found_dead_and_goes_on(project):
+    job = submit("-n", "slow", "-S", "params.json:seconds=3")
+    wait_for_process(project, "stage.py train")
+    os.killpg(status(job)["pid"], signal.SIGKILL)
+    dead = status(job)
+    assert dead["state"] == "failed" and f"`tunelock remote resume {job}`" in dead["cause"]
+    assert not list_processes(project.parent / "the host", "stage.py")
+    assert run_tunelock("remote", "resume", "slow").exit_code == 0
+    assert wait_for(job, "done")["attempt"] == 2
+
+
+def test_a_job_past_its_time_limit_stops_by_itself(project):
+    write_remote_yaml(project, project.parent / "the host", time_limit="3s", signal_before="1s")
+    job = submit("-n", "slow", "-S", "params.json:seconds=60")
+    until = time.monotonic() + 60
+    while (found := status(job))["state"] != "stopped":
+        assert time.monotonic() < until
+        time.sleep(0.2)
+    assert "its time is over" in found["cause"]
+    assert not list_processes(project.parent / "the host", "stage.py")
+
+
