@@ -92,6 +92,17 @@ class Cluster:
         """The process id of `sshd`, `munged`, `slurmctld` or `slurmd`."""
         return int((self.folder / f"{daemon}.process").read_text())
 
+    def add_login(self, name: str, shell: str) -> list[str]:
+        """Options of ssh for a login whose shell is this script; what is to be run there is $SSH_ORIGINAL_COMMAND."""
+        key, script = self.folder / f"{name} key", self.folder / f"{name}.sh"
+        if not key.exists():
+            subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", key], check=True)
+            script.write_text(f"#!/bin/sh\n{shell}\n")
+            script.chmod(0o755)
+            with open(self.folder / "more_keys", "a") as keys:
+                keys.write(f'command="\\"{script}\\"" {key.with_name(f"{key.name}.pub").read_text()}')
+        return ["-F", str(self.ssh_config), "-o", f'IdentityFile="{key}"']
+
     def cut_connections(self) -> None:
         """Kill what serves the ssh connections, as a lost network would; what they started lives on if it may."""
         for pid in descendants(self.process_of("sshd")):

@@ -12,7 +12,7 @@ ListenAddress 127.0.0.1
 Port {port}
 PidFile none
 HostKey "{folder}/host_key"
-AuthorizedKeysFile "{folder}/key.pub"
+AuthorizedKeysFile "{folder}/key.pub" "{folder}/more_keys"
 PubkeyAuthentication yes
 PasswordAuthentication no
 KbdInteractiveAuthentication no

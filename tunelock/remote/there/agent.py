@@ -5,17 +5,18 @@ import os
 import shutil
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from tunelock.remote.there import plain, slurm
+from tunelock.remote.there import plain
 from tunelock.remote.there.job_files import ENDS, JobFolder, find_jobs, list_jobs
 from tunelock.remote.there.logs import follow_log, summarise_log
 from tunelock.remote.there.refusal import Refused
-from tunelock.remote.there.streams import find_missing, measure_free, receive_objects, send_objects
+from tunelock.remote.there.streams import MARK, find_missing, measure_free, receive_objects, send_objects
 
-MARK = b"tunelock-answers\n"  # what the shell of the host prints before it is none of ours
+_HOUR = 3600  # seconds
 
 
 class Agent:
@@ -33,6 +34,7 @@ class Agent:
         repository = self.root / "repo.git"
         if not (repository / "HEAD").exists():
             self._call("git", "init", "--quiet", "--bare", str(repository))
+        self._drop_refs_without_job()
         missing = find_missing(self.root / "cache", self.request.get("objects", []))
         return {"root": str(self.root), "missing": missing, "free": measure_free(self.root)}
 
@@ -48,18 +50,20 @@ class Agent:
     def submit(self) -> dict[str, Any]:
         """Register the jobs, then let the engine start them; nothing stays behind of those that it refuses."""
         jobs, made = [JobFolder(self.root / "jobs" / order["id"]) for order in self.request["orders"]], []
+        now = {"submitted_at": time.time()}  # by the clock of the host: those of laptops differ
         try:
             for job, order in zip(jobs, self.request["orders"], strict=True):
                 if job.path.exists():
                     raise Refused(f"a job '{job.id}' lies there already.")
                 made.append(job)
-                job.write_order(order)
+                job.write_order(order | now)
                 job.update(state="registered")
             self._start(jobs)
         except BaseException:
+            plain.cancel([job for job in made if job.read_state().get("pid")])
             for job in made:
                 shutil.rmtree(job.path, ignore_errors=True)
-                self._call("git", "-C", str(self.root / "repo.git"), "update-ref", "-d", f"refs/tunelock/jobs/{job.id}")
+                self._drop_ref("jobs", job.id)
             raise
         return {"jobs": [job.id for job in jobs]}
 
@@ -77,8 +81,7 @@ class Agent:
 
     def _start(self, jobs: list[JobFolder]) -> None:
         code, environment = Path(sys.path[0]), self.request.get("environment", {})
-        engine = slurm if jobs[0].read_order()["engine"] == "slurm" else plain
-        engine.start(jobs, code, environment)
+        _load_engine(jobs[0].read_order()["engine"]).start(jobs, code, environment)
 
     def status(self) -> list[dict[str, Any]]:
         """Order, state and the last line of progress of each job."""
@@ -90,7 +93,7 @@ class Agent:
     def _query(self, jobs: list[JobFolder]) -> dict[str, dict[str, Any]]:
         queued = [job for job in jobs if job.read_order()["engine"] == "slurm"]
         others = [job for job in jobs if job not in queued]
-        return plain.query(others) | (slurm.query(queued) if queued else {})
+        return plain.query(others) | (_load_engine("slurm").query(queued) if queued else {})
 
     def logs(self) -> None:
         """The log from a byte on; with `follow` until the job ends or the connection does."""
@@ -107,7 +110,7 @@ class Agent:
         queued = [job for job in alive if job.read_order()["engine"] == "slurm"]
         plain.cancel([job for job in alive if job not in queued])
         if queued:
-            slurm.cancel(queued)
+            _load_engine("slurm").cancel(queued)
         return [job.id for job in alive]
 
     def result(self) -> dict[str, Any]:
@@ -125,8 +128,17 @@ class Agent:
                 raise Refused(f"'{job.id}' still runs; `tunelock remote cancel {job.id}` first.")
             shutil.rmtree(job.path)
             for kind in ("jobs", "results"):
-                self._call("git", "-C", str(self.root / "repo.git"), "update-ref", "-d", f"refs/tunelock/{kind}/{job.id}")
+                self._drop_ref(kind, job.id)
         return [job.id for job in jobs]
+
+    def _drop_ref(self, kind: str, job: str) -> None:
+        self._call("git", "-C", str(self.root / "repo.git"), "update-ref", "-d", f"refs/tunelock/{kind}/{job}")
+
+    def _drop_refs_without_job(self) -> None:
+        """Forget the snapshots of submissions that broke off before they became jobs."""
+        for ref in (self.root / "repo.git/refs/tunelock/jobs").glob("*"):
+            if time.time() - ref.stat().st_mtime > _HOUR and not (self.root / "jobs" / ref.name).exists():
+                self._drop_ref("jobs", ref.name)
 
     def say(self, line: dict[str, Any]) -> None:
         self.out.write(json.dumps(line).encode() + b"\n")
@@ -135,7 +147,17 @@ class Agent:
     def _call(self, *command: str) -> None:
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         if done.returncode:
-            raise Refused(f"`{' '.join(command[:3])}` failed there: {(done.stderr.strip() or 'no message').splitlines()[-1]}")
+            said = (done.stderr.strip() or "no message").splitlines()[-1]
+            raise Refused(f"`{' '.join(command[:3])}` failed there: {said}")
+
+
+def _load_engine(name: str) -> Any:
+    """The module that starts, queries and cancels jobs of this engine; Slurm's is read only where it is needed."""
+    if name != "slurm":
+        return plain
+    from tunelock.remote.there import slurm
+
+    return slurm
 
 
 VERBS: dict[str, Callable[[Agent], Any]] = {
@@ -148,11 +170,22 @@ VERBS: dict[str, Callable[[Agent], Any]] = {
 
 
 def serve(folder: str) -> None:
-    """Answer the request on stdin: `{"value": …}`, or `{"refused": sentence}` and exit code 1."""
+    """Answer the request on stdin: `{"value": …}`, or why not, and exit code 1."""
     given, out = sys.stdin.buffer, sys.stdout.buffer
     out.write(MARK)
     out.flush()
-    agent = Agent(Path(os.path.expanduser(folder)), json.loads(given.readline()), given, out)
+    line = given.readline()
+    if not line.endswith(b"\n"):  # the connection broke off: nothing was asked
+        sys.exit(1)
+    agent = Agent(Path(os.path.expanduser(folder)), json.loads(line), given, out)
+    try:
+        _answer(agent)
+    except BrokenPipeError:  # nobody listens any more
+        os.dup2(os.open(os.devnull, os.O_WRONLY), out.fileno())  # so that Python does not try again at its end
+        sys.exit(1)
+
+
+def _answer(agent: Agent) -> None:
     try:
         value = VERBS[agent.request["verb"]](agent)
         if agent.request["verb"] not in ("get", "logs"):
@@ -161,7 +194,8 @@ def serve(folder: str) -> None:
         agent.say({"refused": str(refusal)})
         sys.exit(1)
     except BrokenPipeError:
-        sys.exit(1)
+        raise
     except OSError as error:
-        agent.say({"refused": f"{error.filename or agent.root} there: {error.strerror}."})
+        where = str(error.filename or agent.root)
+        agent.say({"errno": error.errno, "error": error.strerror or str(error), "file": where})
         sys.exit(1)

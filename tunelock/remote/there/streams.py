@@ -8,14 +8,21 @@ import hashlib
 import json
 import os
 import re
+import secrets
 import shutil
+import time
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from pathlib import Path
 from typing import BinaryIO
 
 from tunelock.remote.there.refusal import Refused
 
+MARK = b"tunelock-answers\n"  # what the shell of the host prints before it is none of ours
 _PIECE = 1 << 20  # bytes that are held at a time
+_INCOMING = "incoming"  # the folder, below the cache, of objects that are not whole yet
+_DAY = 86400  # seconds
+_BROKEN = "the connection broke off while objects were sent; run the same command again, it goes on from there."
 _NAMED = re.compile(r"files/md5/([0-9a-f]{2})/([0-9a-f]{30})(?:\.dir)?")
 _RUN = re.compile(r"runs/[0-9a-f]{2}/[0-9a-f]{64}/[0-9a-f]{64}")
 
@@ -42,43 +49,68 @@ def send_objects(cache: Path, paths: Iterable[str], out: BinaryIO, seen: Callabl
 
 
 def receive_objects(cache: Path, stream: BinaryIO, seen: Callable[[int], None]) -> int:
-    """Read objects until the empty line; how many bytes came. Raises `Refused` at a break or at other bytes than named."""
-    came = 0
-    while line := stream.readline():
+    """Read objects until the empty line; how many bytes came.
+
+    Raises:
+        Refused: the stream broke off, or an object has other bytes than its name says.
+    """
+    came, incoming = 0, cache / _INCOMING
+    incoming.mkdir(parents=True, exist_ok=True)
+    _sweep(incoming)
+    while (line := stream.readline()).endswith(b"\n"):
         if line == b"\n":
             return came
         head = json.loads(line)
+        if "path" not in head:  # the sender met with an error
+            raise Refused(head.get("refused") or f"{head.get('file')} there: {head.get('error')}; try again.")
         _receive_one(cache, head["path"], head["size"], stream, seen)
         came += head["size"]
-    raise Refused("the connection broke off while objects were sent; run the same command again, it goes on from there.")
+    raise Refused(_BROKEN)
 
 
 def _receive_one(cache: Path, path: str, size: int, stream: BinaryIO, seen: Callable[[int], None]) -> None:
+    """Take one object in, under another name until it is whole."""
     named = _NAMED.fullmatch(path)
     if not named and not _RUN.fullmatch(path):
         raise Refused(f"'{path}' is no object of a DVC cache.")
-    target, digest = cache / path, hashlib.md5(usedforsecurity=False)
+    target = cache / path
     target.parent.mkdir(parents=True, exist_ok=True)
-    partial = target.with_name(f"{target.name}.{os.getpid()}.partial")
+    partial = cache / _INCOMING / f"{target.name}.{os.getpid()}.{secrets.token_hex(4)}"
     try:
-        with open(partial, "wb") as file:
-            left = size
-            while left:
-                piece = stream.read(min(_PIECE, left))
-                if not piece:
-                    raise Refused(
-                        "the connection broke off while objects were sent; run the same command again, it goes on from there."
-                    )
-                file.write(piece)
-                digest.update(piece)
-                left -= len(piece)
-                seen(len(piece))
-        if named and digest.hexdigest() != named[1] + named[2]:
-            raise Refused(f"{path} arrived with other bytes than its name says; mend it at its sender (`dvc fetch`).")
+        digest = _write_piecewise(partial, size, stream, seen)
+        if named and digest != named[1] + named[2]:
+            raise Refused(
+                f"{path} is damaged in the cache that sends it: its bytes are not those that its name says. Remove "
+                "that file of the cache; `dvc repro` makes it again."
+            )
         os.chmod(partial, 0o444)  # as DVC keeps its objects
         os.replace(partial, target)
     finally:
         partial.unlink(missing_ok=True)
+
+
+def _write_piecewise(path: Path, size: int, stream: BinaryIO, seen: Callable[[int], None]) -> str:
+    """Write the next `size` bytes of the stream; their md5."""
+    digest = hashlib.md5(usedforsecurity=False)
+    with open(path, "wb") as file:
+        left = size
+        while left:
+            piece = stream.read(min(_PIECE, left))
+            if not piece:
+                raise Refused(_BROKEN)
+            file.write(piece)
+            digest.update(piece)
+            left -= len(piece)
+            seen(len(piece))
+    return digest.hexdigest()
+
+
+def _sweep(incoming: Path) -> None:
+    """Remove halves of objects that a killed process left a day ago or longer."""
+    for path in incoming.iterdir():
+        with suppress(FileNotFoundError):  # another process may do the same
+            if time.time() - path.stat().st_mtime > _DAY:
+                path.unlink()
 
 
 def find_missing(cache: Path, wanted: Iterable[tuple[str, int]]) -> list[str]:
