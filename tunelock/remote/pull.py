@@ -3,11 +3,14 @@
 import os
 import subprocess
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, NamedTuple
 
 from tunelock.remote.connection import Connection, connect
 from tunelock.remote.hosts import Host
+from tunelock.remote.storage import fetch_objects
 from tunelock.remote.submit import find_cache
+from tunelock.remote.there.stored_objects import Moved
 from tunelock.remote.there.streams import find_missing
 from tunelock.run.errors import Stop
 from tunelock.run.revisions import run_git
@@ -45,14 +48,24 @@ def _pull_one(connection: Connection, root: str, result: dict[str, Any], seen: C
     if taken and taken != state["commit"]:
         raise Stop(f"another experiment '{name}' of the same commit is here; `dvc exp rename {name} NEW`, then pull again.")
     cache = find_cache()
-    missing = set(find_missing(cache, [(path, size) for path, size in result["objects"]]))
-    sizes = dict(result["objects"])
-    size = sum(sizes[path] for path in missing)
-    if missing:
-        connection.fetch(sorted(missing), cache, lambda piece: seen(piece, size))
+    objects = [(path, size) for path, size in result["objects"]]
+    moved = _fetch_objects(connection, objects, cache, seen)
     _fetch_commit(connection, root, job, state)
     run_git("update-ref", state["exp"], state["commit"])
-    return Pulled(name, state["commit"], size, sum(sizes.values()) - size)
+    return Pulled(name, state["commit"], moved.size, moved.there_already)
+
+
+def _fetch_objects(
+    connection: Connection, objects: list[tuple[str, int]], cache: Path, seen: Callable[[int, int], None]
+) -> Moved:
+    """Take what the cache lacks out of the host's cache, or of the storage that both share."""
+    sizes, missing = dict(objects), find_missing(cache, objects)
+    size = sum(sizes[path] for path in missing)
+    if missing and connection.host.storage:
+        fetch_objects(connection.host.storage, objects, cache, lambda piece: seen(piece, size))
+    elif missing:
+        connection.fetch(sorted(missing), cache, lambda piece: seen(piece, size))
+    return Moved(len(missing), size, sum(sizes.values()) - size)
 
 
 def _fetch_commit(connection: Connection, root: str, job: str, state: dict[str, Any]) -> None:

@@ -14,7 +14,9 @@ from tunelock.remote.connection import Connection, connect
 from tunelock.remote.hosts import Host
 from tunelock.remote.inputs import Inputs, list_inputs
 from tunelock.remote.snapshot import Snapshot, take_snapshot
+from tunelock.remote.storage import push_objects
 from tunelock.remote.sweeps import expand_overrides, find_common_stages, find_swept_keys, name_tasks
+from tunelock.remote.there.stored_objects import Moved
 from tunelock.run.errors import Stop
 from tunelock.run.revisions import run_git
 
@@ -50,22 +52,28 @@ def submit(host: Host, wish: Wish, allowed: Sequence[str], max_file_mb: float, s
     names = name_tasks(wish.name, len(tasks))
     _refuse_taken(names)
     snapshot = take_snapshot(max_file_mb, allowed)
-    inputs = list_inputs(tasks[0])
-    orders = _write_orders(host, wish, snapshot, dict(zip(names, tasks)))
+    inputs = list_inputs(tasks, snapshot, allowed)
+    orders = _write_orders(host, wish, snapshot, inputs, dict(zip(names, tasks)))
     with connect(host) as connection:
-        told = connection.ask("prepare", objects=[[item.path, item.size] for item in inputs.objects])
-        missing = [item for item in inputs.objects if item.path in set(told["missing"])]
-        size = sum(item.size for item in missing)
-        _refuse_full_disk(host, size, told["free"])
+        told = connection.ask("prepare", objects=[] if host.storage else inputs.objects)
+        moved = _send_inputs(connection, inputs, told, seen)
         repository = connection.name_repository(told["root"])
         push_snapshot(connection, repository, snapshot, [order["id"] for order in orders])
-        if missing:
-            paths = [item.path for item in missing]
-            connection.ask("put", send=paths, cache=find_cache(), seen=lambda piece: seen(piece, size))
-        environment = read_environment(host)
-        connection.ask("submit", orders=orders, environment=environment)
-    jobs = [order["id"] for order in orders]
-    return Submission(jobs, snapshot, inputs, size, inputs.size - size)
+        connection.ask("submit", orders=orders, environment=read_environment(host))
+    return Submission([order["id"] for order in orders], snapshot, inputs, moved.size, moved.there_already)
+
+
+def _send_inputs(connection: Connection, inputs: Inputs, told: dict[str, Any], seen: Callable[[int, int], None]) -> Moved:
+    """Give the host, or the storage that it shares with this machine, the objects that it lacks."""
+    host, cache = connection.host, find_cache()
+    if host.storage:
+        return push_objects(host.storage, inputs.objects, cache, lambda piece: seen(piece, inputs.size))
+    sizes = dict(inputs.objects)
+    size = sum(sizes[path] for path in told["missing"])
+    _refuse_full_disk(host, size, told["free"])
+    if told["missing"]:
+        connection.ask("put", send=told["missing"], cache=cache, seen=lambda piece: seen(piece, size))
+    return Moved(len(told["missing"]), size, inputs.size - size)
 
 
 def find_cache() -> Path:
@@ -101,14 +109,16 @@ def _refuse_full_disk(host: Host, size: int, free: int) -> None:
         )
 
 
-def _write_orders(host: Host, wish: Wish, snapshot: Snapshot, tasks: dict[str, list[str]]) -> list[dict[str, Any]]:
+def _write_orders(
+    host: Host, wish: Wish, snapshot: Snapshot, inputs: Inputs, tasks: dict[str, list[str]]
+) -> list[dict[str, Any]]:
     """The order of each task, with an id that is new on every host."""
     common = find_common_stages(find_swept_keys(wish.overrides)) if len(tasks) > 1 else []
     token, now = secrets.token_hex(3), time.time()
     shared = {
         "snapshot": snapshot.commit, "head": snapshot.head, "sweep": wish.name if len(tasks) > 1 else None,
         "common": common, "kind": "run", "submitted_at": now, "submitted_by": f"{getpass.getuser()}@{socket.gethostname()}",
-        "host": host.name, **_describe_host(host),
+        "inputs": inputs.objects if host.storage else [], "made_again": inputs.made_again, "host": host.name, **_describe_host(host),
     }  # fmt: skip
     return [{"id": f"{name}-{token}", "name": name, "overrides": sets, **shared} for name, sets in tasks.items()]
 

@@ -20,14 +20,15 @@ from pathlib import Path
 from typing import Any
 
 from tunelock.remote.there import slurm
-from tunelock.remote.there.clone import set_up_clone
+from tunelock.remote.there.clone import forget_stages, set_up_clone
 from tunelock.remote.there.environment import ensure_environment
 from tunelock.remote.there.job_files import JobFolder, list_jobs
 from tunelock.remote.there.locking import count_gpus, hold, is_held, take_place
 from tunelock.remote.there.refusal import Refused
 
 STOPPED = 75  # EX_TEMPFAIL of sysexits.h: a stage that stopped on request says so with it
-_LAST = 15  # lines of the log that are told at home
+_HERE = __name__.rpartition(".")[0]
+_CODE = {"PYTHONPATH": sys.path[0]}  # the zip, for modules of this room that need the job's environment
 _KILL = 10.0  # seconds from SIGTERM to SIGKILL
 
 
@@ -133,6 +134,8 @@ class Job:
         env = os.environ | gpus | {"PATH": f"{tools}{os.pathsep}{os.environ['PATH']}", "TUNELOCK_MACHINE": self.order["host"]}
         env.pop("PYTHONPATH", None)
         self._configure(env)
+        self._pass_storage("fetch", self.order["inputs"], env)
+        forget_stages(clone, self.order["made_again"])
         if self.order["common"]:
             with hold(root / "locks" / "common.lock", lambda: self.say("waits for what the tasks of this sweep share")):
                 self._run_common(env)
@@ -153,6 +156,13 @@ class Job:
         _call(["python", "-c", apply, json.dumps(plain)], self.folder.clone, env)
         self._run(["dvc", "repro", "--allow-missing", *self.order["common"]], env)
         _call(["git", "checkout-index", "--force", "--", "params.yaml"], self.folder.clone, env)
+
+    def _pass_storage(self, verb: str, objects: list[list[Any]], env: dict[str, str]) -> None:
+        """Fetch or push objects where home and host share a storage."""
+        if self.order["storage"] and objects:
+            command = ["python", "-m", f"{_HERE}.stored_objects", verb, self.order["storage"], str(self.folder.root / "cache")]
+            moved = json.loads(_call(command, self.folder.clone, env | _CODE, json.dumps(objects)))
+            self.say(f"{verb}: {moved['size'] / 1e6:.1f} MB; {moved['there_already'] / 1e6:.1f} MB were there already")
 
     def _run(self, command: list[str], env: dict[str, str]) -> None:
         """Run a command of DVC in a process group of its own; raises `Refused` with the cause if it fails."""
@@ -180,12 +190,12 @@ class Job:
         if not mine:
             raise Refused(f"`dvc exp run` made no experiment '{name}'; `tunelock remote logs {self.folder.id}` shows why.")
         ref, commit = mine[0]
-        objects = _call(["python", "-m", "tunelock.remote.there.used_objects"], clone, env | {"PYTHONPATH": sys.path[0]})
-        (self.folder.path / "objects.json").write_text(objects, encoding="utf-8")
-        link = _name_links(json.loads(objects), clone)
+        objects = json.loads(_call(["python", "-m", f"{_HERE}.used_objects"], clone, env | _CODE))
+        (self.folder.path / "objects.json").write_text(json.dumps(objects), encoding="utf-8")
+        self._pass_storage("push", objects, env)
         result = f"refs/tunelock/results/{self.folder.id}"
         _call(["git", "push", "--quiet", "--force", "origin", f"{commit}:{result}"], clone, env)
-        self._end("done", None, exp=ref, commit=commit, link_type=link)
+        self._end("done", None, exp=ref, commit=commit, link_type=_name_links(clone))
         shutil.rmtree(clone, ignore_errors=True)
         shutil.rmtree(self.folder.path / "ckpt", ignore_errors=True)
 
@@ -236,7 +246,7 @@ def _find_cause(log: Path, start: int, code: int) -> str:
     return f"{where}ended with exit code {code}: {last}"
 
 
-def _name_links(objects: list[list[Any]], clone: Path) -> str:
+def _name_links(clone: Path) -> str:
     """How the clone's files hang on the cache: reflink and copy cannot be told apart by a look."""
     for path in clone.glob("models/*/*"):
         if path.is_symlink():
@@ -246,9 +256,9 @@ def _name_links(objects: list[list[Any]], clone: Path) -> str:
     return "reflink or copy"
 
 
-def _call(command: list[str], folder: Path, env: dict[str, str]) -> str:
+def _call(command: list[str], folder: Path, env: dict[str, str], given: str = "") -> str:
     """The output of a short command that must succeed."""
-    done = subprocess.run(command, cwd=folder, env=env, capture_output=True, text=True, check=False)
+    done = subprocess.run(command, cwd=folder, env=env, input=given, capture_output=True, text=True, check=False)
     if done.returncode:
         said = (done.stderr.strip() or done.stdout.strip() or "no message").splitlines()[-1]
         raise Refused(f"`{' '.join(command[:3])}` failed there: {said}")
