@@ -14,6 +14,7 @@ import pytest
 
 from tests.conftest import ROOT, copy_of_repository
 from tunelock.pull_request.lock import list_stale
+from tunelock.run.machines import sum_up_locked_inputs
 from tunelock.run.params import load_yaml
 
 pytestmark = pytest.mark.slow
@@ -81,6 +82,15 @@ def test_metrics_have_their_stable_keys_and_the_tuned_model_is_better(built):
     assert 0 < read(built, "metrics/train.json")["merge_difference"] < 0.02
     assert read(built, "models/pilot/report.json")["go"] is True
     assert {"train_seconds", "train_peak_rss_gb"} <= read(built, "metrics/timings.json").keys()
+
+
+def test_each_stage_says_where_it_ran_and_on_the_inputs_that_the_lock_names(built):
+    said, locked = read(built, "metrics/machines.json"), load_yaml(built.folder / "dvc.lock")["stages"]
+    assert {name: stage["inputs"] for name, stage in said["stages"].items()} == {
+        name: sum_up_locked_inputs(entry) for name, entry in locked.items()
+    }
+    assert len(said["machines"]) == 1 and said["stages"]["train"]["threads"] == 1
+    assert "threads" not in said["stages"]["split"]
 
 
 def test_another_clone_makes_the_same_lock_byte_for_byte(built, tmp_path):

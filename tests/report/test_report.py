@@ -23,10 +23,11 @@ from tunelock.report.page import build_policy, replace_minus, show_chance, show_
 from tunelock.report.parts import GateCheck, GatePart
 from tunelock.report.readme_results import MARKS
 from tunelock.report.report_page import SECTIONS, build_report
-from tunelock.report.surroundings import describe_surroundings, list_gpu_names, read_commit, read_field, read_versions
+from tunelock.report.surroundings import describe_surroundings, read_commit, read_versions
 from tunelock.report.text import clip_text, reveal_unseen
 from tunelock.run.errors import Stop
 from tunelock.run.files import read_json
+from tunelock.run.hardware import list_gpu_names, read_field
 
 HOSTILE = "</script></style><script>document.title='owned'</script><img src=x onerror=\"document.title='owned'\">"
 UNSEEN = "bell\x07 null\x00 escape\x1b[31m left\u202eevil half\ud800 end"

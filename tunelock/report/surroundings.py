@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from tunelock.run.errors import Stop
+from tunelock.run.hardware import list_gpu_names, read_field
 from tunelock.run.revisions import run_git
 
 
@@ -70,18 +71,3 @@ def _describe_machine() -> dict[str, str]:
         "GPU": ", ".join(list_gpu_names()) or "none",
         "system": platform.platform(terse=True),
     }
-
-
-def list_gpu_names(folder: Path | str = "/proc/driver/nvidia/gpus") -> list[str]:
-    """Names of NVIDIA's GPUs as their driver lists them: asking torch would take seconds."""
-    names = [read_field(file, "Model") for file in sorted(Path(folder).glob("*/information"))]
-    return [name for name in names if name]
-
-
-def read_field(file: Path | str, key: str) -> str | None:
-    """The value of the first `key: value` line of a file of the kernel's; None without one."""
-    try:
-        found = re.search(rf"^{key}\s*:\s*(.+)$", Path(file).read_text(encoding="utf-8"), re.MULTILINE)
-    except OSError:
-        return None
-    return found[1].strip() if found else None

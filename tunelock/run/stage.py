@@ -14,6 +14,7 @@ from typing import Any
 import tunelock.run
 from tunelock.run.errors import Stop
 from tunelock.run.hashing import sha256_path, sha256_value
+from tunelock.run.machines import record_machine
 from tunelock.run.params import Params, read_declared_params, read_stage_entry
 from tunelock.run.stop_requests import StoppedOnRequest, heed_stops, ignore_stops
 from tunelock.run.terminal import announce_end, announce_start
@@ -44,6 +45,7 @@ def stage(name: str) -> Callable[[StageMain], Callable[[], None]]:
                 _refuse_changes(before, _hash_inputs(read_stage_entry(name)))
                 seconds = time.time() - tunelock.run.STARTED
                 record_timing(name, entry, seconds)
+                record_machine(name, entry)
                 announce_end(name, outcome, seconds)
 
         return run

@@ -10,13 +10,11 @@ from pathlib import Path
 from typing import Any
 
 from tunelock.run.files import read_json, write_json
-from tunelock.run.hashing import sha256_value
-from tunelock.run.params import read_declared_params
+from tunelock.run.machines import sum_up_inputs
 from tunelock.run.terminal import format_duration
 
 TIMINGS = Path("metrics/timings.json")
 _SEEN_HERE = Path(".ckpt/timings.json")
-_CODE = ("stages", "tunelock")
 
 
 def describe_last_run(name: str, entry: dict[str, Any]) -> str:
@@ -26,7 +24,7 @@ def describe_last_run(name: str, entry: dict[str, Any]) -> str:
         seconds = _read_timings(TIMINGS).get(f"{name}_seconds")
         return f"{format_duration(seconds, True)} where metrics/timings.json was made" if seconds is not None else ""
     duration = format_duration(here["seconds"], rounded=True)
-    if here["inputs"] == _sum_up_inputs(entry):
+    if here["inputs"] == sum_up_inputs(entry):
         return f"about {duration}, as last time"
     return f"{duration} the last time, with other inputs"
 
@@ -36,21 +34,10 @@ def record_timing(name: str, entry: dict[str, Any], seconds: float) -> None:
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
     figures = {f"{name}_seconds": round(seconds, 1), f"{name}_peak_rss_gb": round(peak / 1e9, 2)}
     write_json(TIMINGS, _read_timings(TIMINGS) | figures)
-    here = {name: {"seconds": round(seconds, 1), "inputs": _sum_up_inputs(entry)}}
+    here = {name: {"seconds": round(seconds, 1), "inputs": sum_up_inputs(entry)}}
     write_json(_SEEN_HERE, _read_timings(_SEEN_HERE) | here)
 
 
 def _read_timings(path: Path) -> dict[str, Any]:
     found: dict[str, Any] = read_json(path) if path.exists() else {}
     return found
-
-
-def _sum_up_inputs(entry: dict[str, Any]) -> str:
-    """A digest of the params that a stage declares and of how many bytes its data has; code apart."""
-    sizes = {}
-    for dep in entry.get("deps", []):
-        if dep.split("/")[0] not in _CODE:
-            path = Path(dep)
-            files = path.rglob("*") if path.is_dir() else [path]
-            sizes[dep] = sum(file.stat().st_size for file in files if file.is_file())
-    return sha256_value([read_declared_params(entry), sizes])[:16]
