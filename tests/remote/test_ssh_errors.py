@@ -2,7 +2,6 @@
 
 import os
 import socket
-import subprocess
 import sys
 
 import pytest
@@ -118,9 +117,8 @@ def test_a_shell_that_prints_at_login_is_passed_over(sshd):
     host = SshHost(name="box", engine="ssh", address="box", ssh=options, python=sys.executable, folder="~/loud")
     with connect(host, batch=True) as to_host:
         root = to_host.ask("prepare")["root"]
-        url, env = to_host.name_repository(root), os.environ | to_host.git
-        said = subprocess.run(["git", "ls-remote", url], env=env, capture_output=True, text=True, check=False).stderr
-    assert "for the shell there prints text at login" in explain_git(host, said, "send the workspace")
+        with pytest.raises(Stop, match="git could not look, for the shell there prints text at login"):
+            to_host.call_git("look", "ls-remote", to_host.name_repository(root))
 
 
 def test_a_git_that_is_missing_there_is_told(sshd):

@@ -20,7 +20,7 @@ from tunelock.remote.host_errors import explain_disk, explain_python, explain_si
 from tunelock.remote.hosts import Host
 from tunelock.remote.pipes import NoAnswer, Pipes, SaysNothing
 from tunelock.remote.ssh_client import find_address, list_pythons, open_ssh
-from tunelock.remote.ssh_errors import AGAIN, explain_ssh
+from tunelock.remote.ssh_errors import AGAIN, explain_git, explain_ssh
 from tunelock.remote.there.refusal import Refused
 from tunelock.remote.there.streams import receive_objects, send_objects
 from tunelock.run.errors import Stop
@@ -72,13 +72,14 @@ class Connection:
             if pipes.process.wait():
                 raise NoAnswer
 
-    @property
-    def git(self) -> dict[str, str]:
-        """The environment in which git reaches the host."""
-        return {
-            "GIT_SSH_COMMAND": shlex.join(["ssh", *self.options]), "GIT_SSH_VARIANT": "ssh", "GIT_TERMINAL_PROMPT": "0",
-            "LC_ALL": "C",
-        }  # fmt: skip
+    def call_git(self, work: str, *arguments: str) -> None:
+        """Run git with the host in its reach; `work` is what it does, for the sentence of the `Stop` if it fails."""
+        ssh = {"GIT_SSH_COMMAND": shlex.join(["ssh", *self.options]), "GIT_SSH_VARIANT": "ssh"}
+        env = os.environ | ssh | {"GIT_TERMINAL_PROMPT": "0", "LC_ALL": "C"}
+        command = ["git", *arguments]
+        done = subprocess.run(command, env=env, stdin=subprocess.DEVNULL, capture_output=True, check=False)
+        if done.returncode:
+            raise Stop(explain_git(self.host, done.stderr.decode(errors="replace"), work))
 
     def name_repository(self, root: str) -> str:
         """The address of the host's repository for git; `root` is its folder, as `prepare` gives it."""

@@ -1,7 +1,5 @@
 """A finished job becomes an experiment here: its objects first, its ref last, so that half a pull is harmless."""
 
-import os
-import subprocess
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -70,9 +68,6 @@ def _fetch_objects(
 
 def _fetch_commit(connection: Connection, root: str, job: str, state: dict[str, Any]) -> None:
     repository = connection.name_repository(root)
-    command = ["git", "fetch", "--quiet", "--no-tags", "--no-write-fetch-head", repository, f"{RESULTS}/{job}"]
-    done = subprocess.run(command, env=os.environ | connection.git, capture_output=True, text=True, check=False)
-    if done.returncode:
-        said = (done.stderr.strip() or "no message").splitlines()
-        raise Stop(f"{connection.host.name}: git could not fetch {job}: {said[-1]}")
+    quiet = ("--quiet", "--no-tags", "--no-write-fetch-head")
+    connection.call_git("fetch the commit", "fetch", *quiet, repository, f"{RESULTS}/{job}")
     run_git("cat-file", "-e", state["commit"])

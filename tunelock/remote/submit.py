@@ -4,9 +4,9 @@ import getpass
 import os
 import secrets
 import socket
-import subprocess
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -54,13 +54,14 @@ def submit(host: Host, wish: Wish, allowed: Sequence[str], max_file_mb: float, s
     snapshot = take_snapshot(max_file_mb, allowed)
     inputs = list_inputs(tasks, snapshot, allowed)
     orders = _write_orders(host, wish, snapshot, inputs, dict(zip(names, tasks)))
+    jobs, environment = [order["id"] for order in orders], read_environment(host)
     with connect(host) as connection:
         told = connection.ask("prepare", objects=[] if host.storage else inputs.objects)
         moved = _send_inputs(connection, inputs, told, seen)
-        repository = connection.name_repository(told["root"])
-        push_snapshot(connection, repository, snapshot, [order["id"] for order in orders])
-        connection.ask("submit", orders=orders, environment=read_environment(host))
-    return Submission([order["id"] for order in orders], snapshot, inputs, moved.size, moved.there_already)
+        with _leave_nothing_behind(connection, jobs):
+            push_snapshot(connection, connection.name_repository(told["root"]), snapshot, jobs)
+            connection.ask("submit", orders=orders, environment=environment)
+    return Submission(jobs, snapshot, inputs, moved.size, moved.there_already)
 
 
 def _send_inputs(connection: Connection, inputs: Inputs, told: dict[str, Any], seen: Callable[[int, int], None]) -> Moved:
@@ -76,6 +77,17 @@ def _send_inputs(connection: Connection, inputs: Inputs, told: dict[str, Any], s
     return Moved(len(told["missing"]), size, inputs.size - size)
 
 
+@contextmanager
+def _leave_nothing_behind(connection: Connection, jobs: list[str]) -> Iterator[None]:
+    """Have the host forget snapshots that become no job, if it can be told; else it does so by itself an hour later."""
+    try:
+        yield
+    except BaseException:
+        with suppress(Stop):
+            connection.ask("abandon", jobs=jobs)
+        raise
+
+
 def find_cache() -> Path:
     """DVC's cache of this repository, wherever it is."""
     from dvc.repo import Repo
@@ -86,11 +98,7 @@ def find_cache() -> Path:
 def push_snapshot(connection: Connection, repository: str, snapshot: Snapshot, jobs: list[str]) -> None:
     """Give the host the snapshot under a ref for each job; git sends what is not there."""
     refs = [f"{snapshot.commit}:{JOBS}/{job}" for job in jobs]
-    command = ["git", "push", "--quiet", "--no-verify", repository, *refs]
-    done = subprocess.run(command, env=os.environ | connection.git, capture_output=True, text=True, check=False)
-    if done.returncode:
-        said = (done.stderr.strip() or "no message").splitlines()
-        raise Stop(f"{connection.host.name}: git could not send the workspace: {said[-1]}")
+    connection.call_git("send the workspace", "push", "--quiet", "--no-verify", repository, *refs)
 
 
 def _refuse_taken(names: list[str]) -> None:

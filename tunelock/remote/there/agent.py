@@ -67,6 +67,12 @@ class Agent:
             raise
         return {"jobs": [job.id for job in jobs]}
 
+    def abandon(self) -> None:
+        """Forget the snapshots of a submission that broke off."""
+        for job in self.request["jobs"]:
+            if not (self.root / "jobs" / job).exists():
+                self._drop_ref("jobs", job)
+
     def resume(self) -> dict[str, Any]:
         """Start jobs again that ended without a result."""
         jobs = find_jobs(self.root, self.request["jobs"])
@@ -164,7 +170,7 @@ VERBS: dict[str, Callable[[Agent], Any]] = {
     verb.__name__: verb
     for verb in (
         Agent.prepare, Agent.put, Agent.get, Agent.submit, Agent.resume, Agent.status, Agent.logs, Agent.cancel,
-        Agent.result, Agent.forget,
+        Agent.result, Agent.forget, Agent.abandon,
     )
 }  # fmt: skip
 
