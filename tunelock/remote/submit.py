@@ -15,7 +15,7 @@ from tunelock.remote.hosts import Host
 from tunelock.remote.inputs import Inputs, list_inputs
 from tunelock.remote.snapshot import Snapshot, take_snapshot
 from tunelock.remote.storage import push_objects
-from tunelock.remote.sweeps import expand_overrides, find_common_stages, find_swept_keys, name_tasks
+from tunelock.remote.sweeps import expand_overrides, find_common_stages, list_swept_keys, name_tasks
 from tunelock.remote.there.stored_objects import Moved
 from tunelock.run.errors import Stop
 from tunelock.run.revisions import run_git
@@ -121,7 +121,7 @@ def _write_orders(
     host: Host, wish: Wish, snapshot: Snapshot, inputs: Inputs, tasks: dict[str, list[str]]
 ) -> list[dict[str, Any]]:
     """The order of each task, with an id that is new on every host."""
-    common = find_common_stages(find_swept_keys(wish.overrides)) if len(tasks) > 1 else []
+    common = find_common_stages(list_swept_keys(wish.overrides)) if len(tasks) > 1 else []
     token, now = secrets.token_hex(3), time.time()
     shared = {
         "snapshot": snapshot.commit, "head": snapshot.head, "sweep": wish.name if len(tasks) > 1 else None,
