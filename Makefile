@@ -4,6 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 DATATROVE := $(VENV)/datatrove
 TRANSFORMERS4 := $(VENV)/transformers4
+SKYPILOT := $(VENV)/skypilot
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 PINNED := import sys, tomllib; p = tomllib.load(open("pyproject.toml", "rb"))["project"]; \
 	print(*{"run": p["dependencies"], **p["optional-dependencies"]}[sys.argv[1]], sep="\n")
@@ -25,7 +26,7 @@ repro: forecast $(VENV)/done ## rebuild what changed, all of it the first time, 
 forecast:
 	@"$(PYTHON)" -m tunelock.planning.before_repro $(VENV)
 
-test: $(VENV)/dev $(TRANSFORMERS4)/done lint chromium remote-tools ## lint and the whole test suite
+test: $(VENV)/dev $(TRANSFORMERS4)/done $(SKYPILOT)/done lint chromium remote-tools ## lint and the whole test suite
 	python -m pytest
 
 lint: $(VENV)/dev ## rules and format (ruff), types (mypy)
@@ -121,4 +122,9 @@ $(DATATROVE)/done: | $(VENV)/done
 # The last Transformers 4, with which a test loads what was written with version 5. The rest is that of the venv.
 $(TRANSFORMERS4)/done: | $(VENV)/done
 	$(INSTALL) --no-deps --no-compile --target $(TRANSFORMERS4) transformers==4.57.6 huggingface_hub==0.36.2 tokenizers==0.22.2
+	@touch $@
+
+# SkyPilot, which reads the task that `engine: sky` writes. It wants other versions than the venv has, so it stands apart.
+$(SKYPILOT)/done: tests/remote/skypilot.txt | $(VENV)/done
+	$(INSTALL) --no-deps --no-compile --upgrade --target $(SKYPILOT) -r tests/remote/skypilot.txt
 	@touch $@

@@ -1,5 +1,6 @@
 """remote.yaml: the machines that runs may go to. One model an engine; a sentence below each key says what it is."""
 
+import re
 import sys
 from pathlib import Path
 from typing import Annotated, Literal
@@ -115,13 +116,29 @@ class SkyHost(Host):
     region: Text | None = None
     """The region; null for the cheapest one."""
     use_spot: bool = False
-    """Whether to take a cheaper machine that may be taken away; a job that loses it goes on from its checkpoint."""
+    """Whether to take a cheaper machine that its cloud may take away, with the jobs and checkpoints on it."""
     disk_size: Size = "100G"
     """The disk of the machine."""
     idle: Duration = 600
-    """The machine is ended after this long without a job."""
+    """The machine is stopped or ended after this long without a job or an ssh session."""
+    when_idle: Literal["stop", "down"] = "stop"
+    """`stop` keeps the disk, which costs little and holds what you have not pulled; `down` ends everything."""
     keep_failed: Duration = 1800
     """A machine whose job failed is kept this long, so that you can look at it."""
+    ssh: SshOptions = ()
+    """More options of ssh."""
+
+    @property
+    def address(self) -> str:
+        """The cluster's name, which SkyPilot makes a Host of ssh."""
+        words = re.findall(r"[a-z0-9]+", f"{Path.cwd().name} {self.name}".lower())
+        return "-".join(["tunelock", *(word for word in words if word != "tunelock")])
+
+    @model_validator(mode="after")
+    def _end_spot_machines(self) -> "SkyHost":
+        if self.use_spot and self.when_idle == "stop":
+            raise ValueError("use_spot needs `when_idle: down`, for a spot machine cannot be stopped")
+        return self
 
 
 class Hosts(_Frozen):

@@ -19,7 +19,7 @@ from tunelock.run.spelling import suggest_name
 REMOTE_YAML = Path("remote.yaml")
 _EXAMPLE = "hosts:\n  box:\n    engine: ssh\n    address: me@gpu-box"
 _ASSIGNMENT = re.compile(r"(\w+)[ \t]*[=:][ \t]*(\S+)")
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")
+_NAME = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9_-]*[A-Za-z0-9])?")
 _OUT_OF_FILE = "take it out of this file, which git keeps; name its variable below `environment`"
 
 
