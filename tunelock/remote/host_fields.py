@@ -31,7 +31,7 @@ def _parse_duration(value: Any) -> int:
     return seconds
 
 
-def _check_size(value: str) -> str:
+def _check_amount(value: str) -> str:
     """Megabytes, gigabytes or terabytes, as Slurm and SkyPilot read them."""
     if not re.fullmatch(r"[1-9][0-9]*[MGT]", value):
         raise ValueError("is no size; write a whole number with its unit, such as 64G")
@@ -102,7 +102,7 @@ Text = Annotated[str, Field(min_length=1, pattern=r"^[^\x00-\x1f]+$")]
 Lines = Annotated[str, Field(min_length=1)]
 Count = Annotated[int, Field(ge=1)]
 Duration = Annotated[int, BeforeValidator(_parse_duration)]  # seconds
-Size = Annotated[Text, AfterValidator(_check_size)]
+Size = Annotated[Text, AfterValidator(_check_amount)]
 Folder = Annotated[Text, AfterValidator(_check_folder)]
 Python = Annotated[Text, AfterValidator(_check_python)]
 Address = Annotated[Text, AfterValidator(_check_address)]

@@ -38,7 +38,7 @@ def expand_overrides(overrides: list[str]) -> list[list[str]]:
         tasks = get_hydra_sweeps(by_file) if swept else [by_file]
     except (InvalidArgumentError, HydraException) as error:
         raise Stop(
-            f"-S {' '.join(overrides)}: {_first_line(error)}; write the values of a sweep as KEY=1,2 or KEY=range(0,3)."
+            f"-S {' '.join(overrides)}: {_shorten_error(error)}; write the values of a sweep as KEY=1,2 or KEY=range(0,3)."
         ) from None
     _try_on_copies(tasks[0])
     return [_join_files(task) for task in tasks] if swept else [list(overrides)]
@@ -56,7 +56,7 @@ def list_swept_keys(overrides: Iterable[str]) -> set[str]:
         try:
             (parsed,) = to_hydra_overrides(parts)
         except OverrideParseException as error:
-            reason = str(error).splitlines()[1:2] or [_first_line(error)]
+            reason = str(error).splitlines()[1:2] or [_shorten_error(error)]
             raise Stop(f"-S {override}: is no override ({reason[0]}); write KEY=VALUE.") from None
         if parsed.is_sweep_override():
             keys.add(parsed.key_or_group if file == _PARAMS else f"{file}:{parsed.key_or_group}")
@@ -136,7 +136,7 @@ def _try_on_copies(by_file: dict[str, list[str]]) -> None:
 
 def _explain_refusal(file: str, overrides: list[str], error: Exception) -> str:
     """Which override DVC refused, and a key that may have been meant."""
-    reason = _first_line(error.__cause__ or error)
+    reason = _shorten_error(error.__cause__ or error)
     for override in overrides:
         key = override.partition("=")[0]
         if f"'{key}'" in reason and file.endswith((".yaml", ".yml")):
@@ -153,7 +153,7 @@ def _list_keys_of(values: dict[str, Any], above: str = "") -> list[str]:
     return keys
 
 
-def _first_line(error: BaseException) -> str:
+def _shorten_error(error: BaseException) -> str:
     return (str(error).strip().splitlines() or ["no reason given"])[0].rstrip(".")
 
 

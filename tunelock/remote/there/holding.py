@@ -19,7 +19,7 @@ def hold_machine(root: Path, keep_failed: float, sleep: Callable[[float], None] 
     Each job has its own time limit, so this ends.
     """
     told = ""
-    while reason := _find_reason(root, keep_failed):
+    while reason := _say_why_held(root, keep_failed):
         if reason != told:
             print(f"hold: {reason}", flush=True)
             told = reason
@@ -27,7 +27,7 @@ def hold_machine(root: Path, keep_failed: float, sleep: Callable[[float], None] 
     print("hold: no job is left", flush=True)
 
 
-def _find_reason(root: Path, keep_failed: float) -> str:
+def _say_why_held(root: Path, keep_failed: float) -> str:
     """Why the machine is still needed, or nothing."""
     states = plain.query(list_jobs(root))
     for job, state in states.items():
