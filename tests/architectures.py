@@ -101,6 +101,10 @@ ARCHITECTURES: dict[str, dict[str, Any]] = {
     "llama": _PLAIN,
     "mamba": _STATES,
     "mamba2": {**_STATES, "num_heads": 8, "head_dim": 8, "n_groups": 1, "chunk_size": 16},
+    "minimax": {
+        **_PLAIN, "head_dim": 8, "num_local_experts": 4, "num_experts_per_tok": 2, "block_size": 16,
+        "layer_types": ["linear_attention", "full_attention"],
+    },
     "mistral": {**_PLAIN, **_WINDOW},
     "mixtral": {**_PLAIN, "num_local_experts": 4, "num_experts_per_tok": 2},
     "mpt": {"d_model": 32, "n_layers": 2, "n_heads": 4, "max_seq_len": LENGTH},

@@ -12,7 +12,7 @@ from tests.architectures import ARCHITECTURES, put_through
 # logits; linear attention with experts and a gate of one number; sinks; a router that is a linear
 # layer by its class; and one of each refusal.
 CHOSEN = (
-    "gpt2", "bloom", "mamba", "falcon_h1", "qwen3_next", "gpt_oss", "phimoe", "bert", "hyperclovax",
+    "gpt2", "bloom", "mamba", "falcon_h1", "qwen3_next", "gpt_oss", "phimoe", "bert", "hyperclovax", "minimax",
 )  # fmt: skip
 
 
@@ -38,6 +38,6 @@ def test_those_whose_packed_rows_see_each_other_are_known_by_name(lines):
     leak = {name for name, line in lines.items() if re.search(r"\| no \| (yes|no) \| \w+ \|$", line)}
     assert leak == {
         "bamba", "biogpt", "bloom", "falcon", "falcon (alibi)", "falcon_h1", "falcon_mamba", "gpt_oss",
-        "granitemoehybrid", "jamba", "lfm2", "mamba", "mamba2", "mpt", "nemotron_h", "opt", "qwen3_5_text",
-        "qwen3_next", "recurrent_gemma", "rwkv", "xglm",
+        "granitemoehybrid", "jamba", "lfm2", "mamba", "mamba2", "minimax", "mpt", "nemotron_h", "opt",
+        "qwen3_5_text", "qwen3_next", "recurrent_gemma", "rwkv", "xglm",
     }  # fmt: skip

@@ -65,15 +65,19 @@ def decode_greedily(
     answers it. In a coarser dtype near-ties are everywhere, and answers depend on the batch. `seen` gets the number of
     new tokens of each step, and of how many the rows that end with it spare.
     """
-    if (
-        "past_key_values" not in inspect.signature(unwrap_model(model).forward).parameters
-    ):  # keeps a state, as Mamba does
+    if not _takes_our_cache(unwrap_model(model)):
         return Answers([_decode_by_generate(model, prompt, max_new_tokens, end_ids, seen) for prompt in prompts], 0)
     exact = next(model.parameters()).dtype == torch.float32 and len(prompts) > 1
     tokens, unsure = _decode_batch(model, prompts, max_new_tokens, end_ids, NEAR_TIE if exact else 0.0, seen)
     for number in unsure:
         tokens[number] = _decode_batch(model, [prompts[number]], max_new_tokens, end_ids, 0.0, seen)[0][0]
     return Answers(tokens, len(unsure))
+
+
+def _takes_our_cache(model: PreTrainedModel) -> bool:
+    """Whether the model keeps plain keys and values: Mamba keeps a state, MiniMax has a cache class of its own."""
+    takes = "past_key_values" in inspect.signature(model.forward).parameters
+    return takes and model._supports_default_dynamic_cache()
 
 
 @torch.no_grad()
