@@ -123,7 +123,7 @@ def resume(jobs: Jobs, host: OnHost = None) -> None:
     """
     from tunelock.remote.connection import connect
     from tunelock.remote.registry import find_host_of
-    from tunelock.remote.submit import read_environment
+    from tunelock.remote.orders import read_environment
 
     where = find_host_of(jobs, host)
     with connect(where) as connection:

@@ -1,10 +1,5 @@
 """From the workspace to jobs on a host: snapshot, inputs, orders; what is there already is not sent."""
 
-import getpass
-import os
-import secrets
-import socket
-import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -13,6 +8,7 @@ from typing import Any, NamedTuple
 from tunelock.remote.connection import Connection, connect
 from tunelock.remote.hosts import Host
 from tunelock.remote.inputs import Inputs, list_inputs
+from tunelock.remote.orders import Work, read_environment, write_orders
 from tunelock.remote.snapshot import Snapshot, take_snapshot
 from tunelock.remote.storage import push_objects
 from tunelock.remote.sweeps import expand_overrides, find_common_stages, list_swept_keys, name_tasks
@@ -20,6 +16,7 @@ from tunelock.remote.there.stored_objects import Moved
 from tunelock.run.errors import Stop
 from tunelock.run.revisions import run_git
 
+Seen = Callable[[int, int], None]
 JOBS = "refs/tunelock/jobs"  # of the snapshots, here and on the host
 
 
@@ -40,7 +37,7 @@ class Submission(NamedTuple):
     there_already: int
 
 
-def submit(host: Host, wish: Wish, allowed: Sequence[str], max_file_mb: float, seen: Callable[[int, int], None]) -> Submission:
+def submit(host: Host, wish: Wish, allowed: Sequence[str], max_file_mb: float, seen: Seen) -> Submission:
     """Send the workspace as it is and start a job for each combination of overrides.
 
     `seen` gets the bytes of each piece of data that is sent, and how many there are in all.
@@ -53,28 +50,45 @@ def submit(host: Host, wish: Wish, allowed: Sequence[str], max_file_mb: float, s
     _refuse_taken(names)
     snapshot = take_snapshot(max_file_mb, allowed)
     inputs = list_inputs(tasks, snapshot, allowed)
-    orders = _write_orders(host, wish, snapshot, inputs, dict(zip(names, tasks)))
+    common = find_common_stages(list_swept_keys(wish.overrides)) if len(tasks) > 1 else ()
+    work = Work(
+        "run", snapshot.commit, snapshot.head, wish.name if len(tasks) > 1 else None,
+        inputs.objects if host.storage else (), common, inputs.made_again,
+    )  # fmt: skip
+    orders = write_orders(host, work, dict(zip(names, tasks)))
+    moved = dispatch(host, orders, inputs.objects, seen)
+    return Submission([order["id"] for order in orders], snapshot, inputs, moved.size, moved.there_already)
+
+
+def dispatch(host: Host, orders: list[dict[str, Any]], objects: Sequence[tuple[str, int]], seen: Seen) -> Moved:
+    """Send what the host lacks and have it start the jobs of one snapshot; what was moved.
+
+    Raises:
+        Stop: the host cannot be reached or says no. Nothing stays behind there.
+    """
     jobs, environment = [order["id"] for order in orders], read_environment(host)
     with connect(host) as connection:
-        told = connection.ask("prepare", objects=[] if host.storage else inputs.objects)
-        moved = _send_inputs(connection, inputs, told, seen)
+        told = connection.ask("prepare", objects=[] if host.storage else objects)
+        moved = _send_inputs(connection, objects, told, seen)
         with _leave_nothing_behind(connection, jobs):
-            push_snapshot(connection, connection.name_repository(told["root"]), snapshot, jobs)
+            refs = [f"{orders[0]['snapshot']}:{JOBS}/{job}" for job in jobs]
+            repository = connection.name_repository(told["root"])
+            connection.call_git("send the workspace", "push", "--quiet", "--no-verify", repository, *refs)
             connection.ask("submit", orders=orders, environment=environment)
-    return Submission(jobs, snapshot, inputs, moved.size, moved.there_already)
+    return moved
 
 
-def _send_inputs(connection: Connection, inputs: Inputs, told: dict[str, Any], seen: Callable[[int, int], None]) -> Moved:
+def _send_inputs(connection: Connection, objects: Sequence[tuple[str, int]], told: dict[str, Any], seen: Seen) -> Moved:
     """Give the host, or the storage that it shares with this machine, the objects that it lacks."""
-    host, cache = connection.host, find_cache()
+    host, cache, sizes = connection.host, find_cache(), dict(objects)
+    total = sum(sizes.values())
     if host.storage:
-        return push_objects(host.storage, inputs.objects, cache, lambda piece: seen(piece, inputs.size))
-    sizes = dict(inputs.objects)
+        return push_objects(host.storage, objects, cache, lambda piece: seen(piece, total))
     size = sum(sizes[path] for path in told["missing"])
     _refuse_full_disk(host, size, told["free"])
     if told["missing"]:
         connection.ask("put", send=told["missing"], cache=cache, seen=lambda piece: seen(piece, size))
-    return Moved(len(told["missing"]), size, inputs.size - size)
+    return Moved(len(told["missing"]), size, total - size)
 
 
 @contextmanager
@@ -95,12 +109,6 @@ def find_cache() -> Path:
     return Path(Repo().cache.local_cache_dir)
 
 
-def push_snapshot(connection: Connection, repository: str, snapshot: Snapshot, jobs: list[str]) -> None:
-    """Give the host the snapshot under a ref for each job; git sends what is not there."""
-    refs = [f"{snapshot.commit}:{JOBS}/{job}" for job in jobs]
-    connection.call_git("send the workspace", "push", "--quiet", "--no-verify", repository, *refs)
-
-
 def _refuse_taken(names: list[str]) -> None:
     refs = run_git("for-each-ref", "--format=%(refname)", "refs/exps").split()
     head = run_git("rev-parse", "HEAD").strip()
@@ -115,40 +123,6 @@ def _refuse_full_disk(host: Host, size: int, free: int) -> None:
             f"{host.name}: {size / 1e9:.1f} GB are to be sent and {free / 1e9:.1f} GB are free below {host.folder}; "
             "free some, or set another `folder` in remote.yaml."
         )
-
-
-def _write_orders(
-    host: Host, wish: Wish, snapshot: Snapshot, inputs: Inputs, tasks: dict[str, list[str]]
-) -> list[dict[str, Any]]:
-    """The order of each task, with an id that is new on every host."""
-    common = find_common_stages(list_swept_keys(wish.overrides)) if len(tasks) > 1 else []
-    token, now = secrets.token_hex(3), time.time()
-    shared = {
-        "snapshot": snapshot.commit, "head": snapshot.head, "sweep": wish.name if len(tasks) > 1 else None,
-        "common": common, "kind": "run", "submitted_at": now, "submitted_by": f"{getpass.getuser()}@{socket.gethostname()}",
-        "inputs": inputs.objects if host.storage else [], "made_again": inputs.made_again, "host": host.name, **_describe_host(host),
-    }  # fmt: skip
-    return [{"id": f"{name}-{token}", "name": name, "overrides": sets, **shared} for name, sets in tasks.items()]
-
-
-_SLURM = ("partition", "account", "gres", "cpus", "memory", "sbatch")
-
-
-def _describe_host(host: Host) -> dict[str, Any]:
-    """What the host's side has to know of its entry in remote.yaml."""
-    known = host.model_dump(mode="json")
-    kept = {key: known[key] for key in ("engine", "python", "venv", "setup", "storage", "environment")}
-    limits = {"time_limit_s": known["time_limit"], "signal_before_s": known["signal_before"]}
-    queue = {key: known[key] for key in _SLURM} if known["engine"] == "slurm" else None
-    return {**kept, **limits, "gpus": known.get("gpus", "auto"), "slurm": queue}
-
-
-def read_environment(host: Host) -> dict[str, str]:
-    """The variables that remote.yaml lets pass; they go through the connection and are written nowhere."""
-    missing = [name for name in host.environment if name not in os.environ]
-    if missing:
-        raise Stop(f"{missing[0]} is named in `environment` of {host.name} in remote.yaml and is not set here; `export` it.")
-    return {name: os.environ[name] for name in host.environment}
 
 
 def suggest_name() -> str:
