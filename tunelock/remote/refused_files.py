@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from tunelock.privacy.credentials import find_secrets
 from tunelock.remote.index_copy import IndexCopy
-from tunelock.remote.secret_names import is_secret_file_name, matches_glob
+from tunelock.remote.secret_names import is_named_by, is_secret_file_name
 from tunelock.run.errors import Stop
 
 _MB = 1_000_000  # bytes
@@ -46,7 +46,7 @@ class ChangedFile(NamedTuple):
         return not self.old_blob.strip("0")
 
 
-class RefusedFile(NamedTuple):
+class _RefusedFile(NamedTuple):
     """A file that is not sent: what is wrong with it, and the kind of cure."""
 
     path: str
@@ -54,41 +54,42 @@ class RefusedFile(NamedTuple):
     cure: str
 
 
-def find_refused_early(git: IndexCopy, max_file_mb: float, allowed: Sequence[str]) -> list[RefusedFile]:
+def find_refused_early(git: IndexCopy, max_file_mb: float, allowed: Sequence[str]) -> list[_RefusedFile]:
     """What git must not even copy into its store, large files, and files whose change it would not see."""
     found = []
     for path in git.list_paths("ls-files", "-z", "--others", "--modified", "--exclude-standard"):
         file = git.root / path
         if file.is_file() and not file.is_symlink() and file.stat().st_size > max_file_mb * _MB:
             found.append(_refuse_size(path, file.stat().st_size))
-    return sorted(refused for refused in [*found, *_find_marked(git)] if not matches_glob(refused.path, allowed))
+    return sorted(refused for refused in [*found, *_find_marked(git)] if not is_named_by(refused.path, allowed))
 
 
 def find_refused_files(
     git: IndexCopy, changes: list[ChangedFile], max_file_mb: float, allowed: Sequence[str]
-) -> list[RefusedFile]:
+) -> list[_RefusedFile]:
     """What is refused of the tree that stands in the copy of the index; `changes` are its differences from HEAD."""
-    files = [change for change in changes if change.is_file and not matches_glob(change.path, allowed)]
+    files = [change for change in changes if change.is_file and not is_named_by(change.path, allowed)]
     sizes = git.measure_blobs(change.blob for change in files)
     found, readable = [], []
     for file in files:
         if is_secret_file_name(file.path):
-            found.append(RefusedFile(file.path, "is named like a file of secrets", "secret"))
+            found.append(_RefusedFile(file.path, "is named like a file of secrets", "secret"))
         elif sizes[file.blob] > max_file_mb * _MB:
             found.append(_refuse_size(file.path, sizes[file.blob]))
         else:
             readable.append(file)
     found += _find_written_secrets(git, readable)
-    found += [refused for refused in _find_foreign(git) if not matches_glob(refused.path, allowed)]
+    found += [refused for refused in _find_foreign(git) if not is_named_by(refused.path, allowed)]
     return sorted([*found, *_find_pickles(git)])
 
 
-def stop_at_refused(refused: list[RefusedFile], max_file_mb: float) -> None:
+def stop_at_refused(refused: list[_RefusedFile], max_file_mb: float) -> None:
     """Stop with one sentence about all of the files, and what to do about each kind."""
     if refused:
         named = [f"{show_path(file.path)} {file.what}" for file in refused[:_SHOWN]]
         more = f", and {len(refused) - _SHOWN} more" if len(refused) > _SHOWN else ""
-        cures = [_CURES[kind].format(max_file_mb=max_file_mb) for kind in sorted({file.cure for file in refused})]
+        kinds = sorted({file.cure for file in refused})
+        cures = [_CURES[kind].format(max_file_mb=max_file_mb) for kind in kinds]
         raise Stop(f"nothing was sent, for {', '.join(named)}{more}. To mend it, {'; '.join(cures)}.")
 
 
@@ -97,11 +98,11 @@ def show_path(path: str) -> str:
     return f"'{path}'" if path.isprintable() else ascii(path)
 
 
-def _refuse_size(path: str, size: int) -> RefusedFile:
-    return RefusedFile(path, f"has {size / _MB:.1f} MB", "large")
+def _refuse_size(path: str, size: int) -> _RefusedFile:
+    return _RefusedFile(path, f"has {size / _MB:.1f} MB", "large")
 
 
-def _find_written_secrets(git: IndexCopy, files: list[ChangedFile]) -> Iterator[RefusedFile]:
+def _find_written_secrets(git: IndexCopy, files: list[ChangedFile]) -> Iterator[_RefusedFile]:
     """Text files with a secret that HEAD's version does not have: what that one has is in git's history already."""
     for file, content in zip(files, git.read_blobs(file.blob for file in files), strict=True):
         text = "" if b"\0" in content else content.decode(errors="replace")
@@ -112,32 +113,32 @@ def _find_written_secrets(git: IndexCopy, files: list[ChangedFile]) -> Iterator[
         lines = sorted({text.count("\n", 0, start) + 1 for start, end in spans if text[start:end] not in old})
         if lines:
             more = f" and {len(lines) - 1} more" if len(lines) > 1 else ""
-            yield RefusedFile(file.path, f"has what looks like a secret in line {lines[0]}{more}", "secret")
+            yield _RefusedFile(file.path, f"has what looks like a secret in line {lines[0]}{more}", "secret")
 
 
-def _find_pickles(git: IndexCopy) -> Iterator[RefusedFile]:
+def _find_pickles(git: IndexCopy) -> Iterator[_RefusedFile]:
     for path in git.list_paths("ls-files", "-z", "--cached"):
         if _DVC_TMP.search(path):
-            yield RefusedFile(path, "belongs to DVC's own scratch folder", "pickle")
+            yield _RefusedFile(path, "belongs to DVC's own scratch folder", "pickle")
 
 
-def _find_foreign(git: IndexCopy) -> Iterator[RefusedFile]:
+def _find_foreign(git: IndexCopy) -> Iterator[_RefusedFile]:
     """Entries whose content is not in this repository: other repositories, and files that a filter replaces."""
     paths = []
     for entry in git.list_paths("ls-files", "-z", "--cached", "--stage"):
         facts, _, path = entry.partition("\t")
         paths.append(path)
         if facts.startswith(_REPOSITORY):
-            yield RefusedFile(path, "is a git repository of its own", "repository")
+            yield _RefusedFile(path, "is a git repository of its own", "repository")
     settings = git.list_paths("config", "--list", "--name-only", "-z")
     filters = {found[1] for found in map(_FILTER.fullmatch, settings) if found}
     fields = git.list_paths("check-attr", "-z", "--stdin", "filter", stdin=paths) if filters else []
     for path, name in zip(fields[::3], fields[2::3], strict=True):
         if name in filters:
-            yield RefusedFile(path, f"is kept by git's filter '{name}'", "filter")
+            yield _RefusedFile(path, f"is kept by git's filter '{name}'", "filter")
 
 
-def _find_marked(git: IndexCopy) -> Iterator[RefusedFile]:
+def _find_marked(git: IndexCopy) -> Iterator[_RefusedFile]:
     """Files that git was told to take for unchanged, and that differ: the host would run on the old ones."""
     letters = {entry[2:]: entry[0] for entry in git.list_paths("ls-files", "-z", "--cached", "-v")}
     for entry in git.list_paths("ls-files", "-z", "--cached", "--stage"):
@@ -146,4 +147,4 @@ def _find_marked(git: IndexCopy) -> Iterator[RefusedFile]:
         if (mark == "S" or mark.islower()) and file.is_file() and not file.is_symlink():
             here = git.run("hash-object", "--", path).decode().strip()
             if here != facts.split()[1]:
-                yield RefusedFile(path, "has changes that git was told not to see", "marked")
+                yield _RefusedFile(path, "has changes that git was told not to see", "marked")

@@ -24,7 +24,7 @@ def is_secret_file_name(path: str) -> bool:
     return any(fnmatchcase(name, glob) or fnmatchcase(with_folder, glob) for glob in _SECRET)
 
 
-def matches_glob(path: str, globs: Iterable[str]) -> bool:
+def is_named_by(path: str, globs: Iterable[str]) -> bool:
     """Whether a glob names the path, a folder above it or, where the glob has no slash, the file's name alone."""
     file = PurePosixPath(path)
     places = [path, *(folder.as_posix() for folder in file.parents)]

@@ -42,13 +42,13 @@ def take_snapshot(max_file_mb: float, allowed: Sequence[str] = ()) -> Snapshot:
         stop_at_refused(find_refused_early(git, max_file_mb, allowed), max_file_mb)
         git.run("add", "--all")
         tree = git.run("write-tree").decode().strip()
-        changes = list_changes(git, head, tree)
+        changes = _list_changed_files(git, head, tree)
         stop_at_refused(find_refused_files(git, changes, max_file_mb, allowed), max_file_mb)
         commit = _commit_tree(git, tree, head) if changes else head
         return Snapshot(commit, head, tuple(change.path for change in changes), _measure_new(git, head, changes))
 
 
-def list_changes(git: IndexCopy, head: str, tree: str) -> list[ChangedFile]:
+def _list_changed_files(git: IndexCopy, head: str, tree: str) -> list[ChangedFile]:
     """The files in which a tree differs from HEAD, deleted ones with mode 000000."""
     fields = git.list_paths("diff-tree", "-r", "-z", "--raw", "--no-renames", "--full-index", head, tree)
     changes = []

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tunelock.remote.there.clone import set_up_clone
+from tunelock.remote.there.clone import forget_stages, set_up_clone
 from tunelock.remote.there.refusal import Refused
 
 ODD = 'a "b"\n é.txt'
@@ -188,3 +188,37 @@ def test_an_experiment_run_there_holds_the_dirty_workspace_and_is_known_at_home(
     home.run("dvc", "exp", "apply", "lr")
     assert (home.folder / "out.txt").read_text() == '{"a": 2}\n' and (home.folder / "new.py").is_file()
     assert not (home.folder / "deleted").exists()
+
+
+LOCK = """\
+schema: '2.0'
+stages:
+  copy:
+    cmd: cp a b
+    deps:
+    - path: a
+      md5: 60b725f10c9c85c70d97880dfe8191b3
+  'each@0.1':
+    cmd: "true"
+    outs:
+    - path: c
+  train:
+    cmd:
+    - cp b c
+    - "true"
+"""
+
+
+def test_forgotten_stages_leave_no_line_in_dvc_lock_and_others_all(tmp_path):
+    (tmp_path / "sub").mkdir()
+    for folder in (tmp_path, tmp_path / "sub"):
+        (folder / "dvc.lock").write_text(LOCK)
+    forget_stages(tmp_path, ["each@0.1", "sub/dvc.yaml:copy", "sub/dvc.yaml:train", "no such stage", "none/dvc.yaml:x"])
+    head, copy, each, train = (
+        "schema: '2.0'\nstages:\n",
+        LOCK.index("  copy"),
+        LOCK.index("  'each"),
+        LOCK.index("  train"),
+    )
+    assert (tmp_path / "dvc.lock").read_text() == head + LOCK[copy:each] + LOCK[train:]
+    assert (tmp_path / "sub/dvc.lock").read_text() == head + LOCK[each:train]

@@ -3,6 +3,7 @@
 import os
 import shutil
 import subprocess
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from tunelock.remote.there.refusal import Refused
@@ -57,3 +58,30 @@ def _run_git(*arguments: str, folder: Path) -> str:
         said = done.stderr.strip() or f"exit code {done.returncode}"
         raise Refused(f"`{' '.join(command)}` failed in {folder}: {said}")
     return done.stdout
+
+
+def forget_stages(clone: Path | str, stages: Iterable[str]) -> None:
+    """Take the entries of these stages out of dvc.lock in the clone, so that DVC runs them and enters them again.
+
+    A stage is named as `dvc repro` takes it: `train`, `each@one`, `sub/dvc.yaml:train`.
+    """
+    by_lock: dict[Path, set[str]] = {}
+    for stage in stages:
+        file, colon, name = stage.rpartition(":")
+        lock = Path(clone, file if colon else "dvc.yaml").with_name("dvc.lock")
+        by_lock.setdefault(lock, set()).add(name)
+    for lock, names in by_lock.items():
+        if lock.exists():
+            lines = lock.read_text(encoding="utf-8").splitlines(keepends=True)
+            lock.write_text("".join(_drop_entries(lines, names)), encoding="utf-8")
+
+
+def _drop_entries(lines: list[str], names: set[str]) -> Iterator[str]:
+    """The lines of a dvc.lock without those entries: a stage's name stands two spaces in, what belongs to it deeper."""
+    dropping = False
+    for line in lines:
+        depth = len(line) - len(line.lstrip(" "))
+        if depth <= 2 and not line.startswith("  -"):
+            dropping = depth == 2 and line.strip().rstrip(":").strip("'\"") in names
+        if not dropping:
+            yield line
