@@ -48,7 +48,7 @@ def _pull_one(connection: Connection, root: str, result: dict[str, Any], seen: C
     cache = find_cache()
     objects = [(path, size) for path, size in result["objects"]]
     moved = _fetch_objects(connection, objects, cache, seen)
-    _fetch_commit(connection, root, job, state)
+    fetch_commit(connection, root, job, state["commit"])
     run_git("update-ref", state["exp"], state["commit"])
     return Pulled(name, state["commit"], moved.size, moved.there_already)
 
@@ -66,8 +66,9 @@ def _fetch_objects(
     return Moved(len(missing), size, sum(sizes.values()) - size)
 
 
-def _fetch_commit(connection: Connection, root: str, job: str, state: dict[str, Any]) -> None:
+def fetch_commit(connection: Connection, root: str, job: str, commit: str) -> None:
+    """Take the commit that a job made, and what leads to it, from the repository of the host; no ref names it."""
     repository = connection.name_repository(root)
     quiet = ("--quiet", "--no-tags", "--no-write-fetch-head")
     connection.call_git("fetch the commit", "fetch", *quiet, repository, f"{RESULTS}/{job}")
-    run_git("cat-file", "-e", state["commit"])
+    run_git("cat-file", "-e", commit)
