@@ -114,5 +114,3 @@ def test_a_job_past_its_time_limit_stops_by_itself(project):
         time.sleep(0.2)
     assert "its time is over" in found["cause"]
     assert not list_processes(project.parent / "the host", "stage.py")
-
-

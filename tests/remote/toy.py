@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
-STAGE = '''import json, pathlib, sys, time
+STAGE = """import json, pathlib, sys, time
 name, params = sys.argv[1], json.loads(pathlib.Path("params.json").read_text())
 time.sleep(params["seconds"])
 print(f"{name}: 1 of 1 steps (100%)", file=sys.stderr)
@@ -19,7 +19,7 @@ pathlib.Path(sys.argv[2]).write_text(given + f"{name} rate={params['rate']}\\n")
 if name == "score":
     pathlib.Path("metrics").mkdir(exist_ok=True)
     pathlib.Path("metrics/score.json").write_text(json.dumps({"loss": params["rate"] * 2}))
-'''
+"""
 DAG = """stages:
   prepare:
     cmd: python stage.py prepare out/data.txt data.txt

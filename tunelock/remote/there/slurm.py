@@ -1,0 +1,196 @@
+"""Engine of a cluster: jobs are batch jobs of Slurm, a sweep is a job array.
+
+A job is registered before it may start: it is submitted on hold, its number is noted, then it is released. What cannot
+be noted or released is cancelled, so a submission that fails leaves nothing in the queue.
+"""
+
+import json
+import os
+import re
+import shlex
+import sys
+import time
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from tunelock.remote.there.job_files import ENDS, JobFolder, list_jobs
+from tunelock.remote.there.refusal import Refused
+from tunelock.remote.there.slurm_calls import call_slurm, find_last_line, run_slurm
+from tunelock.remote.there.slurm_nodes import count_minutes
+from tunelock.remote.there.slurm_queue import read_queue
+from tunelock.remote.there.slurm_reasons import EX_CONFIG
+from tunelock.remote.there.slurm_refusals import explain_refusal, refuse_impossible
+from tunelock.remote.there.slurm_states import query
+
+_OPTIONS = {"partition": "partition", "account": "account", "gres": "gres", "cpus": "cpus-per-task", "memory": "mem"}
+_PATIENCE = 20.0  # seconds that a cancelled job has to end
+_ORPHANED = (
+    300.0  # seconds after which a job on hold that belongs to no folder was left by a submission that was killed
+)
+_TASK = re.compile(r"(.+-)([1-9]\d*)(-[^-]+)")  # NAME-NUMBER-TOKEN, the id of a task of a sweep
+_MOST_SIGNAL = 65535  # seconds that `--signal` takes
+# USR1 asks the job to stop. It is ignored until the job listens, for it would end the shell.
+_SCRIPT = """#!/bin/bash{login}
+trap '' USR1
+{{ {setup}
+}} || {{ echo "job: \\`setup\\` of remote.yaml failed with exit code $?"; exit {code}; }}
+exec {python} {zip} job {folder}
+"""
+
+
+class _Allocation(NamedTuple):
+    """What Slurm gave to the job that asks."""
+
+    slurm_id: str
+    node: str
+    gpus: str  # as CUDA_VISIBLE_DEVICES has them; empty for none
+    deadline: float | None  # seconds since 1970; None where Slurm does not say
+    restarts: int
+
+
+def start(jobs: list[JobFolder], code: Path, environment: dict[str, str]) -> None:
+    """Put the jobs into the queue; those that differ by a number in their ids become one array.
+
+    `environment` goes to the job with that of this process, by Slurm.
+
+    Raises:
+        Refused: Slurm does not take them. None of them is in the queue then.
+    """
+    _cancel_orphans(jobs[0].root)
+    numbers: list[str] = []
+    try:
+        for array in _group_jobs(jobs):
+            numbers.append(_submit(array, code, environment))
+            for job in array.jobs:
+                job.update(state="queued", slurm_id=array.name_task(numbers[-1], job))
+        run_slurm("scontrol", "release", ",".join(numbers))
+    except BaseException:
+        _withdraw(numbers)
+        raise
+
+
+def _withdraw(numbers: list[str]) -> None:
+    """Take jobs out of the queue, whatever their state."""
+    if numbers:
+        call_slurm("scancel", *numbers)
+
+
+def _cancel_orphans(root: Path) -> None:
+    """Cancel what a submission left on hold that was killed before it could note the number."""
+    noted = {job.read_state().get("slurm_id") for job in list_jobs(root)}
+    held = [
+        entry for entry in read_queue().entries.values() if entry.reason == "JobHeldUser" and entry.folder == str(root)
+    ]
+    old = [entry for entry in held if entry.submitted_at < time.time() - _ORPHANED]
+    _withdraw([entry.slurm_id for entry in old if entry.slurm_id not in noted])
+
+
+class _Array(NamedTuple):
+    """Jobs whose ids are `before`, a number, `after`; or one job, and both are empty."""
+
+    jobs: list[JobFolder]
+    before: str
+    after: str
+
+    def list_tasks(self) -> list[str]:
+        return [job.id.removeprefix(self.before).removesuffix(self.after) for job in self.jobs]
+
+    def name_task(self, number: str, job: JobFolder) -> str:
+        """The id in Slurm of one of the jobs."""
+        return f"{number}_{self.list_tasks()[self.jobs.index(job)]}" if len(self.jobs) > 1 else number
+
+    def fill(self, task: str) -> str:
+        """The id of a job, with `task` for its number."""
+        return f"{self.before}{task}{self.after}" if len(self.jobs) > 1 else self.jobs[0].id
+
+
+def _group_jobs(jobs: list[JobFolder]) -> list[_Array]:
+    """One array of the tasks of a sweep, else each job for itself."""
+    parts = [_TASK.fullmatch(job.id) for job in jobs]
+    if (
+        len(jobs) > 1
+        and all(parts)
+        and len({(part[1], part[3], _describe(job)) for part, job in zip(parts, jobs)}) == 1
+    ):
+        return [_Array(jobs, parts[0][1], parts[0][3])]
+    return [_Array([job], "", "") for job in jobs]
+
+
+def _describe(job: JobFolder) -> str:
+    """What the tasks of one array have in common."""
+    order = job.read_order()
+    return json.dumps([order[key] for key in ("slurm", "time_limit_s", "signal_before_s", "setup")], sort_keys=True)
+
+
+def _submit(array: _Array, code: Path, environment: dict[str, str]) -> str:
+    """Submit on hold; the number in Slurm."""
+    order, jobs = array.jobs[0].read_order(), array.jobs[0].path.parent
+    script = _SCRIPT.format(
+        login=" -l" if order["setup"] else "",  # for `module`, which only a login shell knows on most clusters
+        setup=order["setup"] or "true",
+        code=EX_CONFIG,
+        python=shlex.quote(sys.executable),
+        zip=shlex.quote(str(code)),
+        folder=shlex.quote(f"{jobs}/") + array.fill("${SLURM_ARRAY_TASK_ID}"),
+    )
+    log = str(jobs).replace("%", "%%") + f"/{array.fill('%a')}/log.txt"
+    options = [
+        f"--job-name={array.fill('N')}",
+        f"--output={log}",
+        f"--chdir={jobs.parent}",
+        *_list_sbatch_options(order),
+    ]
+    if len(array.jobs) > 1:
+        options.append(f"--array={','.join(array.list_tasks())}")
+    refuse_impossible(order, options)
+    done = call_slurm("sbatch", "--hold", "--parsable", *options, given=script, environment=environment)
+    if done.returncode:
+        raise explain_refusal(done, order)
+    return done.stdout.strip().splitlines()[-1].partition(";")[0]
+
+
+def _list_sbatch_options(order: dict[str, Any]) -> list[str]:
+    """What remote.yaml asks of sbatch."""
+    queue, before = order["slurm"], min(_MOST_SIGNAL, order["signal_before_s"])
+    options = ["--nodes=1", "--ntasks=1", "--requeue", "--open-mode=append", "--export=ALL"]
+    options += [f"--time={count_minutes(order['time_limit_s'])}", f"--signal=B:USR1@{before}"]
+    options += [f"--{option}={queue[key]}" for key, option in _OPTIONS.items() if queue[key] is not None]
+    return [*options, *queue["sbatch"]]
+
+
+def cancel(jobs: list[JobFolder]) -> None:
+    """Cancel jobs in the queue and running ones, and wait until they have ended; Slurm kills those that do not."""
+    for job in jobs:
+        job.update(wish="cancel")
+    numbers = [job.read_state()["slurm_id"] for job in jobs if job.read_state().get("slurm_id")]
+    if numbers:
+        run_slurm("scancel", *numbers)
+    until = time.monotonic() + _PATIENCE
+    while any(state["state"] not in ENDS for state in query(jobs).values()) and time.monotonic() < until:
+        time.sleep(0.2)
+
+
+def requeue(slurm_id: str) -> None:
+    """Put a running job back into the queue; called inside the job, it ends this attempt.
+
+    A job that Slurm itself has put back, as after a preemption, is left as it is.
+
+    Raises:
+        Refused: Slurm does not let it start again.
+    """
+    done = call_slurm("scontrol", "requeue", slurm_id)
+    if done.returncode and "pending execution" not in done.stderr:
+        raise Refused(f"Slurm did not put it back into the queue: {find_last_line(done)}")
+
+
+def read_allocation() -> _Allocation:
+    """What Slurm gave to the job that this process runs in."""
+    number, task = os.environ.get("SLURM_ARRAY_JOB_ID"), os.environ.get("SLURM_ARRAY_TASK_ID")
+    end = os.environ.get("SLURM_JOB_END_TIME")  # from Slurm 22.05 on, where the site has it
+    return _Allocation(
+        slurm_id=f"{number}_{task}" if number else os.environ["SLURM_JOB_ID"],
+        node=os.environ.get("SLURMD_NODENAME", ""),
+        gpus=os.environ.get("CUDA_VISIBLE_DEVICES", ""),
+        deadline=float(end) if end else None,
+        restarts=int(os.environ.get("SLURM_RESTART_COUNT", "0")),
+    )
