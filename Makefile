@@ -80,6 +80,7 @@ cluster-stop: $(VENV)/done ## end what `make cluster` started
 
 docs: $(VENV)/done ## write docs/errors.md, from the code, docs/chat-templates.md and docs/architectures.md, by trying them all (a minute or two)
 	python -m docs.make_errors
+	python -m docs.make_remote_keys
 	python -m docs.make_templates
 	python -m docs.make_architectures
 

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from docs import make_remote_keys
 from tests.walls import ROOT
 from tunelock.remote.host_models import ENGINES, Hosts, LocalHost, SkyHost, SlurmHost, SshHost
 from tunelock.remote.hosts import find_host, load_hosts
@@ -189,3 +190,7 @@ def test_a_host_cannot_be_changed():
     write(BOX)
     with pytest.raises(ValueError, match="frozen"):
         find_host("box").folder = "/"
+
+
+def test_the_page_of_keys_is_that_of_the_models():
+    assert make_remote_keys.PAGE.read_text(encoding="utf-8") == make_remote_keys.make_page(), "run `make docs`"

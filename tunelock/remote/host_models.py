@@ -32,7 +32,10 @@ class _Frozen(BaseModel):
 
 
 class Host(_Frozen):
-    """A machine by its name in remote.yaml; durations are seconds, `~/` in paths is the home on that machine."""
+    """A machine by its name in remote.yaml.
+
+    Durations are seconds here; `~/` in paths is the home on that machine.
+    """
 
     name: Annotated[str, Field(exclude=True)]
     engine: str
