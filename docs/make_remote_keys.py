@@ -15,9 +15,9 @@ from tunelock.remote.host_models import ENGINES, Host, Hosts
 PAGE = ROOT / "docs/remote-keys.md"
 _HEAD = """# The keys of remote.yaml
 
-`remote.yaml` at the root of the repository names the machines that an experiment can be sent to. `make docs` writes this
-page. Times are written as `24h`, `90m`, `120s` or `1d12h`, sizes as `64G`. `~/` is the home on the host. A wrong key or
-value stops with its line; a password, a token or a key is refused, and so is the value of a variable.
+`remote.yaml` at the root of the repository names the machines that an experiment can be sent to. `make docs` writes
+this page. Times are written as `24h`, `90m`, `120s` or `1d12h`, sizes as `64G`. `~/` is the home on the host. A wrong
+key or value stops with its line; a password, a token or a key is refused, and so is the value of a variable.
 """
 _DURATIONS = ("time_limit", "signal_before", "idle", "keep_failed")
 _SAID = {  # defaults that depend on where one stands
