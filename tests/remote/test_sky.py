@@ -8,15 +8,14 @@ from pathlib import Path
 
 import pytest
 
-from tunelock.remote.host_models import SkyHost
+from tunelock.remote.host_models import LocalHost, SkyHost
 from tunelock.remote.hosts import find_host, load_hosts
 from tunelock.remote.sky import (
     build_down,
     build_hold,
     build_launch,
     build_release,
-    hold_rented,
-    rent_machine,
+    keep_rented,
     write_task,
 )
 from tunelock.run.errors import Stop
@@ -160,22 +159,35 @@ def fake_sky(tmp_path, monkeypatch):
     return folder
 
 
-def test_a_machine_is_rented_and_held(fake_sky):
+def test_a_machine_is_rented_before_jobs_are_sent_and_held_afterwards(fake_sky):
     host = make_host()
-    rent_machine(host)
-    assert (fake_sky / "said").read_text().startswith(f"launch --yes --detach-run --cluster {host.address} ")
-    assert (fake_sky / "task").read_text() == write_task(host)
-    hold_rented(host)
+    with keep_rented(host):
+        assert (fake_sky / "said").read_text().startswith(f"launch --yes --detach-run --cluster {host.address} ")
+        assert (fake_sky / "task").read_text() == write_task(host)
     assert (fake_sky / "said").read_text().startswith(f"exec --detach-run {host.address} ")
 
 
-def test_what_skypilot_cannot_do_is_a_sentence(fake_sky, monkeypatch):
-    (fake_sky / "fails").touch()
-    with pytest.raises(Stop, match="`sky launch` failed for cloud; SkyPilot says why above"):
-        rent_machine(make_host())
+def test_jobs_that_could_not_be_sent_hold_nothing(fake_sky):
+    with pytest.raises(Stop, match="no room"), keep_rented(make_host()):
+        raise Stop("no room")
+    assert (fake_sky / "said").read_text().startswith("launch ")
+
+
+def test_other_hosts_need_no_skypilot(monkeypatch):
     monkeypatch.setenv("PATH", "/nowhere")
-    with pytest.raises(Stop, match="`sky` is not installed here"):
-        rent_machine(make_host())
+    with keep_rented(LocalHost(name="here", engine="local")):
+        pass
+
+
+def test_what_skypilot_cannot_do_is_a_sentence(fake_sky, monkeypatch):
+    with pytest.raises(Stop, match=r"`sky exec` failed for cloud; .* the machine ends after 10 min as if idle"):
+        with keep_rented(make_host()):
+            (fake_sky / "fails").touch()
+    with pytest.raises(Stop, match="`sky launch` failed for cloud; SkyPilot says why above"), keep_rented(make_host()):
+        pytest.fail("the machine is not up")
+    monkeypatch.setenv("PATH", "/nowhere")
+    with pytest.raises(Stop, match="`sky` is not installed here"), keep_rented(make_host()):
+        pytest.fail("the machine is not up")
 
 
 def test_a_cluster_is_named_by_project_and_host(tmp_path, monkeypatch):

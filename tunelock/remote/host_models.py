@@ -125,7 +125,7 @@ class SkyHost(Host):
     idle: Duration = 600
     """The machine is stopped or ended after this long without a job or an ssh session."""
     when_idle: Literal["stop", "down"] = "stop"
-    """`stop` keeps the disk, which costs little and holds what you have not pulled; `down` ends everything."""
+    """`stop` keeps the disk with what you have not pulled, and `sky start` wakes it; `down` ends everything."""
     keep_failed: Duration = 1800
     """A machine whose job failed is kept this long, so that you can look at it."""
     ssh: SshOptions = ()

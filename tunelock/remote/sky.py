@@ -10,10 +10,11 @@ import shlex
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
-from tunelock.remote.host_models import SkyHost
+from tunelock.remote.host_models import Host, SkyHost
 from tunelock.run.errors import Stop
 
 _GIGABYTES = {"G": 1, "T": 1024}
@@ -74,25 +75,25 @@ def build_down(host: SkyHost) -> list[str]:
     return ["sky", "down", "--yes", host.address]
 
 
-def rent_machine(host: SkyHost) -> None:
-    """Have the machine up, so that ssh reaches it by the name `host.address`. Takes minutes the first time.
+@contextmanager
+def keep_rented(host: Host) -> Iterator[None]:
+    """Have a host of SkyPilot up for a block that submits jobs, and held from then on while they are alive.
+
+    The first time takes minutes. Of another engine nothing is done.
 
     Raises:
-        Stop: SkyPilot is not installed or could not rent it.
+        Stop: SkyPilot is not installed, could not rent the machine, or could not start a job there.
     """
-    _run_sky(host, build_launch)
+    if not isinstance(host, SkyHost):
+        yield
+        return
+    _run_sky(host, build_launch, "`sky check` says which clouds you may use.")
+    yield
+    minutes = _count_minutes(host.idle)
+    _run_sky(host, build_hold, f"The jobs run, but the machine ends after {minutes} min as if idle; `cancel` them.")
 
 
-def hold_rented(host: SkyHost) -> None:
-    """Keep the machine while jobs are alive; to be called when they have been submitted.
-
-    Raises:
-        Stop: SkyPilot could not start a job there.
-    """
-    _run_sky(host, build_hold)
-
-
-def _run_sky(host: SkyHost, build: Callable[[SkyHost, Path], list[str]]) -> None:
+def _run_sky(host: SkyHost, build: Callable[[SkyHost, Path], list[str]], advice: str) -> None:
     if not shutil.which("sky"):
         raise Stop(
             "`sky` is not installed here; `pipx install 'skypilot[aws]'` or your cloud's name, then `sky check`."
@@ -102,9 +103,7 @@ def _run_sky(host: SkyHost, build: Callable[[SkyHost, Path], list[str]]) -> None
         task.write_text(write_task(host), encoding="utf-8")
         command = build(host, task)
         if subprocess.run(command, check=False).returncode:
-            raise Stop(
-                f"`{shlex.join(command[:2])}` failed for {host.name}; SkyPilot says why above. `sky check` may help."
-            )
+            raise Stop(f"`{shlex.join(command[:2])}` failed for {host.name}; SkyPilot says why above. {advice}")
 
 
 def _name_infra(host: SkyHost) -> str | None:

@@ -9,6 +9,7 @@ from tunelock.remote.connection import Connection, connect
 from tunelock.remote.hosts import Host
 from tunelock.remote.inputs import Inputs, list_inputs
 from tunelock.remote.orders import Work, read_environment, write_orders
+from tunelock.remote.sky import keep_rented
 from tunelock.remote.snapshot import Snapshot, take_snapshot
 from tunelock.remote.storage import push_objects
 from tunelock.remote.sweeps import expand_overrides, find_common_stages, list_swept_keys, name_tasks
@@ -67,7 +68,7 @@ def dispatch(host: Host, orders: list[dict[str, Any]], objects: Sequence[tuple[s
         Stop: the host cannot be reached or says no. Nothing stays behind there.
     """
     jobs, environment = [order["id"] for order in orders], read_environment(host)
-    with connect(host) as connection:
+    with keep_rented(host), connect(host) as connection:
         told = connection.ask("prepare", objects=[] if host.storage else objects)
         moved = _send_inputs(connection, objects, told, seen)
         with _leave_nothing_behind(connection, jobs):
