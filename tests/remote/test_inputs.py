@@ -271,6 +271,13 @@ def test_a_stage_that_lags_behind_dvc_lock_runs(toy):
     assert SECOND in name_objects(toy, inputs) and "second" in inputs.may_run
 
 
+def test_a_stage_may_be_made_again_instead_of_sent(toy):
+    snapshot = take_snapshot(10)
+    inputs = list_inputs([["last=2"]], snapshot, again=["second"])
+    assert inputs.made_again == ("second",) and inputs.not_here == ()
+    assert SECOND not in name_objects(toy, inputs) and "data/first/b.txt" in name_objects(toy, inputs)
+
+
 def test_the_tasks_of_a_sweep_are_joined(toy):
     inputs = list_inputs([["last=1"], ["aside=2"]], take_snapshot(10))
     assert set(inputs.will_run) == {"validate", "side"} and "data/first/b.txt" in name_objects(toy, inputs)

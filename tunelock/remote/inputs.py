@@ -18,7 +18,6 @@ from tunelock.run.revisions import run_git
 if TYPE_CHECKING:
     from dvc.output import Output
     from dvc.repo import Repo
-    from dvc.stage import Stage
 
 
 class CacheObject(NamedTuple):
@@ -49,17 +48,26 @@ class Inputs(NamedTuple):
         return sum(item.size for item in self.objects)
 
 
-def list_inputs(tasks: Sequence[Sequence[str]], snapshot: Snapshot, allowed: Sequence[str] = ()) -> Inputs:
+def list_inputs(
+    tasks: Sequence[Sequence[str]], snapshot: Snapshot, allowed: Sequence[str] = (), again: Sequence[str] = ()
+) -> Inputs:
     """What the runs of a snapshot need together, one for the overrides of each task (`dvc exp run -S`); `[[]]` is one.
 
     DVC is asked in a clone of the snapshot, so the workspace stays as it is. Paths that match a glob of `allowed` are
-    not missed on the host.
+    not missed on the host. The stages in `again` are made again there although their outs are here, such as `base`
+    where the host fetches a model sooner than it is sent.
 
     Raises:
         Stop: the host would lack something or run on other data than this workspace has, each by name.
     """
+    from dvc.repo import Repo
+
     with _open_clone(snapshot) as (home, clone, settings):
-        return _join_inputs([_find_inputs(home, clone, settings, task, allowed) for task in tasks])
+        found = []
+        for task in tasks:
+            with _overridden(clone, task), Repo(str(clone), config=settings) as there:
+                found.append(_find_inputs(home, there, allowed, again))
+        return _join_inputs(found)
 
 
 @contextmanager
@@ -79,21 +87,18 @@ def _open_clone(snapshot: Snapshot) -> Iterator[tuple["Repo", Path, dict]]:
         yield home, clone, settings
 
 
-def _find_inputs(home: "Repo", clone: Path, settings: dict, overrides: Sequence[str], allowed: Sequence[str]) -> Inputs:
-    from dvc.repo import Repo
-
-    with _overridden(clone, overrides), Repo(str(clone), config=settings) as there:
-        forecast, not_here = _settle_forecast(home, there)
-        refuse_missing_there(home, forecast, allowed)
-        objects = {_name_object(out, out.hash_info.value) for out in forecast.list_opened()}
-        for out in forecast.list_needed():
-            objects |= set(_list_objects(out))
-        return _make_inputs(forecast, objects, not_here)
+def _find_inputs(home: "Repo", there: "Repo", allowed: Sequence[str], again: Sequence[str]) -> Inputs:
+    forecast, not_here = _settle_forecast(home, there, again)
+    refuse_missing_there(home, forecast, allowed)
+    objects = {_name_object(out, out.hash_info.value) for out in forecast.list_opened()}
+    for out in forecast.list_needed():
+        objects |= set(_list_objects(out))
+    return _make_inputs(forecast, objects, not_here)
 
 
-def _settle_forecast(home: "Repo", there: "Repo") -> tuple[RunForecast, list["Output"]]:
+def _settle_forecast(home: "Repo", there: "Repo", names: Sequence[str]) -> tuple[RunForecast, list["Output"]]:
     """The forecast with which all that is needed is here or is made there, and the outs that this cache lacks."""
-    again: set[Stage] = set()
+    again = {stage for stage in there.index.stages if name_stage(stage) in names}
     not_here: list[Output] = []
     while True:
         forecast = RunForecast(there, again)

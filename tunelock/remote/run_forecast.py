@@ -7,7 +7,7 @@ neither, so the hash of what a stage reads is that which dvc.lock or a .dvc file
 from collections.abc import Iterable, Iterator
 from functools import cached_property
 from itertools import chain, product
-from pathlib import Path, PurePath
+from pathlib import PurePath
 from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
@@ -135,10 +135,9 @@ def name_path(data: "Output") -> str:
 
 def _list_steps(repo: "Repo") -> list["Stage"]:
     """What `dvc exp run` goes through, in its order: the stages of dvc.yaml and what they need."""
-    from dvc.dvcfile import PROJECT_FILE
-    from dvc.repo.reproduce import collect_stages, get_active_graph, plan_repro
+    from dvc.repo.reproduce import get_active_graph, plan_repro
 
-    written = collect_stages(repo, [str(Path(repo.root_dir, PROJECT_FILE))])
+    written = [stage for stage in repo.index.stages if stage.path_in_repo == "dvc.yaml"]
     steps: list[Stage] = plan_repro(get_active_graph(repo.index.graph), written)
     return steps
 
@@ -156,7 +155,7 @@ def _list_edges(reads: Iterable[tuple["Stage", "Dependency"]], outs: list["Outpu
 
 def lies_in(path: str, folder: str) -> bool:
     """Whether a path is that of the folder or below it."""
-    return PurePath(path).is_relative_to(folder)
+    return path == folder or path.startswith(f"{folder}/")
 
 
 def _find_hash(dep: "Dependency", outs: list["Output"]) -> str | None:
