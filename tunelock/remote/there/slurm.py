@@ -11,31 +11,19 @@ import shlex
 import sys
 import time
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from tunelock.remote.there.job_files import ENDS, JobFolder, list_jobs
 from tunelock.remote.there.refusal import Refused
 from tunelock.remote.there.slurm_calls import call_slurm, find_last_line, run_slurm
-from tunelock.remote.there.slurm_nodes import count_minutes
 from tunelock.remote.there.slurm_queue import read_queue
-from tunelock.remote.there.slurm_reasons import EX_CONFIG
 from tunelock.remote.there.slurm_refusals import explain_refusal, refuse_impossible
+from tunelock.remote.there.slurm_script import list_sbatch_options, write_script
 from tunelock.remote.there.slurm_states import query
 
-_OPTIONS = {"partition": "partition", "account": "account", "gres": "gres", "cpus": "cpus-per-task", "memory": "mem"}
 _PATIENCE = 20.0  # seconds that a cancelled job has to end
-_ORPHANED = (
-    300.0  # seconds after which a job on hold that belongs to no folder was left by a submission that was killed
-)
+_ORPHANED = 300.0  # seconds after which a job on hold without a folder was left by a submission that was killed
 _TASK = re.compile(r"(.+-)([1-9]\d*)(-[^-]+)")  # NAME-NUMBER-TOKEN, the id of a task of a sweep
-_MOST_SIGNAL = 65535  # seconds that `--signal` takes
-# USR1 asks the job to stop. It is ignored until the job listens, for it would end the shell.
-_SCRIPT = """#!/bin/bash{login}
-trap '' USR1
-{{ {setup}
-}} || {{ echo "job: \\`setup\\` of remote.yaml failed with exit code $?"; exit {code}; }}
-exec {python} {zip} job {folder}
-"""
 
 
 class _Allocation(NamedTuple):
@@ -125,20 +113,14 @@ def _describe(job: JobFolder) -> str:
 def _submit(array: _Array, code: Path, environment: dict[str, str]) -> str:
     """Submit on hold; the number in Slurm."""
     order, jobs = array.jobs[0].read_order(), array.jobs[0].path.parent
-    script = _SCRIPT.format(
-        login=" -l" if order["setup"] else "",  # for `module`, which only a login shell knows on most clusters
-        setup=order["setup"] or "true",
-        code=EX_CONFIG,
-        python=shlex.quote(sys.executable),
-        zip=shlex.quote(str(code)),
-        folder=shlex.quote(f"{jobs}/") + array.fill("${SLURM_ARRAY_TASK_ID}"),
-    )
+    folder = shlex.quote(f"{jobs}/") + array.fill("${SLURM_ARRAY_TASK_ID}")
+    script = write_script(order, f"{shlex.quote(sys.executable)} {shlex.quote(str(code))} job {folder}")
     log = str(jobs).replace("%", "%%") + f"/{array.fill('%a')}/log.txt"
     options = [
         f"--job-name={array.fill('N')}",
         f"--output={log}",
         f"--chdir={jobs.parent}",
-        *_list_sbatch_options(order),
+        *list_sbatch_options(order),
     ]
     if len(array.jobs) > 1:
         options.append(f"--array={','.join(array.list_tasks())}")
@@ -147,15 +129,6 @@ def _submit(array: _Array, code: Path, environment: dict[str, str]) -> str:
     if done.returncode:
         raise explain_refusal(done, order)
     return done.stdout.strip().splitlines()[-1].partition(";")[0]
-
-
-def _list_sbatch_options(order: dict[str, Any]) -> list[str]:
-    """What remote.yaml asks of sbatch."""
-    queue, before = order["slurm"], min(_MOST_SIGNAL, order["signal_before_s"])
-    options = ["--nodes=1", "--ntasks=1", "--requeue", "--open-mode=append", "--export=ALL"]
-    options += [f"--time={count_minutes(order['time_limit_s'])}", f"--signal=B:USR1@{before}"]
-    options += [f"--{option}={queue[key]}" for key, option in _OPTIONS.items() if queue[key] is not None]
-    return [*options, *queue["sbatch"]]
 
 
 def cancel(jobs: list[JobFolder]) -> None:
