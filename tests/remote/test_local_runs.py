@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from tests.command_line import run_tunelock
-from tests.remote.toy import list_processes, make_project, run, write_remote_yaml
-from tunelock.remote.there.job_files import ENDS
+from tests.remote.toy import copy_project, list_processes, make_project, run, write_remote_yaml
+from tests.remote.waiting import status, submit, wait_for, wait_for_process
 
 
 @pytest.fixture(scope="module")
@@ -21,37 +21,10 @@ def made(tmp_path_factory) -> Path:
 @pytest.fixture
 def project(made, tmp_path, monkeypatch) -> Path:
     """A copy of the project, in which the test stands, and its host `here`."""
-    folder = tmp_path / "my project"
-    run(["cp", "-r", str(made), str(folder)], tmp_path)
+    folder = copy_project(made, tmp_path / "my project")
     write_remote_yaml(folder, tmp_path / "the host")
     monkeypatch.chdir(folder)
     return folder
-
-
-def submit(*options: str) -> str:
-    """The id of the job that was submitted."""
-    done = run_tunelock("remote", "submit", "here", *options, "--json")
-    assert done.exit_code == 0, done.output
-    return json.loads(done.stdout)["jobs"][0]
-
-
-def status(job: str) -> dict:
-    return json.loads(run_tunelock("remote", "status", job, "--host", "here", "--json").stdout)[0]["state"]
-
-
-def wait_for(job: str, *states: str, seconds: float = 60) -> dict:
-    until = time.monotonic() + seconds
-    while (found := status(job))["state"] not in states:
-        assert time.monotonic() < until and found["state"] not in ENDS, found
-        time.sleep(0.2)
-    return found
-
-
-def wait_for_process(project: Path, word: str) -> None:
-    until = time.monotonic() + 60
-    while not list_processes(project.parent / "the host", word):
-        assert time.monotonic() < until, status(json.loads(Path(".ckpt/remote/jobs.json").read_text()).popitem()[0])
-        time.sleep(0.1)
 
 
 def test_a_dirty_workspace_goes_out_and_comes_back_as_an_experiment(project):

@@ -68,6 +68,11 @@ def make_project(folder: Path) -> Path:
     return folder
 
 
+def copy_project(made: Path, folder: Path) -> Path:
+    """A copy of a project, to be changed by one test."""
+    return Path(shutil.copytree(made, folder, symlinks=True))
+
+
 def run(command: list[str], folder: Path) -> str:
     """What a command prints there; DVC is that of the Python that runs this."""
     if command[0] == "dvc":

@@ -1,0 +1,52 @@
+"""The same path over a real sshd and through a real Slurm: submit, queue, run, pull, apply."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from tests.command_line import run_tunelock
+from tests.remote.toy import copy_project, make_project, run
+from tests.remote.waiting import submit_all, wait_for
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory) -> Path:
+    return make_project(tmp_path_factory.mktemp("a b") / "project")
+
+
+@pytest.fixture
+def project(made, sshd, slurm, tmp_path, monkeypatch) -> Path:
+    """A copy of the project, in which the test stands, with a box and a cluster."""
+    import sys
+
+    folder = copy_project(made, tmp_path / "my project")
+    shared = {"ssh": ["-F", str(sshd.ssh_config)], "venv": sys.prefix}
+    box = {"engine": "ssh", "address": "box", "folder": str(tmp_path / "the box"), **shared}
+    cluster = {"engine": "slurm", "address": "cluster", "folder": str(tmp_path / "the cluster"), "memory": "1G", "cpus": 1, **shared}
+    (folder / "remote.yaml").write_text(json.dumps({"hosts": {"box": box, "cluster": cluster}}))
+    monkeypatch.chdir(folder)
+    return folder
+
+
+def list_experiments(project: Path) -> set[str]:
+    shown = json.loads(run(["dvc", "exp", "show", "--json"], project))
+    return {one["name"] for branch in shown for one in branch["experiments"] or [] for one in one["revs"]}
+
+
+def test_over_ssh_a_run_comes_back_and_can_be_taken_over(project):
+    (job,) = submit_all("box", "-n", "fast", "-S", "params.json:rate=3")
+    wait_for(job, "done")
+    assert run_tunelock("remote", "pull", "fast").exit_code == 0
+    run(["dvc", "exp", "apply", "fast"], project)
+    assert "Running stage" not in run(["dvc", "repro"], project)
+    assert "train rate=3" in (project / "out/score.txt").read_text()
+
+
+def test_a_sweep_is_one_array_and_makes_what_its_tasks_share_once(project):
+    jobs = submit_all("cluster", "-n", "rates", "-S", "params.json:rate=3,4,5")
+    assert len(jobs) == 3
+    states = [wait_for(job, "done", seconds=180) for job in jobs]
+    assert len({state["slurm_id"].partition("_")[0] for state in states}) == 1
+    assert run_tunelock("remote", "pull", "rates").exit_code == 0
+    assert list_experiments(project) == {"rates-1", "rates-2", "rates-3"}
