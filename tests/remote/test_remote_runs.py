@@ -23,7 +23,14 @@ def project(made, sshd, slurm, tmp_path, monkeypatch) -> Path:
     folder = copy_project(made, tmp_path / "my project")
     shared = {"ssh": ["-F", str(sshd.ssh_config)], "venv": sys.prefix}
     box = {"engine": "ssh", "address": "box", "folder": str(tmp_path / "the box"), **shared}
-    cluster = {"engine": "slurm", "address": "cluster", "folder": str(tmp_path / "the cluster"), "memory": "1G", "cpus": 1, **shared}
+    cluster = {
+        "engine": "slurm",
+        "address": "cluster",
+        "folder": str(tmp_path / "the cluster"),
+        "memory": "1G",
+        "cpus": 1,
+        **shared,
+    }
     (folder / "remote.yaml").write_text(json.dumps({"hosts": {"box": box, "cluster": cluster}}))
     monkeypatch.chdir(folder)
     return folder
@@ -44,9 +51,12 @@ def test_over_ssh_a_run_comes_back_and_can_be_taken_over(project):
 
 
 def test_a_sweep_is_one_array_and_makes_what_its_tasks_share_once(project):
+    (project / "data.txt").write_text("another row\n")
     jobs = submit_all("cluster", "-n", "rates", "-S", "params.json:rate=3,4,5")
     assert len(jobs) == 3
     states = [wait_for(job, "done", seconds=180) for job in jobs]
     assert len({state["slurm_id"].partition("_")[0] for state in states}) == 1
     assert run_tunelock("remote", "pull", "rates").exit_code == 0
     assert list_experiments(project) == {"rates-1", "rates-2", "rates-3"}
+    logs = [run_tunelock("remote", "logs", job, "--host", "cluster").stdout for job in jobs]
+    assert sum("> python stage.py prepare" in log for log in logs) == 1

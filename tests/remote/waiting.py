@@ -8,12 +8,16 @@ from tests.command_line import run_tunelock
 from tests.remote.toy import list_processes
 from tunelock.remote.there.job_files import ENDS
 
+_HOSTS: dict[str, str] = {}  # of the jobs that this process submitted
+
 
 def submit_all(host: str, *options: str) -> list[str]:
     """The ids of the jobs that a submission became."""
     done = run_tunelock("remote", "submit", host, *options, "--json")
     assert done.exit_code == 0, done.output
-    return json.loads(done.stdout)["jobs"]
+    jobs = json.loads(done.stdout)["jobs"]
+    _HOSTS.update(dict.fromkeys(jobs, host))
+    return jobs
 
 
 def submit(*options: str) -> str:
@@ -24,7 +28,7 @@ def submit(*options: str) -> str:
 
 def status(job: str) -> dict:
     """The state of a job."""
-    return json.loads(run_tunelock("remote", "status", job, "--json").stdout)[0]["state"]
+    return json.loads(run_tunelock("remote", "status", job, "--host", _HOSTS[job], "--json").stdout)[0]["state"]
 
 
 def wait_for(job: str, *states: str, seconds: float = 90) -> dict:

@@ -16,7 +16,6 @@ from tunelock.remote.there.locking import hold
 from tunelock.remote.there.refusal import Refused
 
 _LINKS = "reflink,hardlink,symlink,copy"  # what DVC tries, in this order
-_APPLY = "import json, sys; from dvc.utils.hydra import apply_overrides; apply_overrides(sys.argv[1], json.loads(sys.argv[2]))"
 
 Say = Callable[[str], None]
 Call = Callable[[list[str], dict[str, str]], None]
@@ -25,7 +24,9 @@ Call = Callable[[list[str], dict[str, str]], None]
 class _Work:
     """The clone of a job with all that commands there need."""
 
-    def __init__(self, folder: JobFolder, order: dict[str, Any], environment: dict[str, str], call: Call, say: Say) -> None:
+    def __init__(
+        self, folder: JobFolder, order: dict[str, Any], environment: dict[str, str], call: Call, say: Say
+    ) -> None:
         self.folder, self.order, self.env, self._call, self.say = folder, order, environment, call, say
         self.clone, self.root = folder.clone, folder.root
 
@@ -94,10 +95,9 @@ def _run_experiment(work: _Work) -> dict[str, Any]:
 
 def _run_common(work: _Work) -> None:
     """Run the stages that all tasks of a sweep share; who comes second finds them in the run cache."""
-    plain = [override for override in work.order["overrides"] if ":" not in override.split("=")[0]]
-    work.ask("python", "-c", _APPLY, "params.yaml", json.dumps(plain))
+    files = work.ask_module("set_params", given=json.dumps(work.order["overrides"]))
     work.run("dvc", "repro", "--allow-missing", *work.order["common"])
-    work.ask("git", "checkout-index", "--force", "--", "params.yaml")
+    work.ask("git", "checkout-index", "--force", "--", *files)
 
 
 def _make_again(work: _Work) -> dict[str, Any]:
