@@ -271,6 +271,14 @@ def test_a_stage_that_lags_behind_dvc_lock_runs(toy):
     assert SECOND in name_objects(toy, inputs) and "second" in inputs.may_run
 
 
+def test_stages_that_lag_behind_a_folder_run_though_they_read_but_a_part_of_it(toy):
+    toy.write(RAW, "new\n")
+    toy.dvc("add", RAW)
+    toy.dvc("repro", "--single-item", "first")
+    inputs, ran = toy.submit()
+    assert set(inputs.will_run) == {"second", "side"} and set(ran) == {"second", "side", "third", "each@a", "each@b"}
+
+
 def test_a_stage_may_be_made_again_instead_of_sent(toy):
     snapshot = take_snapshot(10)
     inputs = list_inputs([["last=2"]], snapshot, again=["second"])

@@ -2,6 +2,13 @@
 
 The clone is the one that the host makes, so code, dvc.yaml, dvc.lock and params are what the host will see. Data is in
 neither, so the hash of what a stage reads is that which dvc.lock or a .dvc file has for it.
+
+What `dvc exp run --allow-missing` of DVC 3.67.1 does (tests/remote/test_inputs.py runs it):
+- It skips a stage whose deps and outs are missing and that is otherwise as dvc.lock has it.
+- It does not make a missing out for a later stage, which then fails: such a stage loses its entry in dvc.lock.
+- It takes a folder for changed in which an out is missing beside files of git, so that out must be there.
+- It fails if a stage reads a part of a folder whose list of files (`.dir`) is missing, even where it skips the stage.
+- It skips a stage that lags behind dvc.lock if it reads a part of a missing folder, so that folder must be there.
 """
 
 from collections.abc import Iterable, Iterator

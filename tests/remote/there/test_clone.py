@@ -66,6 +66,8 @@ def home(tmp_path) -> Home:
 @pytest.fixture
 def changed(home) -> Home:
     """One file of each kind that a workspace can differ in."""
+    home.write(first="1\n")
+    home.commit_all("a commit before")
     home.write(stays="1\n", edited="1\n", deleted="1\n", moved="long enough to be known as moved\n", runs="#!/bin/sh\n")
     (home.folder / "folder").mkdir()
     (home.folder / "folder" / "inside").write_text("1\n")
@@ -118,6 +120,24 @@ def test_a_clean_snapshot_leaves_nothing_staged(home):
     home.git("push", "-q", str(home.bare), f"{head}:refs/tunelock/jobs/1")
     set_up_clone(home.bare, home.clone, head, head)
     assert home.there("status", "--porcelain") == "" and (home.clone / "stays").is_file()
+
+
+def test_a_shallow_repository_is_borrowed_from_too(changed):
+    """A checkout of a CI has one commit; its host takes it by `receive.shallowUpdate`."""
+    deep, changed.folder = changed.folder, changed.folder.with_name("checkout")
+    changed.run("git", "clone", "-q", "--depth=1", deep.as_uri(), str(changed.folder), folder=deep)
+    changed.git("config", "user.name", "Ada")
+    changed.git("config", "user.email", "ada@example.invalid")
+    changed.run("git", "init", "-q", "--bare", str(changed.bare))
+    changed.run("git", "config", "receive.shallowUpdate", "true", folder=changed.bare)
+    changed.write(new="1\n")
+    snapshot, head = changed.send()
+    set_up_clone(changed.bare, changed.clone, snapshot, head)
+    assert changed.there("diff", "--cached", "--name-only").split() == ["new"]
+    changed.there("commit", "-qm", "an experiment")
+    changed.there("push", "-q", "origin", "HEAD:refs/tunelock/results/1")
+    changed.git("fetch", "-q", str(changed.bare), "refs/tunelock/results/1:refs/exps/1")
+    assert changed.git("rev-parse", "refs/exps/1^").strip() == head
 
 
 def test_what_stood_there_is_gone_but_not_what_a_link_in_it_names(changed, tmp_path):

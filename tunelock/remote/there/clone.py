@@ -9,6 +9,7 @@ from pathlib import Path
 from tunelock.remote.there.refusal import Refused
 
 _IDENTITY = ("user.name", "user.email")
+_SHARED = ("objects", "shallow")  # the store, and the list of commits whose parents it lacks
 
 
 def set_up_clone(repo: Path | str, clone: Path | str, snapshot: str, head: str) -> None:
@@ -27,14 +28,26 @@ def set_up_clone(repo: Path | str, clone: Path | str, snapshot: str, head: str) 
     _check_parent(repo, snapshot, head)
     if clone.exists():
         shutil.rmtree(clone)
-    clone.parent.mkdir(parents=True, exist_ok=True)
-    _run_git("clone", "--quiet", "--shared", "--no-checkout", "--template=", str(repo), str(clone), folder=repo)
+    clone.mkdir(parents=True)
+    _borrow_objects(repo, clone)
     git = ("-c", "core.hooksPath=/dev/null")
     _run_git(*git, "update-ref", "--no-deref", "HEAD", head, folder=clone)
     for key, value in zip(_IDENTITY, _read_author(repo, snapshot), strict=True):
         _run_git("config", key, value, folder=clone)
     _run_git("config", "gc.auto", "0", folder=clone)
     _run_git(*git, "read-tree", "--reset", "-u", snapshot, folder=clone)
+
+
+def _borrow_objects(repo: Path, clone: Path) -> None:
+    """An empty repository that takes its objects from another one; `git clone --shared` does not with a shallow one."""
+    _run_git("init", "--quiet", "--template=", folder=clone)
+    _run_git("remote", "add", "origin", str(repo), folder=clone)
+    objects, shallow = (repo / _run_git("rev-parse", "--git-path", name, folder=repo).rstrip("\n") for name in _SHARED)
+    own = clone / ".git"
+    (own / "objects/info").mkdir(parents=True, exist_ok=True)
+    (own / "objects/info/alternates").write_bytes(os.fsencode(objects) + b"\n")
+    if shallow.exists():
+        shutil.copyfile(shallow, own / "shallow")
 
 
 def _check_parent(repo: Path, snapshot: str, head: str) -> None:
