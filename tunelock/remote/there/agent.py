@@ -34,6 +34,7 @@ class Agent:
         repository = self.root / "repo.git"
         if not (repository / "HEAD").exists():
             self._call("git", "init", "--quiet", "--bare", str(repository))
+            self._call("git", "-C", str(repository), "config", "receive.shallowUpdate", "true")  # a CI's checkout
         self._drop_refs_without_job()
         missing = find_missing(self.root / "cache", self.request.get("objects", []))
         return {"root": str(self.root), "missing": missing, "free": measure_free(self.root)}
