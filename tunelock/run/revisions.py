@@ -91,6 +91,12 @@ def read_file_at(commit: str, path: str) -> str | None:
     return run_git("show", f"{commit}:./{path}")
 
 
+def read_bytes_at(commit: str, path: str) -> bytes | None:
+    """The bytes of a file below the current folder as a commit has it, None if it has none."""
+    done = subprocess.run(["git", "cat-file", "blob", f"{commit}:./{path}"], capture_output=True, check=False)
+    return None if done.returncode else done.stdout
+
+
 def read_json_at(commit: str, path: str, missing: object) -> Any:
     """The content of a JSON file of a commit, or `missing`."""
     text = read_file_at(commit, path)

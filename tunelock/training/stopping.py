@@ -17,7 +17,7 @@ class _ValidationWasLast(Exception):
     """The validation that a checkpoint lacked was all that a run had left to do."""
 
 
-class RandomState(NamedTuple):
+class _RandomState(NamedTuple):
     """The states of all generators that training draws from."""
 
     python: Any
@@ -26,13 +26,13 @@ class RandomState(NamedTuple):
     cuda: torch.Tensor | None
 
 
-def take_random_state() -> RandomState:
-    """The states as they are, to be put back by `restore_random_state`."""
+def take_random_state() -> _RandomState:
+    """The states as they are, to be put back by `_restore_random_state`."""
     cuda = torch.cuda.get_rng_state() if torch.cuda.is_available() else None
-    return RandomState(random.getstate(), np.random.get_state(), torch.get_rng_state(), cuda)
+    return _RandomState(random.getstate(), np.random.get_state(), torch.get_rng_state(), cuda)
 
 
-def restore_random_state(state: RandomState) -> None:
+def _restore_random_state(state: _RandomState) -> None:
     """Have the next random numbers be those that came after `take_random_state`."""
     random.setstate(state.python)
     np.random.set_state(state.numpy)
@@ -72,10 +72,10 @@ class StoppableTrainer(SFTTrainer):
         self.stop = None
         return done
 
-    def stop_validation_if_asked(self, before: RandomState) -> None:
+    def stop_validation_if_asked(self, before: _RandomState) -> None:
         """To be called between the batches of a validation; `before` is the state at its beginning."""
         if self.stop and self.stop.asked:
-            restore_random_state(before)
+            _restore_random_state(before)
             self.validation_cut = True
             self._stop_if_asked()
 
