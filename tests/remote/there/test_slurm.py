@@ -13,6 +13,7 @@ from tunelock.remote.there import slurm as engine
 from tunelock.remote.there.job_files import ENDS, JobFolder
 from tunelock.remote.there.refusal import Refused
 from tunelock.remote.there.slurm_queue import read_queue
+from tunelock.remote.there.slurm_reasons import explain_end, explain_wait
 
 TOY = """
 import json, os, pathlib, signal, subprocess, sys, time
@@ -39,6 +40,16 @@ WORKS = {
     note(state="running", pid=os.getpid(), host=os.uname().nodename, run_pid=run.pid)
     run.wait()""",
     "silent": 'print("it says no more", flush=True); sys.exit(3)',
+    "stubborn": """
+    sys.path[:0] = [PATH]
+    from tunelock.remote.there.slurm import read_allocation, requeue
+    def put_back(number, frame):
+        note(state="queued")
+        requeue(read_allocation().slurm_id)
+        sys.exit(0)
+    signal.signal(signal.SIGTERM, put_back)
+    note(state="running")
+    signal.pause()""",
     "counts": """
     kept = folder / "kept"
     kept.write_text(kept.read_text() + "x" if kept.exists() else "x")
@@ -245,6 +256,79 @@ def test_a_job_that_is_gone_without_a_word_has_a_cause_and_leaves_nothing_runnin
     wait_for(lambda: slurm.left_running() == [])
 
 
+def test_a_job_that_was_cancelled_in_slurm_does_not_put_itself_back(tmp_path, slurm):
+    (job,), code = make_jobs(tmp_path, "job", work="stubborn")
+    engine.start([job], code, {})
+    wait_for(lambda: job.read_state()["state"] == "running")
+    cancel_in_slurm(job, slurm)
+    wait_for(lambda: state_of(job) == "cancelled")
+    assert "it was cancelled in Slurm (scancel), not by tunelock" in job.read_state()["cause"]
+    assert slurm.run("squeue", "-h").stdout == ""
+
+
+def test_what_a_killed_submission_left_on_hold_goes_with_the_next_one(tmp_path, slurm, monkeypatch):
+    (job,), code = make_jobs(tmp_path, "job", slurm={"partition": "closed"})
+    left, other = [slurm.run("sbatch", "--hold", "--parsable", f"--chdir={folder}", "--wrap=true").stdout.strip()
+                   for folder in (job.root, tmp_path)]  # fmt: skip
+    (noted,), _ = make_jobs(tmp_path, "noted", slurm={"partition": "closed"})
+    engine.start([noted], code, {})
+    slurm.run("scontrol", "hold", noted.read_state()["slurm_id"])
+    engine.start([job], code, {})
+    assert read_queue().entries[left].state == "PENDING"  # it may be one that is under way
+    monkeypatch.setattr(engine, "_ORPHANED", -1.0)
+    (last,), _ = make_jobs(tmp_path, "last", slurm={"partition": "closed"})
+    engine.start([last], code, {})
+    entries = read_queue().entries
+    assert entries[left].state == "CANCELLED"
+    assert {entries[number].state for number in (other, noted.read_state()["slurm_id"])} == {"PENDING"}
+
+
+def test_the_accounting_is_asked_for_what_the_queue_has_forgotten(tmp_path, monkeypatch):
+    jobs, _ = make_jobs(tmp_path, "one", "two", "three")
+    for job, number in zip(jobs, ("7", "8_2", "9")):
+        job.update(state="running", slurm_id=number)
+    put_program(tmp_path, "squeue", "true")
+    put_program(tmp_path, "sacct", """
+        case "$*" in *--jobs=7,8_2,9*) ;; *) exit 1 ;; esac
+        echo '7|NODE_FAIL|0:0|2026-11-29T20:00:00|n1'
+        echo '7|OUT_OF_MEMORY|0:125|2026-11-29T20:01:00|n2'
+        echo '8_2|CANCELLED by 1000|0:15|2026-11-29T20:00:00|n1'""")  # fmt: skip
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    states = engine.query(jobs)
+    assert states["one"]["cause"].startswith("it used more memory than it asked for")
+    assert states["two"]["state"] == "cancelled"
+    assert states["three"]["state"] == "running"  # its own last word may be on its way
+    os.utime(jobs[2].path / "missed", (0, 0))
+    assert engine.query(jobs)["three"]["cause"].startswith(
+        "it broke off and left no word; `tunelock remote resume three`"
+    )
+
+
+def put_program(folder: Path, name: str, script: str) -> None:
+    (folder / name).write_text(f"#!/bin/sh\n{script}\n")
+    (folder / name).chmod(0o755)
+
+
+@pytest.mark.parametrize(
+    ("reason", "expected", "said"),
+    [
+        ("Resources", "2026-11-29T21:05:00", "it waits for free nodes; Slurm expects to start it on 2026-11-29 at 21:05"),
+        ("Priority", "N/A", "other jobs have a higher priority"),
+        ("AssocGrpGRES", "N/A", "a limit of your account is reached (AssocGrpGRES)"),
+        ("ReqNodeNotAvail, UnavailableNodes:n[1]", "", "its nodes are down, drained or reserved, as for maintenance"),
+        ("FrontEndDown", "N/A", "Slurm says FrontEndDown"),
+    ],
+)  # fmt: skip
+def test_reasons_to_wait_are_words(reason, expected, said):
+    assert explain_wait(reason, expected) == said
+
+
+def test_a_log_that_its_node_could_not_write_is_told_with_the_folder():
+    assert explain_end("job", "FAILED", "0:53", "/home/me", "").startswith(
+        "its node could not write to /home/me; choose"
+    )
+
+
 def test_a_job_whose_node_fails_is_queued_again_and_goes_on(tmp_path, slurm):
     (job,), code = make_jobs(tmp_path, "job", work="deaf")
     engine.start([job], code, {})
@@ -281,9 +365,7 @@ def test_fifty_jobs_are_asked_for_in_well_below_a_second(tmp_path, slurm):
 def test_a_slurm_that_does_not_answer_leaves_what_is_known(tmp_path, monkeypatch):
     (job,), code = make_jobs(tmp_path, "job", slurm={"partition": "closed"})
     engine.start([job], code, {})
-    silent = tmp_path / "squeue"
-    silent.write_text("#!/bin/sh\necho 'slurm_load_jobs error: Unable to contact slurm controller' >&2\nexit 1\n")
-    silent.chmod(0o755)
+    put_program(tmp_path, "squeue", "echo 'slurm_load_jobs error: Unable to contact slurm controller' >&2; exit 1")
     monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
     found = engine.query([job])["job"]
     assert found["state"] == "queued"

@@ -146,11 +146,14 @@ def cancel(jobs: list[JobFolder]) -> None:
 def requeue(slurm_id: str) -> None:
     """Put a running job back into the queue; called inside the job, it ends this attempt.
 
-    A job that Slurm itself has put back, as after a preemption, is left as it is.
+    A job that Slurm is ending already is left to it: Slurm itself puts back what it preempts, and what a person
+    cancelled there is to stay so, which `scontrol requeue` would undo.
 
     Raises:
         Refused: Slurm does not let it start again.
     """
+    if run_slurm("squeue", "--noheader", f"--jobs={slurm_id}", "--format=%T").strip() != "RUNNING":
+        return
     done = call_slurm("scontrol", "requeue", slurm_id)
     if done.returncode and "pending execution" not in done.stderr:
         raise Refused(f"Slurm did not put it back into the queue: {find_last_line(done)}")
