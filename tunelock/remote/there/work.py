@@ -96,6 +96,7 @@ def _run_experiment(work: _Work) -> dict[str, Any]:
 def _run_common(work: _Work) -> None:
     """Run the stages that all tasks of a sweep share; who comes second finds them in the run cache."""
     files = work.ask_module("set_params", given=json.dumps(work.order["overrides"]))
+    work.run("dvc", "checkout", "--quiet", "--allow-missing")  # `dvc exp run` does so itself, `dvc repro` does not
     work.run("dvc", "repro", "--allow-missing", *work.order["common"])
     work.ask("git", "checkout-index", "--force", "--", *files)
 
