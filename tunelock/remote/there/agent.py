@@ -3,20 +3,20 @@
 import json
 import os
 import shutil
-import subprocess
 import sys
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, BinaryIO
 
 from tunelock.remote.there import plain
+from tunelock.remote.there.engines import EndOfJob, add_ages, cancel_jobs, query_jobs, start_jobs
 from tunelock.remote.there.job_files import ENDS, JobFolder, find_jobs, list_jobs
 from tunelock.remote.there.logs import follow_log, summarise_log
 from tunelock.remote.there.refusal import Refused
+from tunelock.remote.there.snapshots import Snapshots
 from tunelock.remote.there.streams import MARK, find_missing, measure_free, receive_objects, send_objects
-
-_HOUR = 3600  # seconds
 
 
 class Agent:
@@ -24,6 +24,7 @@ class Agent:
 
     def __init__(self, root: Path, request: dict[str, Any], given: BinaryIO, out: BinaryIO) -> None:
         self.root, self.request, self.given, self.out = root, request, given, out
+        self.snapshots = Snapshots(root)
 
     def prepare(self) -> dict[str, Any]:
         """Make the folders; say which objects and which environment are missing, and what room there is."""
@@ -31,11 +32,8 @@ class Agent:
             raise Refused("git is not installed there; ask for it, or load its module in `setup`.")
         for name in ("cache", "jobs", "locks", "env"):
             (self.root / name).mkdir(parents=True, exist_ok=True)
-        repository = self.root / "repo.git"
-        if not (repository / "HEAD").exists():
-            self._call("git", "init", "--quiet", "--bare", str(repository))
-            self._call("git", "-C", str(repository), "config", "receive.shallowUpdate", "true")  # a CI's checkout
-        self._drop_refs_without_job()
+        self.snapshots.make()
+        self.snapshots.drop_those_without_job()
         missing = find_missing(self.root / "cache", self.request.get("objects", []))
         return {"root": str(self.root), "missing": missing, "free": measure_free(self.root)}
 
@@ -64,7 +62,8 @@ class Agent:
             plain.cancel([job for job in made if job.read_state().get("pid")])
             for job in made:
                 shutil.rmtree(job.path, ignore_errors=True)
-                self._drop_ref("jobs", job.id)
+                with suppress(Refused):  # what failed first is told
+                    self.snapshots.drop("jobs", job.id)
             raise
         return {"jobs": [job.id for job in jobs]}
 
@@ -72,13 +71,13 @@ class Agent:
         """Forget the snapshots of a submission that broke off."""
         for job in self.request["jobs"]:
             if not (self.root / "jobs" / job).exists():
-                self._drop_ref("jobs", job)
+                self.snapshots.drop("jobs", job)
 
     def resume(self) -> dict[str, Any]:
         """Start jobs again that ended without a result."""
         jobs = find_jobs(self.root, self.request["jobs"])
         for job in jobs:
-            state = self._query([job])[job.id]["state"]
+            state = query_jobs([job])[job.id]["state"]
             if state not in ENDS or state == "done":
                 raise Refused(f"'{job.id}' is {state}; there is nothing to resume.")
         for job in jobs:
@@ -88,42 +87,33 @@ class Agent:
 
     def _start(self, jobs: list[JobFolder]) -> None:
         code, environment = Path(sys.path[0]), self.request.get("environment", {})
-        _load_engine(jobs[0].read_order()["engine"]).start(jobs, code, environment)
+        start_jobs(jobs, code, environment)
 
     def status(self) -> list[dict[str, Any]]:
         """Order, state and the last line of progress of each job."""
         wanted = self.request.get("jobs")
         jobs = find_jobs(self.root, wanted) if wanted else list_jobs(self.root)
-        states = self._query(jobs)
-        return [{"order": job.read_order(), "state": states[job.id] | summarise_log(job.log)} for job in jobs]
-
-    def _query(self, jobs: list[JobFolder]) -> dict[str, dict[str, Any]]:
-        queued = [job for job in jobs if job.read_order()["engine"] == "slurm"]
-        others = [job for job in jobs if job not in queued]
-        return plain.query(others) | (_load_engine("slurm").query(queued) if queued else {})
+        states = query_jobs(jobs)
+        found = {job.id: add_ages(states[job.id]) | summarise_log(job.log) for job in jobs}
+        return [{"order": job.read_order(), "state": found[job.id]} for job in jobs]
 
     def logs(self) -> None:
-        """The log from a byte on; with `follow` until the job ends or the connection does."""
-        job = find_jobs(self.root, self.request["jobs"])[0]
+        """The log, or its last lines; with `follow` until the job ends or the connection does."""
+        jobs = find_jobs(self.root, self.request["jobs"])
+        if len(jobs) > 1:
+            raise Refused(f"that is {len(jobs)} jobs; name one of {', '.join(job.id for job in jobs)}.")
         self.say({"value": None})
-        ended = (lambda: self._query([job])[job.id]["state"] in ENDS) if self.request.get("follow") else (lambda: True)
-        follow_log(job.log, self.request.get("lines"), ended, self.given, self.out)
+        ended = EndOfJob(jobs[0]).has_come if self.request.get("follow") else (lambda: True)
+        follow_log(jobs[0].log, self.request.get("lines"), ended, self.given, self.out)
 
     def cancel(self) -> list[str]:
         """Cancel jobs; which were alive."""
-        jobs = find_jobs(self.root, self.request["jobs"])
-        states = self._query(jobs)
-        alive = [job for job in jobs if states[job.id]["state"] not in ENDS]
-        queued = [job for job in alive if job.read_order()["engine"] == "slurm"]
-        plain.cancel([job for job in alive if job not in queued])
-        if queued:
-            _load_engine("slurm").cancel(queued)
-        return [job.id for job in alive]
+        return cancel_jobs(find_jobs(self.root, self.request["jobs"]))
 
     def result(self) -> dict[str, Any]:
         """What jobs made: their orders and states, and the objects that belong to each."""
         jobs = find_jobs(self.root, self.request["jobs"])
-        states = self._query(jobs)
+        states = query_jobs(jobs)
         found = [{"order": job.read_order(), "state": states[job.id], "objects": job.read_objects()} for job in jobs]
         return {"root": str(self.root), "jobs": found}
 
@@ -131,40 +121,17 @@ class Agent:
         """Remove the folders and refs of ended jobs."""
         jobs = find_jobs(self.root, self.request["jobs"])
         for job in jobs:
-            if self._query([job])[job.id]["state"] not in ENDS:
+            if query_jobs([job])[job.id]["state"] not in ENDS:
                 raise Refused(f"'{job.id}' still runs; `tunelock remote cancel {job.id}` first.")
             shutil.rmtree(job.path)
             for kind in ("jobs", "results"):
-                self._drop_ref(kind, job.id)
+                self.snapshots.drop(kind, job.id)
         return [job.id for job in jobs]
 
-    def _drop_ref(self, kind: str, job: str) -> None:
-        self._call("git", "-C", str(self.root / "repo.git"), "update-ref", "-d", f"refs/tunelock/{kind}/{job}")
-
-    def _drop_refs_without_job(self) -> None:
-        """Forget the snapshots of submissions that broke off before they became jobs."""
-        for ref in (self.root / "repo.git/refs/tunelock/jobs").glob("*"):
-            if time.time() - ref.stat().st_mtime > _HOUR and not (self.root / "jobs" / ref.name).exists():
-                self._drop_ref("jobs", ref.name)
-
     def say(self, line: dict[str, Any]) -> None:
+        """A line of the answer."""
         self.out.write(json.dumps(line).encode() + b"\n")
         self.out.flush()
-
-    def _call(self, *command: str) -> None:
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
-        if done.returncode:
-            said = (done.stderr.strip() or "no message").splitlines()[-1]
-            raise Refused(f"`{' '.join(command[:3])}` failed there: {said}")
-
-
-def _load_engine(name: str) -> Any:
-    """The module that starts, queries and cancels jobs of this engine; Slurm's is read only where it is needed."""
-    if name != "slurm":
-        return plain
-    from tunelock.remote.there import slurm
-
-    return slurm
 
 
 VERBS: dict[str, Callable[[Agent], Any]] = {

@@ -3,7 +3,7 @@
 import re
 import select
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import BinaryIO
 
@@ -35,23 +35,51 @@ def follow_log(log: Path, lines: int | None, ended: Callable[[], bool], given: B
     position = _find_start(log, lines)
     while True:
         over = ended()
-        if log.exists():
-            with open(log, "rb") as file:
-                file.seek(position)
-                news = file.read()
-            position += len(news)
-            out.write(news)
-            out.flush()
+        position += _copy_from(log, position, out)
         if over or _is_gone(given):
             return
         time.sleep(_POLL)
 
 
+def _copy_from(log: Path, position: int, out: BinaryIO) -> int:
+    """Write what stands behind a byte of the log; how many bytes."""
+    if not log.exists():
+        return 0
+    copied = 0
+    with open(log, "rb") as file:
+        file.seek(position)
+        while piece := file.read(_TAIL):
+            out.write(piece)
+            copied += len(piece)
+    out.flush()
+    return copied
+
+
 def _find_start(log: Path, lines: int | None) -> int:
+    """The byte at which the last `lines` lines begin; a bar that was written over and over is one line."""
     if lines is None or not log.exists():
         return 0
-    last = read_last_lines(log, lines)
-    return max(0, log.stat().st_size - len("\n".join(last).encode()))
+    with open(log, "rb") as file:
+        size = start = file.seek(0, 2)
+        ends = 0
+        while start > 0:
+            end, start = start, max(0, start - _TAIL)
+            file.seek(start)
+            piece = file.read(end - start)
+            for place in _find_line_ends(piece):
+                if start + place < size - 1:  # the end of the last line begins no other
+                    ends += 1
+                if ends == lines:
+                    return start + place + 1
+    return 0
+
+
+def _find_line_ends(piece: bytes) -> Iterator[int]:
+    """The places of the line ends, the last first."""
+    place = piece.rfind(b"\n")
+    while place >= 0:
+        yield place
+        place = piece.rfind(b"\n", 0, place)
 
 
 def _is_gone(given: BinaryIO) -> bool:

@@ -6,13 +6,16 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from tunelock.remote.there.job_files import ENDS, JobFolder
 from tunelock.remote.there.locking import is_held
+from tunelock.remote.there.logs import read_last_lines
 
 _GRACE = 120  # seconds that a job may take beyond its limit to hand over and clean up
+_TRACEBACK = 40  # lines at the end of a log in which an error of the job script is looked for
 _PATIENCE = 15.0  # seconds from the wish to stop to the kill
 
 
@@ -41,44 +44,70 @@ def _look_after(job: JobFolder) -> dict[str, Any]:
     state = job.read_state()
     if state.get("state") in (*ENDS, "registered") or is_held(job.path / "lock"):
         return state
-    if state["state"] == "queued" and time.time() - state.get("changed_at", 0) < _PATIENCE:
+    if state["state"] == "queued" and 0 <= time.time() - state.get("changed_at", 0) < _PATIENCE:
         return state  # it is about to take its lock
     state = job.read_state()  # it may have ended between the two looks
     if state["state"] in ENDS:
         return state
-    _kill(state.get("run_pid"))
-    cause = f"it was killed from outside or the machine went down; `tunelock remote resume {job.id}` goes on from its checkpoint."
-    return job.update(state="failed", cause=cause, ended_at=time.time())
+    _signal(job, state.get("run_pid"), signal.SIGKILL)
+    return job.update(state="failed", cause=_explain_death(job), ended_at=time.time(), run_pid=None)
+
+
+def _explain_death(job: JobFolder) -> str:
+    """Why a job ended that said nothing of it: an error of its own script stands at the end of its log."""
+    again = f"`tunelock remote resume {job.id}` goes on from its checkpoint."
+    lines = read_last_lines(job.log, _TRACEBACK)
+    said = [line for line in lines if line.strip()]
+    if any(line.startswith("Traceback (most recent") for line in said) and not said[-1].startswith("job: "):
+        return f"the job script broke there ({said[-1].strip()}); {again}"
+    return f"it was killed from outside or the machine went down; {again}"
 
 
 def cancel(jobs: list[JobFolder]) -> None:
     """Ask each job to end, then kill what is left of it."""
     for job in jobs:
         job.update(wish="cancel")
-        _signal(job.read_state().get("pid"), signal.SIGTERM)
+        _signal(job, job.read_state().get("pid"), signal.SIGTERM)
     until = time.monotonic() + _PATIENCE
     while time.monotonic() < until and any(is_held(job.path / "lock") for job in jobs):
         time.sleep(0.1)
     for job in jobs:
         state = job.read_state()
         if is_held(job.path / "lock"):
-            _kill(state.get("run_pid"))
-            _kill(state.get("pid"))
+            _signal(job, state.get("run_pid"), signal.SIGKILL)
+            _signal(job, state.get("pid"), signal.SIGKILL)
         if job.read_state()["state"] not in ENDS:
             job.update(state="cancelled", cause="cancelled by you.", ended_at=time.time())
 
 
-def _kill(group: int | None) -> None:
-    if group:
-        try:
-            os.killpg(group, signal.SIGKILL)
-        except (ProcessLookupError, PermissionError):
-            pass
-
-
-def _signal(group: int | None, number: int) -> None:
-    if group:
-        try:
+def _signal(job: JobFolder, group: int | None, number: int) -> None:
+    """Send a signal to a process group of this job; after a restart another one may have its number."""
+    if group and _is_of(job, group):
+        with suppress(ProcessLookupError, PermissionError):
             os.killpg(group, number)
-        except (ProcessLookupError, PermissionError):
-            pass
+
+
+def _is_of(job: JobFolder, group: int) -> bool:
+    """Whether a process of this group stands below the job's folder; true where that cannot be told."""
+    if not Path("/proc/self/cwd").exists():
+        return True
+    folder = str(job.path.resolve())
+    return any(_find_place(member).startswith(folder) for member in _list_group(group))
+
+
+def _list_group(group: int) -> list[int]:
+    """The processes of a group."""
+    found = []
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        with suppress(OSError):
+            if int(stat.read_text().rpartition(")")[2].split()[2]) == group:
+                found.append(int(stat.parent.name))
+    return found
+
+
+def _find_place(pid: int) -> str:
+    """The folder that a process stands in; empty if it is gone or not ours."""
+    try:
+        return os.readlink(f"/proc/{pid}/cwd")
+    except OSError:
+        return ""

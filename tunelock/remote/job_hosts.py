@@ -3,6 +3,8 @@
 from pathlib import Path
 
 from tunelock.remote.hosts import Host, find_host, load_hosts
+from tunelock.remote.there.locking import hold
+from tunelock.remote.watch import Wanted
 from tunelock.run.errors import Stop
 from tunelock.run.files import read_json, write_json
 
@@ -11,7 +13,8 @@ _NOTE = Path(".ckpt/remote/jobs.json")
 
 def note_jobs(host: str, jobs: list[str]) -> None:
     """Remember the host of these jobs."""
-    write_json(_NOTE, _read_note() | dict.fromkeys(jobs, host))
+    with hold(_NOTE.with_suffix(".lock")):  # of two submissions at once
+        write_json(_NOTE, _read_note() | dict.fromkeys(jobs, host))
 
 
 def find_host_of(names: list[str], given: str | None) -> Host:
@@ -27,6 +30,24 @@ def find_host_of(names: list[str], given: str | None) -> Host:
     if len(hosts) != 1:
         raise Stop(f"'{names[0]}' may be on {' or '.join(sorted(hosts))}; say which by --host.")
     return find_host(hosts.pop())
+
+
+def group_jobs(names: list[str], given: str | None) -> list[Wanted]:
+    """The hosts of these jobs and which are there; without names all jobs, of all hosts if none is given."""
+    if not names:
+        hosts = [find_host(given)] if given else list(load_hosts().hosts.values())
+        return [Wanted(host, None) for host in hosts]
+    groups: dict[str, Wanted] = {}
+    for name in names:
+        host = find_host_of([name], given)
+        known = groups[host.name].jobs if host.name in groups else None
+        groups[host.name] = Wanted(host, [*(known or []), name])
+    return list(groups.values())
+
+
+def read_noted_jobs() -> list[str]:
+    """The ids of the jobs that were submitted from here."""
+    return list(_read_note())
 
 
 def _read_note() -> dict[str, str]:

@@ -1,0 +1,124 @@
+"""`tunelock remote status | watch | logs | doctor`: what looks and changes nothing."""
+
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from tunelock.commands.options import Json, print_json
+from tunelock.commands.remote_options import HostName, OneJob, OnHost, SomeJobs
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+INTERRUPTED = 130  # exit code after ^C, as shells have it
+
+
+def show_status(
+    jobs: SomeJobs = None,
+    host: OnHost = None,
+    all_: Annotated[bool, typer.Option("--all", help="Older ended jobs too.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Show how the jobs stand, on one host or on all.
+
+    A host that does not answer is a line of the table; the exit code is 1 then.
+
+    Example: tunelock remote status
+    """
+    from tunelock.remote.job_hosts import group_jobs
+    from tunelock.remote.watch import ask_hosts
+
+    views = ask_hosts(group_jobs(jobs or [], host))
+    if as_json:
+        faults = [{"host": view.host, "fault": view.fault} for view in views if view.fault]
+        found = [job._asdict() for view in views for job in view.jobs]
+        print_json([*found, *faults])
+    else:
+        from tunelock.remote.job_table import leave_out_old, print_jobs
+
+        shown = leave_out_old(views) if not (all_ or jobs) else None
+        print_jobs(shown.views if shown else views)
+        if shown and shown.left_out:
+            typer.echo(f"{shown.left_out} older jobs that ended are not shown; `tunelock remote status --all` does.")
+    raise typer.Exit(any(view.fault for view in views))
+
+
+def watch(jobs: SomeJobs = None, host: OnHost = None) -> None:
+    """Show a table of jobs that changes until all of them ended.
+
+    In a pipe it is a line for each change. The exit code is 1 if a job failed. To stop looking stops no job.
+
+    Example: tunelock remote watch
+    """
+    from tunelock.remote.job_hosts import group_jobs
+    from tunelock.remote.job_table import describe_end, has_failed, show_live
+    from tunelock.remote.watch import watch_jobs
+
+    wanted = group_jobs(jobs or [], host)
+    with _say_that_jobs_go_on():
+        ended = show_live(lambda show: watch_jobs(wanted, show))
+    for job in ended:
+        typer.echo(describe_end(job))
+    if not ended:
+        typer.echo("No job runs or waits; `tunelock remote status` shows those that ended.")
+    raise typer.Exit(any(has_failed(job) for job in ended))
+
+
+def show_log(
+    job: OneJob,
+    follow: Annotated[bool, typer.Option("-f", "--follow", help="Go on until the job ends.")] = False,
+    lines: Annotated[
+        int | None, typer.Option("-l", "--lines", metavar="N", min=1, help="The last N lines alone.")
+    ] = None,
+    host: OnHost = None,
+) -> None:
+    """Show what a job says. To stop looking stops no job.
+
+    Example: tunelock remote logs -f lr64
+    """
+    import sys
+
+    from tunelock.remote.connection import connect
+    from tunelock.remote.job_hosts import find_host_of
+    from tunelock.remote.log_text import join_bars
+
+    with _say_that_jobs_go_on(follow), connect(find_host_of([job], host)) as connection:
+        pieces = connection.read_log(job, follow, lines)
+        for piece in pieces if sys.stdout.isatty() else join_bars(pieces):
+            typer.echo(piece, nl=False)
+
+
+def doctor(
+    host: HostName,
+    install: Annotated[bool, typer.Option("--install", help="Make the environment there now, ahead of a job.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Check whether a host is ready for jobs, and say what to do where it is not.
+
+    The exit code is 1 if something is wrong.
+
+    Example: tunelock remote doctor box
+    """
+    from tunelock.remote.host_checks import check_host, describe_finding
+    from tunelock.remote.hosts import find_host
+
+    found = []
+    for finding in check_host(find_host(host), install):
+        found.append(finding)
+        if not as_json:
+            typer.echo(describe_finding(finding))
+    if as_json:
+        print_json([finding._asdict() for finding in found])
+    raise typer.Exit(any(finding.level == "wrong" for finding in found))
+
+
+@contextmanager
+def _say_that_jobs_go_on(any_: bool = True) -> "Iterator[None]":
+    """At ^C, that it ended the looking alone."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        if any_:
+            typer.echo("\nJobs go on; `tunelock remote cancel JOB` ends one.", err=True)
+        raise typer.Exit(INTERRUPTED) from None
