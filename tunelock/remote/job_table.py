@@ -19,18 +19,18 @@ _TOLD = 8  # sentences below the table, the newest jobs'
 _ENDED_SHOWN = 20  # jobs that ended and are shown where all are asked for; the newest
 
 
-class Choice(NamedTuple):
+class ShownJobs(NamedTuple):
     """What of the answers is shown, and how many older jobs are not."""
 
     views: list[HostView]
     left_out: int
 
 
-def leave_out_old(views: list[HostView]) -> Choice:
+def leave_out_old(views: list[HostView]) -> ShownJobs:
     """All that have not ended, and the newest of those that have."""
     ended = [job for job in list_job_views(views) if job.has_ended]
     old = {job.id for job in sorted(ended, key=_tell_age)[_ENDED_SHOWN:]}
-    return Choice([view._replace(jobs=[job for job in view.jobs if job.id not in old]) for view in views], len(old))
+    return ShownJobs([view._replace(jobs=[job for job in view.jobs if job.id not in old]) for view in views], len(old))
 
 
 def lay_out_jobs(views: list[HostView], width: int) -> RenderableType:
@@ -61,7 +61,7 @@ def _align(lines: list[list[str]], width: int) -> Table:
 
 def print_jobs(views: list[HostView]) -> None:
     """To stdout: as wide as the terminal, and with nothing cut where there is none."""
-    console = make_console()
+    console = _make_console()
     console.print(
         lay_out_jobs(views, console.width)
         if any(view.jobs or view.fault for view in views)
@@ -69,7 +69,7 @@ def print_jobs(views: list[HostView]) -> None:
     )
 
 
-def make_console() -> Console:
+def _make_console() -> Console:
     """stdout; in a pipe a line may be as long as it is."""
     console = Console(highlight=False, markup=False)
     return console if console.is_terminal else Console(highlight=False, markup=False, width=10_000)
@@ -77,7 +77,7 @@ def make_console() -> Console:
 
 def show_live(follow: Callable[[Callable[[list[HostView]], None]], list[JobView]]) -> list[JobView]:
     """Show each look that `follow` hands over: a table that changes, or in a pipe a line for each change of state."""
-    console = make_console()
+    console = _make_console()
     if not console.is_terminal:
         return follow(_Changes().print)
     with Live(console=console, auto_refresh=False) as live:

@@ -8,7 +8,7 @@ _NAMED = 4  # jobs that are named one by one
 
 def describe_submission(host: str, done: Submission) -> str:
     """A few lines on what was sent, what runs, and what to type next."""
-    lines = [f"{host}: sent {describe_size(done.sent)}; {describe_size(done.there_already)} were there already."]
+    lines = [f"{host}: sent {_describe_size(done.sent)}; {_describe_size(done.there_already)} were there already."]
     if done.inputs.not_here:
         lines.append(f"Made again there, for they are not in the cache here: {', '.join(done.inputs.not_here)}.")
     lines.append(f"{_join_ids(done.jobs)} registered. What to type next:")
@@ -31,14 +31,14 @@ def _join_ids(jobs: list[str]) -> str:
 def describe_pulled(host: str, found: list[Pulled]) -> str:
     """A line on each experiment that came, and what to type next."""
     lines = [
-        f"{one.name} is an experiment here: fetched {describe_size(one.fetched)} from {host}; "
-        f"{describe_size(one.here_already)} were here already."
+        f"{one.name} is an experiment here: fetched {_describe_size(one.fetched)} from {host}; "
+        f"{_describe_size(one.here_already)} were here already."
         for one in found
     ]
     return "\n".join([*lines, "What to type next:", "  dvc exp show", f"  dvc exp apply {found[0].name}"])
 
 
-def describe_size(size: int) -> str:
+def _describe_size(size: int) -> str:
     """`0 B`, `13 kB`, `1.2 MB`, `3.45 GB`."""
     if size < 1000:
         return f"{size} B"

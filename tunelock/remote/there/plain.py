@@ -92,7 +92,7 @@ def _is_of(job: JobFolder, group: int) -> bool:
     if not Path("/proc/self/cwd").exists():
         return True
     folder = str(job.path.resolve())
-    return any(_find_place(member).startswith(folder) for member in _list_group(group))
+    return any(_read_folder(member).startswith(folder) for member in _list_group(group))
 
 
 def _list_group(group: int) -> list[int]:
@@ -105,7 +105,7 @@ def _list_group(group: int) -> list[int]:
     return found
 
 
-def _find_place(pid: int) -> str:
+def _read_folder(pid: int) -> str:
     """The folder that a process stands in; empty if it is gone or not ours."""
     try:
         return os.readlink(f"/proc/{pid}/cwd")
