@@ -1,10 +1,15 @@
-"""The real sshd and the real Slurm of the tests; each test process has its own."""
+"""The real sshd, the real Slurm and the S3 of the tests; each test process has its own."""
 
+import os
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
 from tests.remote.cluster import Cluster, make_cluster
+
+NOBODY = {"AWS_SHARED_CREDENTIALS_FILE": "/none", "AWS_CONFIG_FILE": "/none", "AWS_EC2_METADATA_DISABLED": "true"}
+AWS_KEYS = {"AWS_ACCESS_KEY_ID": "testing", "AWS_SECRET_ACCESS_KEY": "made up", "AWS_DEFAULT_REGION": "us-east-1"}
 
 
 @pytest.fixture(scope="session")
@@ -28,3 +33,31 @@ def slurm(_cluster) -> Cluster:
     if "slurm" not in _cluster.keepers:
         _cluster.start("slurm")
     return _cluster
+
+
+@pytest.fixture(scope="session")
+def s3_server() -> Iterator[str]:
+    """S3 on a free port of this machine; its address."""
+    from moto.server import ThreadedMotoServer
+
+    moto = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    moto.start()
+    host, port = moto.get_host_and_port()
+    yield f"http://{host}:{port}"
+    moto.stop()
+
+
+@pytest.fixture
+def aws(s3_server, monkeypatch) -> Iterator[Any]:
+    """The environment of someone with a key for the server; it has an empty bucket `data`."""
+    import boto3
+    from s3fs import S3FileSystem
+
+    for name in [name for name in os.environ if name.startswith("AWS_")]:
+        monkeypatch.delenv(name)
+    for name, value in {**NOBODY, **AWS_KEYS, "AWS_ENDPOINT_URL": s3_server}.items():
+        monkeypatch.setenv(name, value)
+    S3FileSystem.clear_instance_cache()  # which knows the environment of the test before
+    bucket = boto3.resource("s3").create_bucket(Bucket="data")
+    yield bucket
+    bucket.objects.all().delete()

@@ -3,16 +3,14 @@
 import errno
 import hashlib
 import json
-import os
 import subprocess
 import sys
 from pathlib import Path
 
-import boto3
 import pytest
-from moto.server import ThreadedMotoServer
-from s3fs import S3FileSystem
 
+from tests.remote.conftest import AWS_KEYS
+from tests.remote.toy import run
 from tests.walls import ROOT
 from tunelock.remote.storage import fetch_objects, push_objects
 from tunelock.remote.there import stored_objects, stores
@@ -20,35 +18,6 @@ from tunelock.remote.there.stored_objects import Moved
 from tunelock.run.errors import Stop
 
 RUN = f"runs/{'a' * 2}/{'a' * 64}/{'b' * 64}"
-NOBODY = {
-    "AWS_SHARED_CREDENTIALS_FILE": "/none",
-    "AWS_CONFIG_FILE": "/none",
-    "AWS_EC2_METADATA_DISABLED": "true",
-}
-KEYS = {"AWS_ACCESS_KEY_ID": "testing", "AWS_SECRET_ACCESS_KEY": "testing", "AWS_DEFAULT_REGION": "us-east-1"}
-
-
-@pytest.fixture(scope="module")
-def server():
-    """S3 on a free port of this machine; its address."""
-    moto = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-    moto.start()
-    host, port = moto.get_host_and_port()
-    yield f"http://{host}:{port}"
-    moto.stop()
-
-
-@pytest.fixture
-def aws(server, monkeypatch):
-    """The environment of someone with a key for the server; it has an empty bucket `data`."""
-    for name in [name for name in os.environ if name.startswith("AWS_")]:
-        monkeypatch.delenv(name)
-    for name, value in {**NOBODY, **KEYS, "AWS_ENDPOINT_URL": server}.items():
-        monkeypatch.setenv(name, value)
-    S3FileSystem.clear_instance_cache()  # which knows the environment of the test before
-    bucket = boto3.resource("s3").create_bucket(Bucket="data")
-    yield bucket
-    bucket.objects.all().delete()
 
 
 @pytest.fixture(params=["bucket", "folder"])
@@ -159,7 +128,7 @@ def test_a_bucket_that_is_not_there_is_a_sentence(aws, cache, objects, tmp_path)
 
 
 def test_no_credentials_are_a_sentence(aws, cache, objects, monkeypatch):
-    for name in KEYS:
+    for name in AWS_KEYS:
         monkeypatch.delenv(name)
     with pytest.raises(
         Stop, match=r"^s3://data/x: Unable to locate credentials here; `aws configure`, or set AWS_PROF"
@@ -168,7 +137,7 @@ def test_no_credentials_are_a_sentence(aws, cache, objects, monkeypatch):
 
 
 def test_a_profile_that_is_not_there_is_a_sentence(aws, cache, objects, monkeypatch):
-    for name in KEYS:
+    for name in AWS_KEYS:
         monkeypatch.delenv(name)
     monkeypatch.setenv("AWS_PROFILE", "work")
     with pytest.raises(Stop, match=r"^s3://data/x: The config profile \(work\) could not be found here"):
@@ -209,16 +178,13 @@ def test_without_dvc_s3_a_sentence_says_what_to_install(aws, cache, objects, mon
 
 def test_dvc_itself_finds_what_was_pushed(aws, cache, objects, tmp_path, monkeypatch):
     """The layout is that of a DVC remote, so a team's `dvc pull` may read the same bucket."""
-    from dvc.repo import Repo
-
     data = write_object(cache, b"rows of data")
     push_objects("s3://data/team", [data], cache)
     monkeypatch.chdir(tmp_path)
     digest = data[0].removeprefix("files/md5/").replace("/", "")
     Path("rows.dvc").write_text(f"outs:\n- {{md5: {digest}, size: 12, hash: md5, path: rows}}\n", encoding="utf-8")
-    Repo.init(no_scm=True).close()
-    with Repo(config={"core": {"remote": "team"}, "remote": {"team": {"url": "s3://data/team"}}}) as repo:
-        repo.pull()
+    for words in ("init --no-scm", "remote add --default team s3://data/team", "pull"):
+        run(["dvc", *words.split(), "--quiet"], tmp_path)
     assert Path("rows").read_bytes() == b"rows of data"
 
 
