@@ -379,6 +379,17 @@ def test_the_commit_and_what_differs_from_it(tmp_path, monkeypatch):
     assert read_commit().changed == ['"new file"']
 
 
+def test_a_stage_stands_with_its_time_and_with_where_it_ran():
+    machines = {
+        "machines": {"1": {"cpu": "EPYC", "name": "box"}, "2": {"cpu": "Xeon"}},
+        "stages": {"train": {"machine": "1", "threads": 1, "instruction_set": "AVX2"}, "split": {"machine": "2"}},
+    }
+    found = input_views.list_stage_times({"split_seconds": 1.0, "train_seconds": 2.0, "base_seconds": 0.5}, machines)
+    assert [(row.stage, row.where) for row in found] == [
+        ("train", "box, EPYC, AVX2, 1 thread"), ("split", "Xeon"), ("base", "")
+    ]  # fmt: skip
+
+
 def test_versions_and_hardware(tmp_path, monkeypatch):
     (tmp_path / "pyproject.toml").write_text('[project]\ndependencies = ["numpy==1", "no-such-thing[x]>=1"]\n')
     monkeypatch.chdir(tmp_path)

@@ -9,6 +9,7 @@ from tunelock.records.scored_row import RowPair, is_held_out
 from tunelock.report.plot_rows import CalibrationRow, LengthRow, LossRow, TaskRow
 from tunelock.run.errors import Stop
 from tunelock.run.files import read_json, read_jsonl
+from tunelock.run.machines import MACHINES
 from tunelock.run.params import load_yaml
 
 NEEDED = {  # file: the stage that makes it
@@ -55,6 +56,7 @@ class Evidence:
     lengths: dict[str, Any]
     length_histogram: list[LengthRow]
     timings: dict[str, float]
+    machines: dict[str, Any]  # empty for a run of before they were noted
     params: dict[str, Any]
     lock: dict[str, Any]
 
@@ -67,7 +69,8 @@ def read_evidence() -> Evidence:
     """
     _refuse_gaps()
     found = {Path(file).stem: read_json(file) for file in NEEDED if file.startswith("metrics/")}
-    return Evidence(**found, params=load_yaml("params.yaml"), lock=load_yaml("dvc.lock"))
+    machines = read_json(MACHINES) if MACHINES.exists() else {}
+    return Evidence(**found, machines=machines, params=load_yaml("params.yaml"), lock=load_yaml("dvc.lock"))
 
 
 def _refuse_gaps() -> None:

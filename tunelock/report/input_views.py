@@ -3,6 +3,8 @@
 import json
 from typing import Any, NamedTuple
 
+from tunelock.run.machines import describe_places
+
 
 class FunnelStep(NamedTuple):
     """So many rows, and their share of the raw rows. kind: `level` where they are there, `loss` where they are lost."""
@@ -14,11 +16,12 @@ class FunnelStep(NamedTuple):
 
 
 class StageTime(NamedTuple):
-    """How long a stage took, and its peak memory in GB."""
+    """How long a stage took, its peak memory in GB, and where it ran; empty where nothing was noted."""
 
     stage: str
     seconds: float
     memory: float | None
+    where: str
 
 
 class Output(NamedTuple):
@@ -55,10 +58,13 @@ def _list_losses(reasons: dict[str, int], raw: int) -> list[FunnelStep]:
     return [FunnelStep(reason, rows, "loss", rows / max(1, raw)) for reason, rows in order]
 
 
-def list_stage_times(timings: dict[str, float]) -> list[StageTime]:
-    """The stages of metrics/timings.json, the longest first."""
-    stages = {key.removesuffix("_seconds") for key in timings if key.endswith("_seconds")}
-    rows = [StageTime(stage, timings[f"{stage}_seconds"], timings.get(f"{stage}_peak_rss_gb")) for stage in stages]
+def list_stage_times(timings: dict[str, float], machines: dict[str, Any]) -> list[StageTime]:
+    """The stages of metrics/timings.json, the longest first, with where metrics/machines.json says that they ran."""
+    places, rows = describe_places(machines), []
+    for key, seconds in timings.items():
+        stage = key.removesuffix("_seconds")
+        if stage != key:
+            rows.append(StageTime(stage, seconds, timings.get(f"{stage}_peak_rss_gb"), places.get(stage, "")))
     return sorted(rows, key=lambda row: (-row.seconds, row.stage))
 
 

@@ -99,7 +99,7 @@ def _view_training(found: Evidence) -> TrainingPart:
         verdicts=verdicts,
         remedy=found.diagnosis.get("remedy", []),
         chart=_draw_markup(losses, "loss", "Loss of train and validation by step"),
-        times=input_views.list_stage_times(found.timings),
+        times=input_views.list_stage_times(found.timings, found.machines),
     )
 
 

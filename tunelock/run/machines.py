@@ -41,6 +41,17 @@ def record_machine(name: str, entry: dict[str, Any]) -> None:
     write_json(MACHINES, {"machines": {key: machines[key] for key in used & machines.keys()}, "stages": stages})
 
 
+def describe_places(found: Mapping[str, Any]) -> dict[str, str]:
+    """Where each stage ran, in words, from the content of metrics/machines.json."""
+    places = {}
+    for name, stage in found.get("stages", {}).items():
+        facts = found["machines"].get(stage["machine"], {}) | stage
+        parts = [facts.get("name"), facts.get("device"), facts.get("cpu"), facts.get("instruction_set")]
+        threads = [f"{facts['threads']} thread{'s' * (facts['threads'] != 1)}"] if "threads" in facts else []
+        places[name] = ", ".join([str(part) for part in parts if part] + threads)
+    return places
+
+
 def _describe_process() -> dict[str, Any]:
     """What only this process knows: torch's threads, instruction set and GPU, and the variables that choose kernels."""
     chosen: dict[str, Any] = {name.lower(): os.environ[name] for name in _KERNEL_CHOICE if name in os.environ}

@@ -93,7 +93,8 @@ def read_file_at(commit: str, path: str) -> str | None:
 
 def read_bytes_at(commit: str, path: str) -> bytes | None:
     """The bytes of a file below the current folder as a commit has it, None if it has none."""
-    done = subprocess.run(["git", "cat-file", "blob", f"{commit}:./{path}"], capture_output=True, check=False)
+    command = ["git", "cat-file", "blob", f"{commit}:./{path}"]
+    done = subprocess.run(command, capture_output=True, check=False)
     return None if done.returncode else done.stdout
 
 
