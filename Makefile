@@ -6,9 +6,10 @@ DATATROVE := $(VENV)/datatrove
 TRANSFORMERS4 := $(VENV)/transformers4
 SKYPILOT := $(VENV)/skypilot
 export PATH := $(CURDIR)/$(BIN):$(PATH)
-PINNED := import sys, tomllib; p = tomllib.load(open("pyproject.toml", "rb"))["project"]; \
-	print(*{"run": p["dependencies"], **p["optional-dependencies"]}[sys.argv[1]], sep="\n")
-INSTALL := $(BIN)/python -m pip install -qq --disable-pip-version-check
+LOCKER := $(VENV)/locker
+# cpu or cuda; empty takes cuda where there is an NVIDIA GPU
+LOCK ?=
+HASHED := -m pip install -qq --disable-pip-version-check --no-deps --require-hashes
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
@@ -29,10 +30,11 @@ forecast:
 test: $(VENV)/dev $(TRANSFORMERS4)/done $(SKYPILOT)/done lint chromium remote-tools ## lint and the whole test suite
 	python -m pytest
 
-lint: $(VENV)/dev ## rules and format (ruff), types (mypy)
+lint: $(VENV)/dev ## rules and format (ruff), types (mypy), the Dockerfile (hadolint)
 	ruff check .
 	ruff format --check .
 	mypy
+	hadolint Dockerfile
 
 bench: $(VENV)/done ## compare training speed with plain SFTTrainer (about 5 minutes; needs a quiet machine)
 	python -m benchmarks.training
@@ -91,41 +93,40 @@ BASE ?=
 pictures: $(VENV)/dev chromium ## docs/images out of the run that is here; BASE=REVISION is what the comment compares with
 	python -m docs.make_pictures $(if $(BASE),--base "$(BASE)")
 
-lock: $(VENV)/dev ## write constraints.txt from what is installed
-	@{ sed -n '1{/^#/p}' constraints.txt; pip freeze | grep -vE '^(torch|pip|setuptools)=='; } > constraints.new
-	@mv constraints.new constraints.txt
+lock: $(LOCKER)/done ## write locks/ from the pins of pyproject.toml: all packages with the hashes of their files (a few minutes)
+	@$(LOCKER)/bin/python locks/make_locks.py
 
 clean: ## remove the venv and the checkpoints; what DVC tracks stays
 	rm -rf $(VENV) .ckpt
 
-# Built anew when a version changes. torch is pinned in pyproject.toml alone, so that pip may take a CPU or a CUDA build.
+# Built anew when a version changes, by the code with which hosts build theirs: no file whose hash is not in the lock.
 # The tools of the tests come apart: trackers that are merely installed cost every start of a trainer seconds.
 # An existing venv keeps its Python: another one written over it would not work.
-$(VENV)/done: pyproject.toml constraints.txt tunelock/launcher.sh
+$(VENV)/done: pyproject.toml locks/cpu.txt locks/cuda.txt tunelock/launcher.sh
 	@test -x $(BIN)/python || "$(PYTHON)" -m venv $(VENV)
-	@python -c '$(PINNED)' run > $(VENV)/requirements.txt
-	$(INSTALL) -c constraints.txt -r $(VENV)/requirements.txt
-	@install -m 755 tunelock/launcher.sh $(BIN)/tunelock
+	@"$(PYTHON)" -m tunelock.remote.there.installing $(VENV) $(LOCK)
 	@touch $@
 
-$(VENV)/dev: $(VENV)/done
-	@python -c '$(PINNED)' dev > $(VENV)/requirements-dev.txt
-	$(INSTALL) -c constraints.txt -r $(VENV)/requirements-dev.txt
+$(VENV)/dev: $(VENV)/done locks/dev.txt
+	$(BIN)/python $(HASHED) --no-build-isolation -r locks/dev.txt
 	@touch $@
 
-# datatrove 0.10.1 fails with the xxhash that the rest uses, so it gets a venv of its own.
-$(DATATROVE)/done: | $(VENV)/done
+$(LOCKER)/done: locks/locking.txt
+	"$(PYTHON)" -m venv $(LOCKER)
+	$(LOCKER)/bin/python $(HASHED) -r locks/locking.txt
+	@touch $@
+
+$(DATATROVE)/done: locks/datatrove.txt | $(VENV)/done
 	"$(PYTHON)" -m venv $(DATATROVE)
-	$(DATATROVE)/bin/python -m pip install -qq --disable-pip-version-check datatrove==0.10.1 xxhash==3.8.2 \
-		spacy==3.8.18 tokenizers==0.23.3 orjson==3.13.0 regex==2026.11.15
+	$(DATATROVE)/bin/python $(HASHED) -r locks/datatrove.txt
 	@touch $@
 
-# The last Transformers 4, with which a test loads what was written with version 5. The rest is that of the venv.
-$(TRANSFORMERS4)/done: | $(VENV)/done
-	$(INSTALL) --no-deps --no-compile --target $(TRANSFORMERS4) transformers==4.57.6 huggingface_hub==0.36.2 tokenizers==0.22.2
+$(TRANSFORMERS4)/done: locks/transformers4.txt | $(VENV)/done
+	$(BIN)/python $(HASHED) --no-compile --target $(TRANSFORMERS4) --upgrade -r locks/transformers4.txt
 	@touch $@
 
 # SkyPilot, which reads the task that `engine: sky` writes. It wants other versions than the venv has, so it stands apart.
 $(SKYPILOT)/done: tests/remote/skypilot.txt | $(VENV)/done
-	$(INSTALL) --no-deps --no-compile --upgrade --target $(SKYPILOT) -r tests/remote/skypilot.txt
+	$(BIN)/python -m pip install -qq --disable-pip-version-check --no-deps --no-compile --upgrade --target $(SKYPILOT) \
+		-r tests/remote/skypilot.txt
 	@touch $@

@@ -3,14 +3,11 @@
 import re
 import shlex
 import subprocess
-import tomllib
 from pathlib import Path
 
 import click
 import pytest
 import typer
-from packaging.requirements import Requirement
-from packaging.utils import canonicalize_name
 from ruamel.yaml import YAML
 
 from docs import make_errors
@@ -255,25 +252,6 @@ def test_the_data_card_gives_the_counts_of_the_metrics():
         assert f"| {name} | {number:,} |" in card
     for name in ("train", "val", "test", "golden"):
         assert f"| {name} | {split[name]['rows']:,} | {split[name]['groups']:,} |" in card
-
-
-def pins(lines: list[str]) -> dict[str, str]:
-    """Version by name; a requirement that is not pinned with == fails."""
-    requirements = [Requirement(line) for line in lines]
-    loose = [str(r) for r in requirements if [s.operator for s in r.specifier] != ["=="] or "*" in str(r.specifier)]
-    assert loose == []
-    return {canonicalize_name(r.name): next(iter(r.specifier)).version for r in requirements}
-
-
-def test_every_dependency_is_pinned_and_the_same_in_the_constraints():
-    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    wanted = pins([*project["dependencies"], *project["optional-dependencies"]["dev"]])
-    lines = (ROOT / "constraints.txt").read_text().splitlines()
-    constraints = pins([line for line in lines if line and not line.startswith("#")])
-    assert "torch" in wanted  # pip may take a CPU or a CUDA build of it
-    assert "torch" not in constraints
-    del wanted["torch"]
-    assert {name: constraints.get(name) for name in wanted} == wanted
 
 
 def test_no_path_of_a_machine_is_in_the_repository():

@@ -58,8 +58,9 @@ def project(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     Path("dvc.yaml").write_text(DAG)
     Path("dvc.lock").write_text(LOCK)
-    for pins in (Path("pyproject.toml"), Path("constraints.txt")):
-        pins.touch()
+    Path("locks").mkdir()
+    for pins in ("pyproject.toml", "locks/cpu.txt", "locks/cuda.txt"):
+        Path(pins).touch()
     Path("metrics").mkdir()
     Path("metrics/timings.json").write_text(json.dumps(TIMINGS))
 
@@ -79,7 +80,7 @@ def test_what_is_there_already_takes_no_disk():
 def test_other_versions_are_installed_into_the_same_environment():
     Path(".venv").mkdir()
     Path(".venv/done").touch()
-    os.utime("constraints.txt", (2e9, 2e9))
+    os.utime("locks/cuda.txt", (2e9, 2e9))
     needs = read_needs(Path(".venv"))
     assert needs.installs == Path(".venv") and needs.disk == 4e9
 

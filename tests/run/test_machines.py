@@ -88,7 +88,8 @@ def test_a_process_with_torch_says_what_changes_its_bits(monkeypatch):
 def test_only_packages_of_other_versions_than_the_pinned_ones_are_listed(monkeypatch):
     for name in ("trl-1.15.0", "torch-2.13.0+cpu", "other-1.0", "huggingface_hub-2.0"):
         Path("site", f"{name}.dist-info").mkdir(parents=True)
-    Path("constraints.txt").write_text("# pins\nhuggingface-hub==2.0\n")
+    Path("locks").mkdir()
+    Path("locks/cuda.txt").write_text("# pins\nhuggingface-hub==2.0 \\\n    --hash=sha256:00\n")
     monkeypatch.setattr(sys, "path", ["site"])
     record_machine("train", ENTRY)
     assert recorded()["other_versions"] == {"trl": "1.15.0"}

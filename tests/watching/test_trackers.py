@@ -19,6 +19,7 @@ import torch
 from transformers import TrainerState
 
 from tunelock.privacy.redaction import HIDDEN, is_secret_name, redact_settings
+from tunelock.remote.there.installing import read_lock_pins
 from tunelock.run.errors import Stop
 from tunelock.run.params import load_yaml
 from tunelock.schema.params_schema import Schema
@@ -172,15 +173,16 @@ def test_a_missing_package_stops_with_the_command_that_installs_it(monkeypatch):
     with pytest.raises(Stop) as stop:
         make_trackers(["tensorboard", "mlflow"], Path("runs"), "x", {})
     assert str(stop.value) == (
-        "report_to: mlflow is not installed; run `python -m pip install -c constraints.txt mlflow-skinny sqlalchemy "
-        "alembic` or take mlflow out of report_to."
+        "report_to: mlflow is not installed; run `python -m pip install --no-deps --require-hashes "
+        "-r locks/mlflow.txt` or take mlflow out of report_to."
     )
 
 
 def test_every_tracker_of_the_schema_is_there_pinned_and_tested():
     root = Path(__file__).parents[2]
     extras = tomllib.loads((root / "pyproject.toml").read_text())["project"]["optional-dependencies"]
-    locked = {line.split("==")[0].lower() for line in (root / "constraints.txt").read_text().splitlines()}
+    locks = {"cpu", *get_args(get_args(Schema.model_fields["report_to"].annotation)[0])} - {"dvclive"}
+    locked = {name for lock in locks for name in read_lock_pins(root / "locks" / f"{lock}.txt")}
     known = get_args(get_args(Schema.model_fields["report_to"].annotation)[0])
     assert set(known) == set(RECORDERS) == set(TRACKER_PACKAGES) == set(READERS)
     for name in set(known) - {"dvclive"}:

@@ -6,7 +6,6 @@ and scores by itself: what is shared with `tunelock.answering` is the folder alo
 
 import importlib.util
 import logging
-import tomllib
 from pathlib import Path
 
 from tunelock.model.modeling import find_device, resolve_dtype
@@ -22,8 +21,7 @@ FOLDER = Path(".ckpt/harness")  # the rows, where the task files look for them
 def require() -> None:
     """Stop with the command that installs lm-eval if it is missing."""
     if not importlib.util.find_spec("lm_eval"):
-        extras = tomllib.loads(Path("pyproject.toml").read_text())["project"]["optional-dependencies"]
-        command = f"python -m pip install -c constraints.txt {' '.join(extras['harness'])}"
+        command = "python -m pip install --no-deps --require-hashes -r locks/harness.txt"
         raise Stop(f"lm-eval, an optional extra, is not installed; run `{command}`.")
 
 

@@ -85,7 +85,7 @@ def read_needs(venv: Path) -> Needs:
 
 def _is_installed(venv: Path) -> bool:
     """Whether make would find the environment as new as the files that it is made from."""
-    done, pins = venv / "done", [Path("pyproject.toml"), Path("constraints.txt")]
+    done, pins = venv / "done", [Path("pyproject.toml"), *Path("locks").glob("c*.txt")]
     return done.exists() and all(pin.stat().st_mtime <= done.stat().st_mtime for pin in pins)
 
 

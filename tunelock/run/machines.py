@@ -20,7 +20,7 @@ from tunelock.run.hashing import sha256_value
 from tunelock.run.params import read_declared_params
 
 MACHINES = Path("metrics/machines.json")
-PIN_FILES = ("constraints.txt", "pyproject.toml")
+PIN_FILES = ("locks/cuda.txt", "pyproject.toml")  # locks/cpu.txt has the same versions
 _CODE = ("stages", "tunelock")
 _KERNEL_CHOICE = ("ATEN_CPU_CAPABILITY", "MKL_ENABLE_INSTRUCTIONS", "ONEDNN_MAX_CPU_ISA", "OMP_NUM_THREADS")
 
@@ -65,9 +65,9 @@ def _describe_process() -> dict[str, Any]:
     return chosen
 
 
-def read_pins(constraints: str, project: str) -> dict[str, str]:
-    """The version of each package that constraints.txt and pyproject.toml, given as texts, ask for."""
-    listed = re.findall(r"^[\w.-]+==[^\s;#]+", constraints, re.MULTILINE)
+def read_pins(lock: str, project: str) -> dict[str, str]:
+    """The version of each package that a lock file and pyproject.toml, given as texts, ask for."""
+    listed = re.findall(r"^[\w.-]+==[^\s;#]+", lock, re.MULTILINE)
     if project:
         listed += tomllib.loads(project).get("project", {}).get("dependencies", [])
     pins = {}

@@ -25,7 +25,7 @@ from tunelock.privacy.redaction import redact_settings
 from tunelock.run.errors import Stop
 from tunelock.watching.recorders import RECORDERS, Log, TrackedRun
 
-TRACKER_PACKAGES = {  # packages and their modules; constraints.txt has the versions
+TRACKER_PACKAGES = {  # packages and their modules; locks/ has their versions
     "dvclive": {"dvclive": "dvclive"},
     "tensorboard": {"tensorboard": "tensorboard"},
     "wandb": {"wandb": "wandb"},
@@ -60,7 +60,7 @@ def make_trackers(report_to: list[str], folder: Path, run_name: str, settings: d
 def _require_packages(name: str) -> None:
     """Stop with the command that installs the packages of a tracker if one is missing."""
     if not all(importlib.util.find_spec(module) for module in TRACKER_PACKAGES[name].values()):
-        command = f"python -m pip install -c constraints.txt {' '.join(TRACKER_PACKAGES[name])}"
+        command = f"python -m pip install --no-deps --require-hashes -r locks/{name}.txt"
         raise Stop(f"report_to: {name} is not installed; run `{command}` or take {name} out of report_to.")
 
 
