@@ -352,6 +352,19 @@ def test_overrides_that_dvc_refuses_are_told(toy):
     assert "the snapshot has no other.yaml" in refuse("other.yaml:x=2")
 
 
+def test_an_out_that_a_stage_goes_on_writing_is_sent(toy):
+    toy.edit("dvc.yaml", "    outs: [second.txt]", "    outs:\n      - second.txt:\n          persist: true")
+    inputs = list_inputs([["mid=2"]], take_snapshot(10))
+    assert "second" in inputs.will_run and SECOND in name_objects(toy, inputs)
+
+
+def test_a_project_that_dvc_cannot_read_is_told(toy):
+    toy.write("dvc.yaml", DVC_YAML.replace("deps: [second.txt]", "deps: [second.txt", 1))
+    assert "DVC cannot read this project (unable to read: 'dvc.yaml', YAML file structure is corrupted)" in refuse()
+    shutil.rmtree(toy.home / ".dvc")
+    assert "DVC cannot read this project (you are not inside of a DVC repository" in refuse()
+
+
 def test_the_workspace_stays_as_it_is(toy):
     before = {path: path.read_bytes() for path in sorted(toy.home.rglob("*")) if path.is_file() and is_own(path)}
     toy.submit("last=2")

@@ -1,8 +1,6 @@
 """What a run needs of DVC's cache on a host, and no more: the data that its stages read and nothing makes there."""
 
-import tempfile
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
@@ -10,10 +8,8 @@ from typing import TYPE_CHECKING, NamedTuple
 from tunelock.remote.missing_there import refuse_missing_there, refuse_unmakeable
 from tunelock.remote.run_forecast import RunForecast, name_path, name_stage
 from tunelock.remote.snapshot import Snapshot
-from tunelock.remote.there.clone import set_up_clone
-from tunelock.remote.there.refusal import Refused
+from tunelock.remote.trial_clone import open_trial_clone, override_params
 from tunelock.run.errors import Stop
-from tunelock.run.revisions import run_git
 
 if TYPE_CHECKING:
     from dvc.output import Output
@@ -60,31 +56,19 @@ def list_inputs(
     Raises:
         Stop: the host would lack something or run on other data than this workspace has, each by name.
     """
+    from dvc.exceptions import DvcException
     from dvc.repo import Repo
 
-    with _open_clone(snapshot) as (home, clone, settings):
-        found = []
-        for task in tasks:
-            with _overridden(clone, task), Repo(str(clone), config=settings) as there:
-                found.append(_find_inputs(home, there, allowed, again))
-        return _join_inputs(found)
-
-
-@contextmanager
-def _open_clone(snapshot: Snapshot) -> Iterator[tuple["Repo", Path, dict]]:
-    """This repository, a clone of the snapshot as the host makes it, and settings for DVC to use this cache there."""
-    from dvc.repo import Repo
-
-    store = run_git("rev-parse", "--path-format=absolute", "--git-common-dir").strip()
-    root = run_git("rev-parse", "--show-toplevel").strip()
-    with tempfile.TemporaryDirectory(prefix="tunelock-clone-") as folder, Repo(root) as home:
-        clone = Path(folder).resolve() / "clone"
-        try:
-            set_up_clone(store, clone, snapshot.commit, snapshot.head)
-        except Refused as refused:
-            raise Stop(str(refused)) from None
-        settings = {"cache": {"dir": home.cache.local_cache_dir}, "core": {"site_cache_dir": f"{folder}/site"}}
-        yield home, clone, settings
+    found = []
+    try:
+        with open_trial_clone(snapshot) as (home, clone, settings):
+            for task in tasks:
+                with override_params(clone, task), Repo(str(clone), config=settings) as there:
+                    found.append(_find_inputs(home, there, allowed, again))
+    except DvcException as error:
+        reason = str(error).strip().splitlines()[0].rstrip(".")
+        raise Stop(f"DVC cannot read this project ({reason}); `dvc status` says more.") from None
+    return _join_inputs(found)
 
 
 def _find_inputs(home: "Repo", there: "Repo", allowed: Sequence[str], again: Sequence[str]) -> Inputs:
@@ -164,25 +148,3 @@ def _name_object(out: "Output", name: str) -> CacheObject:
     path = Path(out.cache.oid_to_path(name))
     root = Path(out.repo.cache.local_cache_dir)
     return CacheObject(path.relative_to(root).as_posix(), path.stat().st_size)
-
-
-@contextmanager
-def _overridden(clone: Path, overrides: Sequence[str]) -> Iterator[None]:
-    """Files of params with the overrides, written by DVC itself; as they were after the block."""
-    from dvc.exceptions import DvcException
-    from dvc.utils.cli_parse import to_path_overrides
-    from dvc.utils.hydra import apply_overrides
-
-    by_file = {clone / file: parts for file, parts in to_path_overrides(overrides).items()}
-    before = {file: file.read_bytes() for file in by_file if file.is_file()}
-    try:
-        for file, parts in by_file.items():
-            if file not in before:
-                raise Stop(f"-S {parts[0]}: the snapshot has no {file.relative_to(clone)}; name a file of params.")
-            apply_overrides(file, parts)
-        yield
-    except DvcException as error:
-        raise Stop(f"-S {' '.join(overrides)}: DVC refuses it ({error.__cause__ or error}); mend the value.") from None
-    finally:
-        for file, content in before.items():
-            file.write_bytes(content)
