@@ -123,7 +123,7 @@ def test_a_shell_that_prints_at_login_is_passed_over(sshd):
 
 def test_a_git_that_is_missing_there_is_told(sshd):
     options = sshd.add_login("bare", 'PATH=/nowhere; exec /bin/sh -c "$SSH_ORIGINAL_COMMAND"')
-    assert "git is not installed there" in refusal(sshd, options=options)
+    assert "git is not found there" in refusal(sshd, options=options)
 
 
 def test_without_ssh_here_its_package_is_named(sshd, monkeypatch):

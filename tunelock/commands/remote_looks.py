@@ -100,17 +100,17 @@ def doctor(
 
     Example: tunelock remote doctor box
     """
-    from tunelock.remote.host_checks import check_host, describe_finding
+    from tunelock.remote.host_checks import check_host, describe_checked
     from tunelock.remote.hosts import find_host
 
     found = []
-    for finding in check_host(find_host(host), install):
-        found.append(finding)
+    for checked in check_host(find_host(host), install, lambda line: typer.echo(line, err=True)):
+        found.append(checked)
         if not as_json:
-            typer.echo(describe_finding(finding))
+            typer.echo(describe_checked(checked))
     if as_json:
-        print_json([finding._asdict() for finding in found])
-    raise typer.Exit(any(finding.level == "wrong" for finding in found))
+        print_json([checked._asdict() for checked in found])
+    raise typer.Exit(any(checked.level == "wrong" for checked in found))
 
 
 @contextmanager

@@ -40,9 +40,10 @@ class Connection:
         self.host, self.options = host, options
 
     def ask(
-        self, verb: str, send: Iterable[str] = (), cache: Path | None = None, seen: Seen | None = None, **request: Any
-    ) -> Any:
-        """The answer to a request; `send` are objects of `cache` that go along.
+        self, verb: str, send: Iterable[str] = (), cache: Path | None = None, seen: Seen | None = None,
+        tell: Callable[[str], None] | None = None, **request: Any,
+    ) -> Any:  # fmt: skip
+        """The answer to a request; `send` are objects of `cache` that go along, `tell` gets what is said before it.
 
         Raises:
             Stop: the host cannot be reached, or refuses: with its sentence.
@@ -52,7 +53,7 @@ class Connection:
                 if cache is not None:
                     self._send(cache, send, pipes.given, seen)
                 pipes.given.close()
-            return self._read_answer(pipes.answers)
+            return self._read_answer(pipes.answers, tell)
 
     def fetch(self, paths: list[str], cache: Path, seen: Seen) -> int:
         """Take objects of the host into `cache`; how many bytes came."""
@@ -145,11 +146,15 @@ class Connection:
         except FileNotFoundError as error:
             raise Stop(f"{error.filename} was in the cache a moment ago; run the same command again.") from None
 
-    def _read_answer(self, answers: IO[bytes]) -> Any:
+    def _read_answer(self, answers: IO[bytes], tell: Callable[[str], None] | None = None) -> Any:
         line = answers.readline()
         if not line.endswith(b"\n"):
             raise NoAnswer
         answer = json.loads(line)
+        if "said" in answer:
+            if tell:
+                tell(answer["said"])
+            return self._read_answer(answers, tell)
         if "refused" in answer:
             raise Stop(name_host(self.host, answer["refused"]))
         if "errno" in answer:

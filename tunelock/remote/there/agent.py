@@ -29,7 +29,7 @@ class Agent:
     def prepare(self) -> dict[str, Any]:
         """Make the folders; say which objects and which environment are missing, and what room there is."""
         if not shutil.which("git"):
-            raise Refused("git is not installed there; ask for it, or load its module in `setup`.")
+            raise Refused("git is not found there; install it, or put it on PATH in ~/.bashrc there.")
         for name in ("cache", "jobs", "locks", "env"):
             (self.root / name).mkdir(parents=True, exist_ok=True)
         self.snapshots.make()
@@ -128,6 +128,26 @@ class Agent:
                 self.snapshots.drop(kind, job.id)
         return [job.id for job in jobs]
 
+    def doctor(self) -> dict[str, Any]:
+        """What the host is like, and between which times of its clock that was found."""
+        from tunelock.remote.there.checks import Need, check_machine
+
+        started, order = time.time(), self.request["order"]
+        found: list[tuple[str, bool | None, str]] = list(check_machine(self.root, Need(**self.request["need"])))
+        if order["engine"] == "slurm":
+            from tunelock.remote.there.slurm_check import check_slurm, probe_node
+
+            found += [("slurm", *line) for line in check_slurm(order)]
+            found += [("node", *line) for line in probe_node(self.root, order, Path(sys.path[0]))]
+        return {"findings": found, "started_at": started, "answered_at": time.time()}
+
+    def install(self) -> str:
+        """Make the environment of jobs; which folder has its programs."""
+        from tunelock.remote.there.checks import Need, install_environment
+
+        need = Need(**self.request["need"])
+        return install_environment(self.root, self.request["files"], need, lambda line: self.say({"said": line}))
+
     def say(self, line: dict[str, Any]) -> None:
         """A line of the answer."""
         self.out.write(json.dumps(line).encode() + b"\n")
@@ -139,6 +159,7 @@ VERBS: dict[str, Callable[[Agent], Any]] = {
     for verb in (
         Agent.prepare, Agent.put, Agent.get, Agent.submit, Agent.resume, Agent.status, Agent.logs, Agent.cancel,
         Agent.result, Agent.forget, Agent.abandon,
+        Agent.doctor, Agent.install,
     )
 }  # fmt: skip
 

@@ -29,7 +29,7 @@ def look_around(folder: Path) -> Iterator[Line]:
     found = shutil.which("git")
     yield bool(found), f"git is {found}" if found else "there is no git on it; load its module in `setup`"
     yield _look_for_gpus()
-    yield _reach_index()
+    yield reach_index()
 
 
 def _look_for_gpus() -> Line:
@@ -39,7 +39,7 @@ def _look_for_gpus() -> Line:
     return None, "nvidia-smi shows no GPU on it" + (f", though Slurm gave the job number {given}" if given else "")
 
 
-def _reach_index() -> Line:
+def reach_index() -> Line:
     """Whether packages could be fetched; not needed once an environment is there."""
     told = subprocess.run(
         [sys.executable, "-m", "pip", "config", "get", "global.index-url"], capture_output=True, text=True, check=False
