@@ -8,7 +8,7 @@ import pytest
 
 from tunelock.remote import connection, ssh_client
 from tunelock.remote.connection import connect
-from tunelock.remote.host_models import LocalHost, SshHost
+from tunelock.remote.host_models import LocalHost, SkyHost, SshHost
 from tunelock.remote.ssh_errors import Ending, explain_git, explain_ssh
 from tunelock.run.errors import Stop
 
@@ -154,6 +154,13 @@ def test_a_python_that_is_missing_on_this_machine_is_told(tmp_path):
 )  # fmt: skip
 def test_what_ssh_says_is_put_into_a_sentence(said, sentence):
     assert sentence in explain_ssh(BOX, Ending(255, said), list)
+
+
+def test_a_rented_machine_that_is_not_up_is_no_wrong_name():
+    host = SkyHost(name="cloud", engine="sky")
+    said = f"ssh: Could not resolve hostname {host.address}: Name or service not known"
+    assert "its machine is not up: `tunelock remote submit` rents it" in explain_ssh(host, Ending(255, said), list)
+    assert not ssh_client.is_up(host) and ssh_client.is_up(BOX)
 
 
 @pytest.mark.parametrize(

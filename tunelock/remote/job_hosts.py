@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from tunelock.remote.hosts import Host, find_host, load_hosts
+from tunelock.remote.ssh_client import is_up
 from tunelock.remote.there.locking import hold
 from tunelock.remote.watch import Wanted
 from tunelock.run.errors import Stop
@@ -33,9 +34,9 @@ def find_host_of(names: list[str], given: str | None) -> Host:
 
 
 def group_jobs(names: list[str], given: str | None) -> list[Wanted]:
-    """The hosts of these jobs and which are there; without names all jobs, of all hosts if none is given."""
+    """The hosts of these jobs and which are there; without names all jobs, of that host or of all that are up."""
     if not names:
-        hosts = [find_host(given)] if given else list(load_hosts().hosts.values())
+        hosts = [find_host(given)] if given else [host for host in load_hosts().hosts.values() if is_up(host)]
         return [Wanted(host, None) for host in hosts]
     groups: dict[str, Wanted] = {}
     for name in names:

@@ -9,9 +9,10 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from tunelock.remote.host_models import Host, SlurmHost, SshHost
+from tunelock.remote.host_models import Host, SkyHost, SlurmHost, SshHost
 from tunelock.run.errors import Stop
 
+_REACHED = (SshHost, SlurmHost, SkyHost)
 CONNECT_TIMEOUT = 20  # seconds for the connection and ssh's handshake, unless ~/.ssh/config has another
 _ALIVE = 15  # seconds between two signs of life; four without an answer end the connection
 _LOOK = 30  # seconds for a look at which Pythons there are
@@ -54,12 +55,17 @@ def open_ssh(host: Host, batch: bool = False) -> Iterator[list[str]]:
 
 def find_address(host: Host) -> str:
     """What ssh takes as this host's destination; empty for this machine."""
-    return host.address if isinstance(host, (SshHost, SlurmHost)) else ""
+    return host.address if isinstance(host, _REACHED) else ""
+
+
+def is_up(host: Host) -> bool:
+    """False for a rented machine that ssh knows no longer, or not yet; SkyPilot writes its Host into ~/.ssh."""
+    return not isinstance(host, SkyHost) or _read_settings(host).get("hostname") != host.address
 
 
 def _list_options(host: Host) -> list[str]:
     """The options of ssh that remote.yaml gives."""
-    return list(host.ssh) if isinstance(host, (SshHost, SlurmHost)) else []
+    return list(host.ssh) if isinstance(host, _REACHED) else []
 
 
 def write_by_hand(host: Host) -> str:

@@ -118,6 +118,8 @@ def explain_git(host: Host, said: str, work: str) -> str:
 
 def _recognise(host: Host, said: str) -> str | None:
     """The sentence of the first rule that fits."""
+    if host.engine == "sky" and "Could not resolve hostname" in said:
+        return "its machine is not up: `tunelock remote submit` rents it, `sky start` wakes one that is stopped."
     for pattern, sentence in _RULES:
         if found := re.search(pattern, said):
             fingerprint = re.search(r"SHA256:[\w+/=]+?(?=\.?\s)", said)
