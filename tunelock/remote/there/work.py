@@ -14,6 +14,7 @@ from tunelock.remote.there.environment import ensure_environment
 from tunelock.remote.there.job_files import JobFolder
 from tunelock.remote.there.locking import hold
 from tunelock.remote.there.refusal import Refused
+from tunelock.remote.there.storage_tools import ensure_storage_tools
 
 _LINKS = "reflink,hardlink,symlink,copy"  # what DVC tries, in this order
 
@@ -44,10 +45,11 @@ class _Work:
             raise Refused(f"`{' '.join(command[:3])}` failed there: {said}")
         return done.stdout
 
-    def ask_module(self, name: str, *arguments: str, given: str = "") -> Any:
-        """The JSON that a module of this room prints in the environment of the job."""
+    def ask_module(self, name: str, *arguments: str, given: str = "", more: Path | None = None) -> Any:
+        """The JSON that a module of this room prints in the environment of the job, with the packages in `more`."""
         module = f"{__name__.rpartition('.')[0]}.{name}"
-        return json.loads(self.ask("python", "-P", "-m", module, *arguments, given=given, PYTHONPATH=sys.path[0]))
+        path = os.pathsep.join([sys.path[0], *([str(more)] if more else [])])
+        return json.loads(self.ask("python", "-P", "-m", module, *arguments, given=given, PYTHONPATH=path))
 
 
 def work_in_clone(
@@ -122,11 +124,13 @@ def _configure(work: _Work, cache: Path) -> None:
 
 def _pass_storage(work: _Work, verb: str, objects: list[list[Any]]) -> None:
     """Fetch or push objects where home and host share a storage."""
-    if work.order["storage"] and objects:
-        cache = str(work.root / "cache")
-        moved = work.ask_module("stored_objects", verb, work.order["storage"], cache, given=json.dumps(objects))
+    url, cache = work.order["storage"], str(work.root / "cache")
+    if url and objects:
+        python = Path(work.env["PATH"].split(os.pathsep)[0], "python")
+        more = ensure_storage_tools(work.root, work.clone, python, work.say) if url.startswith("s3://") else None
+        moved = work.ask_module("stored_objects", verb, url, cache, given=json.dumps(objects), more=more)
         there = f"{moved['there_already'] / 1e6:.1f} MB were there already"
-        work.say(f"{verb} {work.order['storage']}: {moved['size'] / 1e6:.1f} MB; {there}")
+        work.say(f"{verb} {url}: {moved['size'] / 1e6:.1f} MB; {there}")
 
 
 def _find_experiment(work: _Work) -> tuple[str, str]:
