@@ -47,7 +47,7 @@ stages:
           cache: false
   side:
     cmd: echo side >> "$RUN_LOG" && cat data/first/* > side.txt
-    deps: [data/first]
+    deps: [data/first, ok.txt]
     params: [aside]
     outs: [side.txt]
   fourth:
