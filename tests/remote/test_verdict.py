@@ -243,7 +243,7 @@ def made(tmp_path_factory) -> Path:
     """A repository with a run: the commit `made`, and `again` with another kernel, each by `dvc repro`."""
     folder = tmp_path_factory.mktemp("made") / "a b"
     files = {"stages/work.py": WORK.format(root=str(ROOT)), "dvc.yaml": DAG, "params.yaml": "rate: 1\n"}
-    files |= {"rows.txt": "rows", ".gitignore": "/model\n", "constraints.txt": "numpy==2.4.6\n"}
+    files |= {"rows.txt": "rows", ".gitignore": "/model\n", "locks/cuda.txt": "numpy==2.4.6 \\\n    --hash=sha256:00\n"}
     files |= {"metrics/machines.json": "{}"}
     for name, text in files.items():
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
