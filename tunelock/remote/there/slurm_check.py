@@ -23,46 +23,48 @@ _FREE = ("idle", "mix")
 _POLL = 0.3  # seconds
 
 
-class _Finding(NamedTuple):
+class _DoctorLine(NamedTuple):
     """A line of the doctor. `good` is None where it is worth knowing and neither good nor bad."""
 
     good: bool | None
     sentence: str
 
 
-def check_slurm(order: dict[str, Any]) -> Iterator[_Finding]:
+def check_slurm(order: dict[str, Any]) -> Iterator[_DoctorLine]:
     """Whether the cluster would take a job of this order; nothing is put into its queue."""
     try:
-        yield _Finding(True, f"{run_slurm('sbatch', '--version').strip()} answers")
+        yield _DoctorLine(True, f"{run_slurm('sbatch', '--version').strip()} answers")
         nodes = list_nodes()
         chosen = pick_nodes(nodes, order["slurm"]["partition"])
         if chosen:
             yield from _check_partition(chosen, order)
         refuse_impossible(order, list_sbatch_options(order))
-        yield _Finding(True, "Slurm would take the job as remote.yaml asks for it")
+        yield _DoctorLine(True, "Slurm would take the job as remote.yaml asks for it")
     except Refused as refusal:
-        yield _Finding(False, str(refusal))
+        yield _DoctorLine(False, str(refusal))
         return
     if shutil.which("sacct") and call_slurm("sacct", "-n", "-X").returncode == 0:
-        yield _Finding(True, "it keeps accounts, so `status` can say days later how a job ended")
+        yield _DoctorLine(True, "it keeps accounts, so `status` can say days later how a job ended")
     else:
-        yield _Finding(None, "it keeps no accounts: how a job ended without a word is known for some minutes only")
+        yield _DoctorLine(None, "it keeps no accounts: how a job ended without a word is known for some minutes only")
 
 
-def _check_partition(chosen: list[Nodes], order: dict[str, Any]) -> Iterator[_Finding]:
+def _check_partition(chosen: list[Nodes], order: dict[str, Any]) -> Iterator[_DoctorLine]:
     """What the partition is like now."""
     name, gres = chosen[0].partition, order["slurm"]["gres"]
     if not any(one.up for one in chosen):
-        yield _Finding(None, f"partition '{name}' is down; jobs wait until it is up again")
+        yield _DoctorLine(None, f"partition '{name}' is down; jobs wait until it is up again")
     fitting = [one for one in chosen if has_gpus(one, order["slurm"])]
     free = sum(one.number for one in fitting if one.state in _FREE)
     with_gpus = f" with {gres}" if gres else ""
-    yield _Finding(bool(fitting), f"partition '{name}' has {sum(one.number for one in fitting)} nodes{with_gpus}")
+    yield _DoctorLine(bool(fitting), f"partition '{name}' has {sum(one.number for one in fitting)} nodes{with_gpus}")
     if fitting:
-        yield _Finding(None, f"{free} of them have room now" if free else "none of them has room now: a job would wait")
+        yield _DoctorLine(
+            None, f"{free} of them have room now" if free else "none of them has room now: a job would wait"
+        )
 
 
-def probe_node(root: Path, order: dict[str, Any], code: Path, patience: float = 60.0) -> Iterator[_Finding]:
+def probe_node(root: Path, order: dict[str, Any], code: Path, patience: float = 60.0) -> Iterator[_DoctorLine]:
     """Run a job of some seconds and say what it sees on its node; it is cancelled if it has to wait `patience` seconds.
 
     The folder is to be seen by the node, with locks that hold from machine to machine.
@@ -72,12 +74,12 @@ def probe_node(root: Path, order: dict[str, Any], code: Path, patience: float = 
         with hold(folder / "lock"):
             yield from _probe(folder, order, code, patience)
     except Refused as refusal:
-        yield _Finding(False, str(refusal))
+        yield _DoctorLine(False, str(refusal))
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def _probe(folder: Path, order: dict[str, Any], code: Path, patience: float) -> Iterator[_Finding]:
+def _probe(folder: Path, order: dict[str, Any], code: Path, patience: float) -> Iterator[_DoctorLine]:
     command = f"{shlex.quote(sys.executable)} -m {__package__}.probe {shlex.quote(str(folder))}"
     script = write_script(order, f"env PYTHONPATH={shlex.quote(str(code))} {command}")
     options = list_sbatch_options(order | {"time_limit_s": 60, "signal_before_s": 1})
@@ -98,20 +100,20 @@ def _probe(folder: Path, order: dict[str, Any], code: Path, patience: float) -> 
         call_slurm("scancel", number)
 
 
-def _await_answer(folder: Path, number: str, patience: float) -> Iterator[_Finding]:
+def _await_answer(folder: Path, number: str, patience: float) -> Iterator[_DoctorLine]:
     answer, until = folder / "answer.json", time.monotonic() + patience
     while time.monotonic() < until:
         if answer.exists():
-            yield from (_Finding(*line) for line in json.loads(answer.read_text(encoding="utf-8")))
+            yield from (_DoctorLine(*line) for line in json.loads(answer.read_text(encoding="utf-8")))
             return
         entry = read_queue().entries.get(number)
         if entry is None or entry.state in ("FAILED", "TIMEOUT", "NODE_FAIL", "OUT_OF_MEMORY", "CANCELLED"):
             last = (folder / "log.txt").read_text(errors="replace").strip() if (folder / "log.txt").exists() else ""
             cause = explain_end("", entry.state if entry else "", read_exit(number), str(folder.parent), last[-300:])
-            yield _Finding(False, f"a job of a few seconds failed on a node: {cause.partition('; `tunelock')[0]}")
+            yield _DoctorLine(False, f"a job of a few seconds failed on a node: {cause.partition('; `tunelock')[0]}")
             return
         time.sleep(_POLL)
     reason = explain_wait(entry.reason, entry.expected) if entry.state == "PENDING" else "it has not answered"
-    yield _Finding(
+    yield _DoctorLine(
         None, f"a job of a few seconds did not come to run within {patience:.0f} s ({reason}); ask again later"
     )
