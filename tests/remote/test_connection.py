@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from tests.remote.cluster import ROOT
+from tests.remote.fake_jobs import add_job
 from tunelock.remote.connection import Connection, connect
 from tunelock.remote.host_models import LocalHost, SshHost
 from tunelock.run.errors import Stop
@@ -82,16 +83,6 @@ def list_files(folder: Path) -> list[str]:
     return sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
 
 
-def add_job(there: Path) -> None:
-    """A job that is about to start, and has said something."""
-    job = there / "jobs/slow-1"
-    job.mkdir(parents=True)
-    order = {"id": "slow-1", "name": "slow", "sweep": None, "engine": "ssh", "submitted_at": 1.0}
-    (job / "job.json").write_text(json.dumps(order))
-    (job / "state.json").write_text(json.dumps({"state": "queued", "changed_at": time.time() + 3600}))
-    (job / "log.txt").write_text("first line\n")
-
-
 def _list_commands() -> list[str]:
     return subprocess.run(["ps", "-ww", "-eo", "args"], capture_output=True, text=True, check=True).stdout.splitlines()
 
@@ -133,7 +124,7 @@ def test_a_connection_lost_while_objects_are_fetched_leaves_no_half_and_goes_on(
 
 
 def test_a_connection_lost_while_a_log_is_followed_says_that_the_job_goes_on(sshd, box, there):
-    add_job(there)
+    add_job(there, "slow-1", log="first line\n")
     with connect(box, batch=True) as to_host:
         log = to_host.read_log("slow-1", True, None)
         assert next(log) == b"first line\n"
@@ -148,7 +139,7 @@ def test_an_interrupt_leaves_nothing_running_on_either_side(sshd, box, there, se
     def ours() -> list[str]:  # our connections, the shared one too, which is no child of ours
         return [line for line in _list_commands() if short in line]
 
-    add_job(there)
+    add_job(there, "slow-1", log="first line\n")
     short = tempfile.mkdtemp(prefix="x")  # paths of sockets may not be long
     words = json.dumps([list(box.ssh), box.folder, verb, sent, str(tmp_path)])
     command = [sys.executable, "-c", INTERRUPTED, words]

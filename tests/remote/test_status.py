@@ -2,6 +2,7 @@
 
 import io
 import json
+import os
 import re
 import subprocess
 import sys
@@ -15,10 +16,12 @@ from rich.console import Console
 from tests.command_line import run_tunelock
 from tests.remote.fake_jobs import add_job, set_state
 from tunelock.remote import watch
+from tunelock.remote.job_hosts import note_jobs, read_noted_jobs
 from tunelock.remote.job_table import lay_out_jobs, leave_out_old
 from tunelock.remote.log_text import join_bars
-from tunelock.remote.there import plain
+from tunelock.remote.there import logs, plain, streams
 from tunelock.remote.there.job_files import JobFolder
+from tunelock.remote.there.refusal import Refused
 from tunelock.remote.watch import HostView, JobView
 
 CAUSE = "train: the loss of step 12 is not a number; set `learning_rate` in params.yaml to at most 0.001."
@@ -195,6 +198,44 @@ def test_a_log_is_followed_until_the_job_ends(there):
     worker.start()
     assert run_tunelock("remote", "logs", "-f", "fast").output == "one\ntwo\n"
     worker.join()
+
+
+def test_a_log_is_no_longer_followed_for_somebody_who_gives_no_sign_of_life(tmp_path, monkeypatch):
+    monkeypatch.setattr(logs, "SILENCE", 0.7)
+    monkeypatch.setattr(logs, "_POLL", 0.1)
+    (tmp_path / "log.txt").write_text("one\n")
+    for beats, least in ((0, 0.6), (3, 1.4)):
+        ours, theirs = os.pipe()
+        given, out = os.fdopen(ours, "rb"), io.BytesIO()
+        for number in range(beats):
+            threading.Timer(0.3 * (number + 1), os.write, [theirs, b"\n"]).start()
+        start = time.monotonic()
+        with pytest.raises(SystemExit, match="74"):
+            logs.follow_log(tmp_path / "log.txt", None, lambda: False, given, out)
+        assert least < time.monotonic() - start < least + 5
+        assert out.getvalue() == b"one\n"
+        os.close(theirs)
+        given.close()
+
+
+def test_objects_that_stop_coming_are_given_up(tmp_path, monkeypatch):
+    monkeypatch.setattr(streams, "SILENCE", 1)
+    ours, theirs = os.pipe()
+    os.write(theirs, b'{"path": "files/md5/00/' + b"0" * 30 + b'", "size": 9}\nhalf')
+    with os.fdopen(ours, "rb") as given, pytest.raises(Refused, match="nothing came for 1 s"):
+        with streams.end_if_silent() as moved:
+            streams.receive_objects(tmp_path, given, moved)
+    os.close(theirs)
+    assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
+
+
+def test_two_submissions_at_once_are_both_noted(there):
+    threads = [threading.Thread(target=note_jobs, args=("here", [f"job-{number}"])) for number in range(20)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(read_noted_jobs()) == 20
 
 
 def test_the_log_of_a_sweep_asks_which(there):

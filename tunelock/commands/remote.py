@@ -6,8 +6,9 @@ import typer
 
 from tunelock.commands.options import Json, print_json
 from tunelock.commands.remote_looks import doctor, show_log, show_status, watch
-from tunelock.commands.remote_options import HostName, Jobs, OnHost
+from tunelock.commands.remote_options import HostName, Jobs, OnHost, say_at_interrupt
 
+_LEFT = "What arrived there stays for the next time; `tunelock remote status` says whether a job was started."
 remote = typer.Typer(
     name="remote",
     no_args_is_help=True,
@@ -44,7 +45,7 @@ def submit_(
 
     settings, where = load_hosts(), find_host(host)
     wish = Wish(name or suggest_name(), change or [])
-    with show_bytes("send") as seen:
+    with say_at_interrupt(_LEFT), show_bytes("send") as seen:
         done = submit(where, wish, settings.allow, settings.max_file_mb, seen)
     note_jobs(host, done.jobs)
     print_json(done._asdict()) if as_json else typer.echo(describe_submission(host, done))
@@ -97,7 +98,7 @@ def pull_(jobs: Jobs, host: OnHost = None, as_json: Json = False) -> None:
     from tunelock.run.bars import show_bytes
 
     where = find_host_of(jobs, host)
-    with show_bytes("fetch") as seen:
+    with say_at_interrupt("What came stays; the same command goes on from there."), show_bytes("fetch") as seen:
         found = pull(where, jobs, seen)
     print_json([one._asdict() for one in found]) if as_json else typer.echo(describe_pulled(where.name, found))
 

@@ -1,17 +1,13 @@
 """`tunelock remote status | watch | logs | doctor`: what looks and changes nothing."""
 
-from contextlib import contextmanager
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from tunelock.commands.options import Json, print_json
-from tunelock.commands.remote_options import HostName, OneJob, OnHost, SomeJobs
+from tunelock.commands.remote_options import HostName, OneJob, OnHost, SomeJobs, say_at_interrupt
 
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-INTERRUPTED = 130  # exit code after ^C, as shells have it
+_GO_ON = "Jobs go on; `tunelock remote cancel JOB` ends one."
 
 
 def show_status(
@@ -56,7 +52,7 @@ def watch(jobs: SomeJobs = None, host: OnHost = None) -> None:
     from tunelock.remote.watch import watch_jobs
 
     wanted = group_jobs(jobs or [], host)
-    with _say_that_jobs_go_on():
+    with say_at_interrupt(_GO_ON):
         ended = show_live(lambda show: watch_jobs(wanted, show))
     for job in ended:
         typer.echo(describe_end(job))
@@ -83,7 +79,7 @@ def show_log(
     from tunelock.remote.job_hosts import find_host_of
     from tunelock.remote.log_text import join_bars
 
-    with _say_that_jobs_go_on(follow), connect(find_host_of([job], host)) as connection:
+    with say_at_interrupt(_GO_ON if follow else ""), connect(find_host_of([job], host)) as connection:
         pieces = connection.read_log(job, follow, lines)
         for piece in pieces if sys.stdout.isatty() else join_bars(pieces):
             typer.echo(piece, nl=False)
@@ -111,14 +107,3 @@ def doctor(
     if as_json:
         print_json([checked._asdict() for checked in found])
     raise typer.Exit(any(checked.level == "wrong" for checked in found))
-
-
-@contextmanager
-def _say_that_jobs_go_on(any_: bool = True) -> "Iterator[None]":
-    """At ^C, that it ended the looking alone."""
-    try:
-        yield
-    except KeyboardInterrupt:
-        if any_:
-            typer.echo("\nJobs go on; `tunelock remote cancel JOB` ends one.", err=True)
-        raise typer.Exit(INTERRUPTED) from None

@@ -1,8 +1,12 @@
 """What the commands of `tunelock remote` share: hosts and jobs as a person names them."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Annotated
 
 import typer
+
+_INTERRUPTED = 130  # exit code after ^C, as shells have it
 
 
 def _list_hosts(incomplete: str) -> list[str]:
@@ -31,3 +35,13 @@ OnHost = Annotated[
     str | None,
     typer.Option(metavar="HOST", autocompletion=_list_hosts, help="Where the jobs are; found if not given."),
 ]
+
+
+@contextmanager
+def say_at_interrupt(sentence: str) -> Iterator[None]:
+    """At ^C say what becomes of what was begun."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        typer.echo(f"\n{sentence}" if sentence else "", err=True)
+        raise typer.Exit(_INTERRUPTED) from None

@@ -21,6 +21,7 @@ from tunelock.remote.hosts import Host
 from tunelock.remote.pipes import NoAnswer, Pipes, SaysNothing
 from tunelock.remote.ssh_client import find_address, list_pythons, open_ssh
 from tunelock.remote.ssh_errors import AGAIN, explain_git, explain_ssh
+from tunelock.remote.there.logs import SILENCE, TOO_SILENT
 from tunelock.remote.there.refusal import Refused
 from tunelock.remote.there.streams import receive_objects, send_objects
 from tunelock.run.errors import Stop
@@ -68,9 +69,13 @@ class Connection:
         """The log of a job in pieces, as it comes."""
         with self._open("logs", jobs=[job], follow=follow, lines=lines) as pipes:
             self._read_answer(pipes.answers)
-            while piece := pipes.answers.read1(1 << 16):  # type: ignore[attr-defined]
-                yield piece
-            if pipes.process.wait():
+            with pipes.show_life(SILENCE / 4):
+                while piece := pipes.answers.read1(1 << 16):  # type: ignore[attr-defined]
+                    yield piece
+            code = pipes.process.wait()
+            if code == TOO_SILENT:
+                raise Stop(name_host(self.host, f"nothing was heard of this machine for a while; {_AFTER['logs']}."))
+            if code:
                 raise NoAnswer
 
     def call_git(self, work: str, *arguments: str) -> None:

@@ -69,6 +69,25 @@ class Pipes(NamedTuple):
         finally:
             timer.cancel()
 
+    @contextmanager
+    def show_life(self, seconds: float) -> Iterator[None]:
+        """Send a byte now and then during the block, so that the host knows that somebody listens."""
+        over = threading.Event()
+
+        def beat() -> None:
+            with suppress(OSError, ValueError):  # the pipe is closed
+                while not over.wait(seconds):
+                    self.given.write(b"\n")
+                    self.given.flush()
+
+        thread = threading.Thread(target=beat, daemon=True)
+        thread.start()
+        try:
+            yield
+        finally:
+            over.set()
+            thread.join()
+
     def end(self) -> None:
         """Close the pipes, by which the other side ends too, and wait for that a while."""
         for pipe in (self.given, self.answers):

@@ -16,7 +16,7 @@ from tunelock.remote.there.job_files import ENDS, JobFolder, find_jobs, list_job
 from tunelock.remote.there.logs import follow_log, summarise_log
 from tunelock.remote.there.refusal import Refused
 from tunelock.remote.there.snapshots import Snapshots
-from tunelock.remote.there.streams import MARK, find_missing, measure_free, receive_objects, send_objects
+from tunelock.remote.there.streams import MARK, end_if_silent, find_missing, measure_free, receive_objects, send_objects
 
 
 class Agent:
@@ -39,12 +39,14 @@ class Agent:
 
     def put(self) -> dict[str, Any]:
         """Take objects into the cache."""
-        return {"bytes": receive_objects(self.root / "cache", self.given, lambda size: None)}
+        with end_if_silent() as moved:
+            return {"bytes": receive_objects(self.root / "cache", self.given, moved)}
 
     def get(self) -> None:
         """Hand objects out of the cache; the stream is the answer."""
         self.say({"value": None})
-        send_objects(self.root / "cache", self.request["paths"], self.out, lambda size: None)
+        with end_if_silent() as moved:
+            send_objects(self.root / "cache", self.request["paths"], self.out, moved)
 
     def submit(self) -> dict[str, Any]:
         """Register the jobs, then let the engine start them; nothing stays behind of those that it refuses."""

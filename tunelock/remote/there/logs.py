@@ -2,11 +2,14 @@
 
 import re
 import select
+import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import BinaryIO
 
+SILENCE = 120.0  # seconds without a sign of life
+TOO_SILENT = 74  # EX_IOERR of sysexits.h
 _POLL = 0.5  # seconds between two looks
 _TAIL = 1 << 16  # bytes from the end in which the last lines are looked for
 _STAGE = re.compile(r"Running stage '([^']+)':")
@@ -31,13 +34,23 @@ def read_last_lines(log: Path, count: int) -> list[str]:
 
 
 def follow_log(log: Path, lines: int | None, ended: Callable[[], bool], given: BinaryIO, out: BinaryIO) -> None:
-    """Write the log, or its last lines, and what comes until the job ended or the other side went away."""
-    position = _find_start(log, lines)
+    """Write the log, or its last lines, and what comes until the job ended or the other side went away.
+
+    It went away if it closes its pipe, or gives no sign of life, a byte, for `SILENCE` seconds: a network that is gone
+    would else be noticed hours later. The exit code is `TOO_SILENT` then.
+    """
+    position, heard = _find_start(log, lines), time.monotonic()
     while True:
         over = ended()
         position += _copy_from(log, position, out)
-        if over or _is_gone(given):
+        if over:
             return
+        while select.select([given], [], [], 0)[0]:
+            if not given.read1(1):  # type: ignore[attr-defined]
+                return
+            heard = time.monotonic()
+        if time.monotonic() - heard > SILENCE:
+            sys.exit(TOO_SILENT)
         time.sleep(_POLL)
 
 
@@ -80,9 +93,3 @@ def _find_line_ends(piece: bytes) -> Iterator[int]:
     while place >= 0:
         yield place
         place = piece.rfind(b"\n", 0, place)
-
-
-def _is_gone(given: BinaryIO) -> bool:
-    """Whether the other side closed its pipe."""
-    ready, _, _ = select.select([given], [], [], 0)
-    return bool(ready) and not given.read1(1)  # type: ignore[attr-defined]

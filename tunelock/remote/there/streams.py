@@ -10,9 +10,10 @@ import os
 import re
 import secrets
 import shutil
+import signal
 import time
-from collections.abc import Callable, Iterable
-from contextlib import suppress
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
 
@@ -21,6 +22,7 @@ from tunelock.remote.there.refusal import Refused
 MARK = b"tunelock-answers\n"  # what the shell of the host prints before it is none of ours
 _PIECE = 1 << 20  # bytes that are held at a time
 _INCOMING = "incoming"  # the folder, below the cache, of objects that are not whole yet
+SILENCE = 600  # seconds without a byte
 _DAY = 86400  # seconds
 _BROKEN = "the connection broke off while objects were sent; run the same command again, it goes on from there."
 _NAMED = re.compile(r"files/md5/([0-9a-f]{2})/([0-9a-f]{30})(?:\.dir)?")
@@ -103,6 +105,29 @@ def _write_piecewise(path: Path, size: int, stream: BinaryIO, seen: Callable[[in
             left -= len(piece)
             seen(len(piece))
     return digest.hexdigest()
+
+
+@contextmanager
+def end_if_silent() -> Iterator[Callable[[int], None]]:
+    """End a block in which nothing moves for `SILENCE` seconds, by `Refused`: the network may be gone for good.
+
+    What it gives is to be called whenever something moves. For the main thread alone.
+    """
+
+    def give_up(*_: object) -> None:
+        raise Refused(f"nothing came for {SILENCE} s; run the same command again, it goes on from there.")
+
+    signal.signal(signal.SIGALRM, give_up)
+    _set_alarm()
+    try:
+        yield lambda size: _set_alarm()
+    finally:
+        signal.alarm(0)
+        signal.signal(signal.SIGALRM, signal.SIG_DFL)
+
+
+def _set_alarm() -> None:
+    signal.alarm(SILENCE)
 
 
 def _sweep(incoming: Path) -> None:
