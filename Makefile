@@ -126,7 +126,6 @@ $(TRANSFORMERS4)/done: locks/transformers4.txt | $(VENV)/done
 	@touch $@
 
 # SkyPilot, which reads the task that `engine: sky` writes. It wants other versions than the venv has, so it stands apart.
-$(SKYPILOT)/done: tests/remote/skypilot.txt | $(VENV)/done
-	$(BIN)/python -m pip install -qq --disable-pip-version-check --no-deps --no-compile --upgrade --target $(SKYPILOT) \
-		-r tests/remote/skypilot.txt
+$(SKYPILOT)/done: locks/skypilot.txt | $(VENV)/done
+	$(BIN)/python $(HASHED) --no-compile --target $(SKYPILOT) --upgrade -r locks/skypilot.txt
 	@touch $@

@@ -29,7 +29,7 @@ PIP_COMPILE = [
 INDEX_ALONE = {"PIP_CONFIG_FILE": os.devnull, "PIP_FIND_LINKS": "", "PIP_EXTRA_INDEX_URL": ""}
 CPU_INDEX = "https://download.pytorch.org/whl/cpu"
 LINUX, OTHERS = 'sys_platform == "linux"', 'sys_platform != "linux"'
-ALONE = ("transformers4",)  # groups that are installed without what they need: it is in the venv
+ALONE = ("skypilot", "transformers4")  # groups of which only what they name is installed
 HEADER = """\
 # {about}
 # Written by `make lock` (locks/make_locks.py: pip-tools and pip, CPython 3.11, Linux x86_64). Not to be edited.
