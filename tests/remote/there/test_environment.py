@@ -16,7 +16,7 @@ import pytest
 from tests.conftest import ROOT
 from tunelock.remote.there import environment, installing
 from tunelock.remote.there.environment import compare_packages, ensure_environment, hash_environment
-from tunelock.remote.there.installing import explain_failure, install_locked, read_lock_pins
+from tunelock.remote.there.installing import describe_progress, explain_failure, install_locked, read_lock_pins
 from tunelock.remote.there.refusal import Refused
 
 PYTHON = sys.executable
@@ -232,6 +232,17 @@ def test_too_little_room_is_said_before_anything_is_fetched(tmp_path, clone, mon
 )  # fmt: skip
 def test_what_pip_says_becomes_a_sentence(said, sentence):
     assert re.search(sentence, explain_failure(said, Path("locks/cpu.txt"), Path("v")))
+
+
+def test_progress_counts_what_pip_fetched_from_an_index_a_folder_or_found_here():
+    said = ["Looking in indexes: x\n", "Requirement already satisfied: a==1 in v\n", "Collecting b==2 (from -r x)\n",
+            "  Downloading b-2.whl (3 MB)\n", "Processing /a folder/c-3-py3-none-any.whl (from -r x)\n"]  # fmt: skip
+    assert describe_progress(said[:2], 4) == "packages: 1 of 4"
+    assert describe_progress(said[:4], 4) == "packages: 2 of 4, b==2"
+    assert describe_progress(said, 4) == "packages: 3 of 4, c-3-py3-none-any.whl"
+    assert describe_progress([*said, "Installing collected packages: b, c\n"], 4).startswith(
+        "all 4 packages are fetched"
+    )
 
 
 def test_of_a_build_only_the_version_counts_and_cuda_may_come_another_way():

@@ -91,17 +91,25 @@ def _cut_first(lock: Path) -> str:
 def _run_pip(venv: Path, lock: Path, say: Callable[[str], None], *options: str) -> tuple[str, int]:
     """What pip said, and its exit code; tells now and then how far it is."""
     command = [str(venv / "bin/python"), *_PIP, *options, "-r", str(lock)]
-    lines, seen, total, told = [], 0, len(read_lock_pins(lock)), time.monotonic()
+    lines, total, told = [], len(read_lock_pins(lock)), time.monotonic()
     with subprocess.Popen(
         command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace"
     ) as pip:
         for line in pip.stdout:
             lines.append(line)
-            seen += line.startswith(("Collecting ", "Requirement already satisfied: "))
             if time.monotonic() - told > _PAUSE:
                 told = time.monotonic()
-                say(f"packages: {min(seen, total)} of {total}, {line.strip()[:100]}")
+                say(describe_progress(lines, total))
     return "".join(lines), pip.returncode
+
+
+def describe_progress(lines: list[str], total: int) -> str:
+    """How far pip is, from what it said."""
+    if any(line.startswith("Installing collected packages") for line in lines):
+        return f"all {total} packages are fetched; pip installs them"
+    begun = re.findall(r"^(?:Collecting|Processing) (.+?)(?: \(from|$)", "".join(lines), re.MULTILINE)
+    there = sum(line.startswith("Requirement already satisfied: ") for line in lines)
+    return f"packages: {len(begun) + there} of {total}, {begun[-1].rpartition('/')[2] if begun else ''}".rstrip(", ")
 
 
 def explain_failure(said: str, lock: Path, venv: Path) -> str:
