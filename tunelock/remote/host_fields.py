@@ -45,7 +45,7 @@ def _check_folder(value: str) -> str:
     return value.rstrip("/")
 
 
-def _check_python(value: str) -> str:
+def _check_python_name(value: str) -> str:
     """A command that the shell there finds, or an absolute path to it."""
     if value.startswith("~") or ("/" in value and not value.startswith("/")):
         raise ValueError("is no Python that is found from every folder; write its name or its path from / on")
@@ -104,7 +104,7 @@ Count = Annotated[int, Field(ge=1)]
 Duration = Annotated[int, BeforeValidator(_parse_duration)]  # seconds
 Size = Annotated[Text, AfterValidator(_check_amount)]
 Folder = Annotated[Text, AfterValidator(_check_folder)]
-Python = Annotated[Text, AfterValidator(_check_python)]
+Python = Annotated[Text, AfterValidator(_check_python_name)]
 Address = Annotated[Text, AfterValidator(_check_address)]
 Storage = Annotated[Text, AfterValidator(_check_storage)]
 Gpus = Annotated[Literal["auto"] | tuple[int, ...], BeforeValidator(_number_gpus)]

@@ -34,7 +34,7 @@ def ensure_storage_tools(
     with hold(root / "locks" / f"env-{path.name}.lock", lambda: say("another job installs dvc-s3; waits for it")):
         if not path.exists():
             say(f"installs dvc-s3 from locks/{lock.name} into {path}")
-            _install(python, lock, path)
+            _install_tools(python, lock, path)
     return path
 
 
@@ -43,7 +43,7 @@ def _has_module(python: Path, module: str) -> bool:
     return subprocess.run([str(python), "-c", code], capture_output=True, check=False).returncode == 0
 
 
-def _install(python: Path, lock: Path, path: Path) -> None:
+def _install_tools(python: Path, lock: Path, path: Path) -> None:
     """The packages of the lock in a folder that appears whole or not at all."""
     partial = path.with_name(f"{path.name}.partial")
     shutil.rmtree(partial, ignore_errors=True)
