@@ -105,6 +105,20 @@ def test_a_host_by_ssh_is_looked_at_there(project, sshd):
     assert lines["gpu"].startswith("wrong") and lines["packages"].startswith("ok")
 
 
+def test_a_cluster_is_asked_and_a_node_looked_at(project, sshd, slurm):
+    with open("remote.yaml", "a") as file:
+        file.write(
+            f'  uni: {{engine: slurm, address: cluster, ssh: ["-F", "{sshd.ssh_config}"], folder: ~/doctor, '
+            f"memory: 100M, cpus: 1, python: {sys.executable}, venv: {sys.prefix}}}\n"
+        )
+    done = run_tunelock("remote", "doctor", "uni")
+    lines = done.output.splitlines()
+    assert done.exit_code == 0, done.output
+    assert any(line.startswith("ok     slurm      Slurm would take the job") for line in lines)
+    assert any(line.startswith("ok     node       node ") for line in lines)
+    assert not [line for line in lines if " gpu  " in line]  # those of the login node do not matter
+
+
 @pytest.mark.parametrize(("offset", "words"), [(-300, "5 min behind this one"), (7200, "2 h ahead of this one")])
 def test_a_clock_that_is_wrong_is_told(project, monkeypatch, offset, words):
     right = time.time

@@ -19,18 +19,18 @@ _TOLD = 8  # sentences below the table, the newest jobs'
 _ENDED_SHOWN = 20  # jobs that ended and are shown where all are asked for; the newest
 
 
-class ShownJobs(NamedTuple):
+class _ShownJobs(NamedTuple):
     """What of the answers is shown, and how many older jobs are not."""
 
     views: list[HostView]
     left_out: int
 
 
-def leave_out_old(views: list[HostView]) -> ShownJobs:
+def leave_out_old(views: list[HostView]) -> _ShownJobs:
     """All that have not ended, and the newest of those that have."""
     ended = [job for job in list_job_views(views) if job.has_ended]
     old = {job.id for job in sorted(ended, key=_tell_age)[_ENDED_SHOWN:]}
-    return ShownJobs([view._replace(jobs=[job for job in view.jobs if job.id not in old]) for view in views], len(old))
+    return _ShownJobs([view._replace(jobs=[job for job in view.jobs if job.id not in old]) for view in views], len(old))
 
 
 def lay_out_jobs(views: list[HostView], width: int) -> RenderableType:

@@ -19,7 +19,7 @@ from tunelock.remote.there.snapshots import Snapshots
 from tunelock.remote.there.streams import MARK, end_if_silent, find_missing, measure_free, receive_objects, send_objects
 
 
-class Agent:
+class _Agent:
     """One request, with the two pipes of the connection."""
 
     def __init__(self, root: Path, request: dict[str, Any], given: BinaryIO, out: BinaryIO) -> None:
@@ -156,12 +156,12 @@ class Agent:
         self.out.flush()
 
 
-VERBS: dict[str, Callable[[Agent], Any]] = {
+VERBS: dict[str, Callable[[_Agent], Any]] = {
     verb.__name__: verb
     for verb in (
-        Agent.prepare, Agent.put, Agent.get, Agent.submit, Agent.resume, Agent.status, Agent.logs, Agent.cancel,
-        Agent.result, Agent.forget, Agent.abandon,
-        Agent.doctor, Agent.install,
+        _Agent.prepare, _Agent.put, _Agent.get, _Agent.submit, _Agent.resume, _Agent.status, _Agent.logs, _Agent.cancel,
+        _Agent.result, _Agent.forget, _Agent.abandon,
+        _Agent.doctor, _Agent.install,
     )
 }  # fmt: skip
 
@@ -174,7 +174,7 @@ def serve(folder: str) -> None:
     line = given.readline()
     if not line.endswith(b"\n"):  # the connection broke off: nothing was asked
         sys.exit(1)
-    agent = Agent(Path(os.path.expanduser(folder)), json.loads(line), given, out)
+    agent = _Agent(Path(os.path.expanduser(folder)), json.loads(line), given, out)
     try:
         _answer(agent)
     except BrokenPipeError:  # nobody listens any more
@@ -182,7 +182,7 @@ def serve(folder: str) -> None:
         sys.exit(1)
 
 
-def _answer(agent: Agent) -> None:
+def _answer(agent: _Agent) -> None:
     try:
         value = VERBS[agent.request["verb"]](agent)
         if agent.request["verb"] not in ("get", "logs"):

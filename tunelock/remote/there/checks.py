@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
 
-from tunelock.remote.there.gpu_checks import Finding, Need, check_gpus, count_usable_gpus, print_of
+from tunelock.remote.there.gpu_checks import HostFinding, Need, check_gpus, count_usable_gpus, print_of
 from tunelock.remote.there.probe import reach_index
 
 _FICLONE = 0x40049409  # linux/fs.h: share the blocks of another file
@@ -19,11 +19,11 @@ _ENVIRONMENT = {"cpu": 3e9, "cuda": 9e9}  # bytes of an environment, by its lock
 _SPARE = 2e9  # bytes for logs, clones and checkpoints of a small model
 
 
-def check_machine(root: Path, need: Need) -> Iterator[Finding]:
+def check_machine(root: Path, need: Need) -> Iterator[HostFinding]:
     """All that can be seen without starting a job. Makes the host's folder."""
     root.mkdir(parents=True, exist_ok=True)
     cuda = need.queue_gpus if need.queue_gpus is not None else count_usable_gpus(need) > 0
-    yield _check_python(need)
+    yield _look_at_python(need)
     yield _check_git()
     made = _find_environment(root, need, cuda)
     yield _check_room(root, need, 0 if made or need.venv else _ENVIRONMENT["cuda" if cuda else "cpu"])
@@ -34,44 +34,48 @@ def check_machine(root: Path, need: Need) -> Iterator[Finding]:
     yield from _check_environment(root, need, made)
 
 
-def _check_python(need: Need) -> Finding:
+def _look_at_python(need: Need) -> HostFinding:
     version, where = platform.python_version(), f"{platform.python_implementation()} {platform.python_version()}"
     if sys.version_info[:2] == (3, 11):
-        return Finding("python", True, f"{where} ({sys.executable})")
+        return HostFinding("python", True, f"{where} ({sys.executable})")
     if need.venv:
-        return Finding("python", None, f"{where}; jobs use that of `venv`")
-    return Finding("python", False, f"`{need.python}` is Python {version}; set `python` to the path of a CPython 3.11.")
+        return HostFinding("python", None, f"{where}; jobs use that of `venv`")
+    return HostFinding(
+        "python", False, f"`{need.python}` is Python {version}; set `python` to the path of a CPython 3.11."
+    )
 
 
-def _check_git() -> Finding:
+def _check_git() -> HostFinding:
     if not shutil.which("git"):
-        return Finding("git", False, "git is not found; install it, or put it on PATH in ~/.bashrc there.")
-    return Finding("git", True, print_of("git", "--version").strip().removeprefix("git version "))
+        return HostFinding("git", False, "git is not found; install it, or put it on PATH in ~/.bashrc there.")
+    return HostFinding("git", True, print_of("git", "--version").strip().removeprefix("git version "))
 
 
-def _check_room(root: Path, need: Need, environment: float) -> Finding:
+def _check_room(root: Path, need: Need, environment: float) -> HostFinding:
     free, wanted = shutil.disk_usage(root).free, environment + need.run_bytes + _SPARE
     parts = f"{environment / 1e9:.0f} for the environment, " if environment else ""
     sentence = f"{free / 1e9:.0f} GB are free below {root}, and a run needs {wanted / 1e9:.0f} GB"
     sentence += f" ({parts}{need.run_bytes / 1e9:.1f} for its data and results)"
-    return Finding("disk", True, sentence) if free > wanted else Finding("disk", False, f"{sentence}; free some.")
+    return (
+        HostFinding("disk", True, sentence) if free > wanted else HostFinding("disk", False, f"{sentence}; free some.")
+    )
 
 
-def _check_locks(root: Path) -> Finding:
+def _check_locks(root: Path) -> HostFinding:
     """Whether a second holder is kept out, as jobs count on."""
     with tempfile.NamedTemporaryFile(dir=root, prefix=".doctor-") as first, open(first.name) as second:
         try:
             fcntl.flock(first, fcntl.LOCK_EX)
             fcntl.flock(second, fcntl.LOCK_SH | fcntl.LOCK_NB)
         except BlockingIOError:
-            return Finding("locks", True, "locks work in its folder")
+            return HostFinding("locks", True, "locks work in its folder")
         except OSError as error:
             said = f"its folder's file system takes no locks ({error.strerror}); set `folder` to another one."
-            return Finding("locks", False, said)
-    return Finding("locks", False, "its folder's file system does not keep locks; set `folder` to another one.")
+            return HostFinding("locks", False, said)
+    return HostFinding("locks", False, "its folder's file system does not keep locks; set `folder` to another one.")
 
 
-def _check_links(root: Path) -> Finding:
+def _check_links(root: Path) -> HostFinding:
     """How DVC would give a job the files of the cache: what it tries first and works is taken."""
     with tempfile.TemporaryDirectory(dir=root, prefix=".doctor-") as folder:
         source, target = Path(folder, "object"), Path(folder, "file")
@@ -79,9 +83,9 @@ def _check_links(root: Path) -> Finding:
         for name, link in (("reflink", _make_reflink), ("hardlink", os.link), ("symlink", os.symlink)):
             with suppress(OSError):
                 link(source, target)
-                return Finding("links", True, f"{name}: a job's copy of the data takes no room")
+                return HostFinding("links", True, f"{name}: a job's copy of the data takes no room")
             target.unlink(missing_ok=True)
-    return Finding("links", None, "copy: each job takes the room of its data once more while it runs")
+    return HostFinding("links", None, "copy: each job takes the room of its data once more while it runs")
 
 
 def _make_reflink(source: Path, target: Path) -> None:
@@ -89,21 +93,21 @@ def _make_reflink(source: Path, target: Path) -> None:
         fcntl.ioctl(new, _FICLONE, old.fileno())
 
 
-def _check_environment(root: Path, need: Need, made: str | None) -> Iterator[Finding]:
+def _check_environment(root: Path, need: Need, made: str | None) -> Iterator[HostFinding]:
     """Whether jobs find their packages, or what it takes to bring them."""
     if need.venv:
         python = Path(os.path.expanduser(need.venv), "bin/python")
         sentence = f"jobs use {python}" if python.exists() else f"there is no {python}; mend `venv` of the host."
-        yield Finding("packages", python.exists(), sentence)
+        yield HostFinding("packages", python.exists(), sentence)
         return
     if made:
-        yield Finding("packages", True, f"the environment of this lock is there ({root / 'env' / made})")
+        yield HostFinding("packages", True, f"the environment of this lock is there ({root / 'env' / made})")
         return
     good, sentence = reach_index()
-    yield Finding(
+    yield HostFinding(
         "packages", None, "the environment is not there; the first job makes it, in minutes, or now --install"
     )
-    yield Finding("index", good, sentence)
+    yield HostFinding("index", good, sentence)
 
 
 def _find_environment(root: Path, need: Need, cuda: bool) -> str | None:

@@ -11,7 +11,7 @@ _DRIVERS = {12: 525, 13: 580}
 _SECONDS = 30  # for a program that is asked
 
 
-class Finding(NamedTuple):
+class HostFinding(NamedTuple):
     """A line of the doctor. `good` is None where it is worth knowing and neither good nor bad."""
 
     topic: str
@@ -36,32 +36,34 @@ def count_usable_gpus(need: Need) -> int:
     return shown if need.gpus == "auto" else min(shown, len(need.gpus))
 
 
-def check_gpus(need: Need) -> Iterator[Finding]:
+def check_gpus(need: Need) -> Iterator[HostFinding]:
     """The GPUs, and whether their driver runs the torch of the lock file."""
     gpus = _list_gpus()
     if not gpus:
         good = None if need.gpus in ("auto", []) else False
-        yield Finding("gpu", good, "nvidia-smi shows no GPU; jobs would run on the CPU, one at a time.")
+        yield HostFinding("gpu", good, "nvidia-smi shows no GPU; jobs would run on the CPU, one at a time.")
         return
-    yield Finding("gpu", True, f"{len(gpus)} x {gpus[0]}")
+    yield HostFinding("gpu", True, f"{len(gpus)} x {gpus[0]}")
     missing = [number for number in ([] if need.gpus == "auto" else need.gpus) if number >= len(gpus)]
     if missing:
-        yield Finding("gpu", False, f"`gpus` names number {missing[0]}, and they are 0 to {len(gpus) - 1}; mend it.")
+        yield HostFinding(
+            "gpu", False, f"`gpus` names number {missing[0]}, and they are 0 to {len(gpus) - 1}; mend it."
+        )
     wanted = re.search(r"^nvidia-cuda-runtime\S*==(\d+)\.(\d+)", need.locks.get("cuda", ""), re.MULTILINE)
     if wanted and not need.venv:
         yield check_driver(print_of("nvidia-smi"), int(wanted[1]), int(wanted[2]))
 
 
-def check_driver(shown: str, major: int, minor: int) -> Finding:
+def check_driver(shown: str, major: int, minor: int) -> HostFinding:
     """Whether the driver, by what nvidia-smi shows, runs the CUDA of the lock file."""
     found = _CUDA.search(shown)
     if not found:
-        return Finding("driver", None, "nvidia-smi does not say which CUDA its driver runs")
+        return HostFinding("driver", None, "nvidia-smi does not say which CUDA its driver runs")
     has, needs = f"the driver runs CUDA up to {found[1]}.{found[2]}", f"torch of locks/cuda.txt needs {major}.{minor}"
     if int(found[1]) >= major:
-        return Finding("driver", True, f"{has}; {needs}")
+        return HostFinding("driver", True, f"{has}; {needs}")
     newer = f"{_DRIVERS[major]} or newer" if major in _DRIVERS else "a newer one"
-    return Finding("driver", False, f"{has}, and {needs}; ask for a driver of {newer}, or set `gpus: 0`.")
+    return HostFinding("driver", False, f"{has}, and {needs}; ask for a driver of {newer}, or set `gpus: 0`.")
 
 
 def _list_gpus() -> list[str]:
