@@ -62,6 +62,7 @@ FLOORS = {
     "report": ("metrics", "records", "run"),
     "pull_request": ("claims", "metrics", "records", "report", "run"),
     "remote": ("privacy", "remote/there", "run"),
+    "remote/there": (),
     "harness": ("metrics", "model", "records", "rendering", "run"),
 }
 MOST_ARROWS = 99

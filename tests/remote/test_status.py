@@ -262,7 +262,7 @@ def test_bars_are_what_they_were_last(pieces, text):
 def test_a_job_script_that_broke_is_told_from_one_that_was_killed(there):
     broken = add_job(there, "broken-1", "running", log="Traceback (most recent call last):\n  x\nImportError: no x\n")
     killed = add_job(there, "killed-1", "running", log="train: 3 of 4 steps\n")
-    states = plain.query([JobFolder(broken), JobFolder(killed)])
+    states = plain.query_here([JobFolder(broken), JobFolder(killed)])
     assert "the job script broke there (ImportError: no x)" in states["broken-1"]["cause"]
     assert "it was killed from outside" in states["killed-1"]["cause"]
 
@@ -276,7 +276,7 @@ def test_a_process_that_has_the_number_of_a_dead_job_lives(there):
         own = subprocess.Popen(["sleep", "60"], start_new_session=True, cwd=job / "clone")
         mine = add_job(there, "new-1", "running", run_pid=own.pid)
         (job / "clone").rename(mine / "clone")
-        plain.query([JobFolder(job), JobFolder(mine)])
+        plain.query_here([JobFolder(job), JobFolder(mine)])
         assert own.wait(timeout=5) == -9
         assert other.poll() is None
     finally:

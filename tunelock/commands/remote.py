@@ -7,6 +7,7 @@ import typer
 from tunelock.commands.options import Json, print_json
 from tunelock.commands.remote_looks import doctor, show_log, show_status, watch
 from tunelock.commands.remote_options import HostName, Jobs, OnHost, say_at_interrupt
+from tunelock.commands.remote_verdict import verdict
 
 _LEFT = "What arrived there stays for the next time; `tunelock remote status` says whether a job was started."
 remote = typer.Typer(
@@ -22,9 +23,11 @@ remote = typer.Typer(
 
 
 @remote.command("submit")
-def submit_(
+def _submit(
     host: HostName,
-    name: Annotated[str | None, typer.Option("-n", "--name", help="Name of the experiment; one is made up if not given.")] = None,
+    name: Annotated[
+        str | None, typer.Option("-n", "--name", help="Name of the experiment; one is made up if not given.")
+    ] = None,
     change: Annotated[
         list[str] | None,
         typer.Option("-S", "--set-param", metavar="KEY=VALUE", help="As of `dvc exp run`; `a=1,2` is a sweep."),
@@ -40,11 +43,11 @@ def submit_(
     from tunelock.remote.hosts import find_host, load_hosts
     from tunelock.remote.job_hosts import note_jobs
     from tunelock.remote.screens import describe_submission
-    from tunelock.remote.submit import Wish, submit, suggest_name
+    from tunelock.remote.submit import Wish, submit, make_up_name
     from tunelock.run.bars import show_bytes
 
     settings, where = load_hosts(), find_host(host)
-    wish = Wish(name or suggest_name(), change or [])
+    wish = Wish(name or make_up_name(), change or [])
     with say_at_interrupt(_LEFT), show_bytes("send") as seen:
         done = submit(where, wish, settings.allow, settings.max_file_mb, seen)
     note_jobs(host, done.jobs)
@@ -56,8 +59,8 @@ remote.command()(watch)
 remote.command("logs")(show_log)
 
 
-@remote.command()
-def cancel(jobs: Jobs, host: OnHost = None) -> None:
+@remote.command("cancel")
+def _cancel(jobs: Jobs, host: OnHost = None) -> None:
     """End jobs, and all that they started.
 
     Example: tunelock remote cancel lr64
@@ -70,8 +73,8 @@ def cancel(jobs: Jobs, host: OnHost = None) -> None:
             typer.echo(f"{job} is cancelled.")
 
 
-@remote.command()
-def resume(jobs: Jobs, host: OnHost = None) -> None:
+@remote.command("resume")
+def _resume(jobs: Jobs, host: OnHost = None) -> None:
     """Start jobs again that were stopped or failed; they go on from their checkpoint.
 
     Example: tunelock remote resume lr64
@@ -87,7 +90,7 @@ def resume(jobs: Jobs, host: OnHost = None) -> None:
 
 
 @remote.command("pull")
-def pull_(jobs: Jobs, host: OnHost = None, as_json: Json = False) -> None:
+def _pull(jobs: Jobs, host: OnHost = None, as_json: Json = False) -> None:
     """Fetch finished jobs; each becomes an experiment of DVC.
 
     Example: tunelock remote pull lr64 && dvc exp show
@@ -104,3 +107,4 @@ def pull_(jobs: Jobs, host: OnHost = None, as_json: Json = False) -> None:
 
 
 remote.command()(doctor)
+remote.command()(verdict)

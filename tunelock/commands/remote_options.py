@@ -23,6 +23,10 @@ def _list_noted_jobs(incomplete: str) -> list[str]:
 
 _WHICH = "Ids of jobs, or names of experiments or sweeps"
 HostName = Annotated[str, typer.Argument(metavar="HOST", autocompletion=_list_hosts, help="A host of remote.yaml.")]
+SomeHost = Annotated[
+    str | None,
+    typer.Argument(metavar="HOST", autocompletion=_list_hosts, help="A host of remote.yaml; here if not given."),
+]
 Jobs = Annotated[list[str], typer.Argument(metavar="JOB", autocompletion=_list_noted_jobs, help=f"{_WHICH}.")]
 SomeJobs = Annotated[
     list[str] | None,

@@ -26,7 +26,7 @@ def find_host_of(names: list[str], given: str | None) -> Host:
     if given:
         return find_host(given)
     noted = _read_note()
-    hosts = {host for job, host in noted.items() for name in names if job == name or job.startswith(f"{name}-")}
+    hosts = {host for job, host in noted.items() if _is_called(job, names)}
     hosts = hosts or set(load_hosts().hosts)
     if len(hosts) != 1:
         raise Stop(f"'{names[0]}' may be on {' or '.join(sorted(hosts))}; say which by --host.")
@@ -49,6 +49,11 @@ def group_jobs(names: list[str], given: str | None) -> list[Wanted]:
 def read_noted_jobs() -> list[str]:
     """The ids of the jobs that were submitted from here."""
     return list(_read_note())
+
+
+def _is_called(job: str, names: list[str]) -> bool:
+    """Whether one of the names is the job's id, or that of its experiment or sweep."""
+    return any(job == name or job.startswith(f"{name}-") for name in names)
 
 
 def _read_note() -> dict[str, str]:

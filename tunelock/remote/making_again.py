@@ -1,21 +1,19 @@
 """A locked experiment, made again on a host with nothing but its commit and the data that no stage makes."""
 
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
+from itertools import chain
+from typing import Any
 
 from tunelock.remote.connection import connect
-from tunelock.remote.hosts import Host
+from tunelock.remote.host_models import LocalHost
+from tunelock.remote.hosts import REMOTE_YAML, Host, find_host, load_hosts
 from tunelock.remote.orders import Work, write_orders
 from tunelock.remote.pull import fetch_commit
 from tunelock.remote.submit import Seen, dispatch
 from tunelock.remote.there.job_files import ENDS
 from tunelock.run.errors import Stop
 from tunelock.run.revisions import find_commit, run_git
-
-if TYPE_CHECKING:
-    from dvc.repo import Repo
 
 _LOOK = 3.0  # seconds between two looks at the job
 
@@ -32,6 +30,14 @@ def find_experiment(name: str) -> str:
         commits = ", ".join(commit[:7] for _, commit in called)
         raise Stop(f"{len(called)} experiments are called '{name}'; name one by its commit: {commits}.")
     return called[0][1] if called else find_commit(name)
+
+
+def choose_host(name: str | None) -> Host:
+    """The host of that name; without one this machine, as remote.yaml has it or with its defaults."""
+    if name:
+        return find_host(name)
+    known = load_hosts().hosts.values() if REMOTE_YAML.exists() else ()
+    return next((host for host in known if host.engine == "local"), LocalHost(name="here", engine="local"))
 
 
 def make_again(host: Host, commit: str, seen: Seen, waiting: Callable[[dict[str, Any]], None]) -> str:
@@ -67,9 +73,9 @@ def _find_job(host: Host, commit: str) -> str | None:
     with connect(host) as connection:
         for job in connection.ask("status", jobs=None):
             order = job["order"]
-            if order["kind"] == "verdict" and order["snapshot"] == commit:
-                if job["state"]["state"] not in ENDS or job["state"]["state"] == "done":
-                    return order["id"]
+            is_usable = job["state"]["state"] == "done" or job["state"]["state"] not in ENDS
+            if order["kind"] == "verdict" and order["snapshot"] == commit and is_usable:
+                return order["id"]
     return None
 
 
@@ -82,17 +88,17 @@ def _list_data(commit: str) -> list[tuple[str, int]]:
     """(path below the cache, bytes) of what .dvc files name, which no stage makes."""
     from dvc.repo import Repo
 
-    with Repo() as repo, _switch_to(repo, commit):
-        sources = [out for stage in repo.index.stages if not stage.cmd for out in stage.outs if out.use_cache]
-        oids = {info.value for out in sources for infos in out.get_used_objs().values() for info in infos}
+    with Repo() as repo, repo.switch(commit):
+        outs = chain.from_iterable(stage.outs for stage in repo.index.stages if not stage.cmd)
+        sources = [out for out in outs if out.use_cache]
+        oids: set[str] = set()
+        for out in sources:
+            for infos in out.get_used_objs().values():
+                oids.update(info.value for info in infos)
         root = repo.cache.local
         lacking = [str(out) for out in sources if not root.exists(out.hash_info.value)]
         if lacking:
-            raise Stop(f"{lacking[0]} of commit {commit[:7]} is not in the cache here; `dvc fetch {lacking[0]}`, then again.")
+            raise Stop(
+                f"{lacking[0]} of commit {commit[:7]} is not in the cache here; `dvc fetch {lacking[0]}`, then again."
+            )
         return [(f"files/md5/{oid[:2]}/{oid[2:]}", root.fs.size(root.oid_to_path(oid))) for oid in sorted(oids)]
-
-
-@contextmanager
-def _switch_to(repo: "Repo", commit: str) -> Iterator[None]:
-    with repo.switch(commit):
-        yield

@@ -54,5 +54,7 @@ def read_environment(host: Host) -> dict[str, str]:
     """The variables that remote.yaml lets pass; they go through the connection and are written nowhere."""
     missing = [name for name in host.environment if name not in os.environ]
     if missing:
-        raise Stop(f"{missing[0]} is named in `environment` of {host.name} in remote.yaml and is not set here; `export` it.")
+        raise Stop(
+            f"{missing[0]} is named in `environment` of {host.name} in remote.yaml and is not set here; `export` it."
+        )
     return {name: os.environ[name] for name in host.environment}

@@ -41,10 +41,14 @@ def pull(host: Host, jobs: list[str], seen: Callable[[int, int], None]) -> list[
 def _pull_one(connection: Connection, root: str, result: dict[str, Any], seen: Callable[[int, int], None]) -> Pulled:
     state, name, job = result["state"], result["order"]["name"], result["order"]["id"]
     if state["state"] != "done":
-        raise Stop(f"{job} is {state['state']}: {state.get('cause') or f'`tunelock remote logs {job}` shows how far it is.'}")
+        raise Stop(
+            f"{job} is {state['state']}: {state.get('cause') or f'`tunelock remote logs {job}` shows how far it is.'}"
+        )
     taken = run_git("for-each-ref", "--format=%(objectname)", state["exp"]).strip()
     if taken and taken != state["commit"]:
-        raise Stop(f"another experiment '{name}' of the same commit is here; `dvc exp rename {name} NEW`, then pull again.")
+        raise Stop(
+            f"another experiment '{name}' of the same commit is here; `dvc exp rename {name} NEW`, then pull again."
+        )
     cache = find_cache()
     objects = [(path, size) for path, size in result["objects"]]
     moved = _fetch_objects(connection, objects, cache, seen)

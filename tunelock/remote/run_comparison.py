@@ -75,7 +75,7 @@ def compare_runs(theirs: RunRecord, again: RunRecord, repeats: Sequence[RunRecor
     environment = tuple(compare_environments(theirs, again))
     first = next((stage for stage in stages if stage.diverges), None)
     word, reason = _judge(theirs, stages, len(like))
-    cause = _find_cause(first, environment, theirs.edited) if first else None
+    cause = _find_divergence(first, environment, theirs.edited) if first else None
     name = first.stage if first else None
     edited, where = tuple(theirs.edited), (name_machine(theirs), name_machine(again))
     return Verdict(word, reason, name, cause, edited, stages, environment, len(like), where)
@@ -137,7 +137,7 @@ def _find_given_inputs(stages: Sequence[StageComparison]) -> list[str]:
     return sorted(path for path in differing if not is_part(path, made))
 
 
-def _find_cause(
+def _find_divergence(
     first: StageComparison, environment: Sequence[EnvironmentDifference], edited: Sequence[EditedFile]
 ) -> str:
     """Where the first difference comes from: a hand, what went into the stage, or else the machine it ran on."""

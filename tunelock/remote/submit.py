@@ -115,7 +115,10 @@ def _refuse_taken(names: list[str]) -> None:
     head = run_git("rev-parse", "HEAD").strip()
     for name in names:
         if f"refs/exps/{head[:2]}/{head[2:]}/{name}" in refs:
-            raise Stop(f"an experiment '{name}' of this commit exists already; give another name by -n, or `dvc exp remove {name}`.")
+            raise Stop(
+                f"an experiment '{name}' of this commit exists already; give another name by -n, or "
+                f"`dvc exp remove {name}`."
+            )
 
 
 def _refuse_full_disk(host: Host, size: int, free: int) -> None:
@@ -126,10 +129,8 @@ def _refuse_full_disk(host: Host, size: int, free: int) -> None:
         )
 
 
-def suggest_name() -> str:
+def make_up_name() -> str:
     """A name for an experiment that has none yet."""
     from dvc.repo.experiments.utils import gen_random_name
 
     return gen_random_name()
-
-

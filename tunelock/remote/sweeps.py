@@ -38,7 +38,8 @@ def expand_overrides(overrides: list[str]) -> list[list[str]]:
         tasks = get_hydra_sweeps(by_file) if swept else [by_file]
     except (InvalidArgumentError, HydraException) as error:
         raise Stop(
-            f"-S {' '.join(overrides)}: {_shorten_error(error)}; write the values of a sweep as KEY=1,2 or KEY=range(0,3)."
+            f"-S {' '.join(overrides)}: {_shorten_error(error)}; write the values of a sweep as KEY=1,2 or "
+            "KEY=range(0,3)."
         ) from None
     _try_on_copies(tasks[0])
     return [_join_files(task) for task in tasks] if swept else [list(overrides)]

@@ -111,7 +111,7 @@ def state_of(job: JobFolder) -> str:
 
 def test_a_job_runs_with_what_was_asked_for_and_ends(tmp_path):
     (job,), code = make_jobs(tmp_path, "lr64-ab12cd", slurm={"cpus": 2}, setup="export FROM_SETUP='two words'")
-    engine.start([job], code, {"HF_TOKEN": "of this run"})
+    engine.start_queued([job], code, {"HF_TOKEN": "of this run"})
     wait_for(lambda: state_of(job) == "done")
     saw = job.read_state()["saw"]
     assert saw["SLURM_JOB_NAME"] == "lr64-ab12cd"
@@ -124,7 +124,7 @@ def test_a_job_runs_with_what_was_asked_for_and_ends(tmp_path):
 
 def test_a_sweep_is_one_array_and_each_task_finds_its_folder(tmp_path, slurm):
     jobs, code = make_jobs(tmp_path, *(f"lr-{number}-ab12cd" for number in (9, 10, 11)))
-    engine.start(jobs, code, {})
+    engine.start_queued(jobs, code, {})
     wait_for(lambda: {state["state"] for state in engine.query(jobs).values()} == {"done"})
     numbers = [job.read_state()["slurm_id"].split("_") for job in jobs]
     assert len({number for number, _ in numbers}) == 1
@@ -145,7 +145,7 @@ def test_the_number_is_noted_before_the_job_may_start(tmp_path, monkeypatch):
 
     monkeypatch.setattr(engine, "run_slurm", refuse_release)
     with pytest.raises(Refused):
-        engine.start(jobs, code, {})
+        engine.start_queued(jobs, code, {})
     ((number, entries),) = seen
     assert entries[number].state == "PENDING"
     assert entries[number].reason == "JobHeldUser"
@@ -179,7 +179,7 @@ def test_the_number_is_noted_before_the_job_may_start(tmp_path, monkeypatch):
 def test_what_slurm_cannot_give_is_refused_in_a_sentence_and_nothing_stays_in_the_queue(tmp_path, slurm, wants, said):
     jobs, code = make_jobs(tmp_path, "no-ab12cd", "other", **wants)
     with pytest.raises(Refused, match=re.escape(said)):
-        engine.start(jobs, code, {})
+        engine.start_queued(jobs, code, {})
     assert slurm.run("squeue", "-h").stdout == ""
 
 
@@ -187,24 +187,24 @@ def test_a_second_job_that_is_refused_takes_the_first_one_along(tmp_path, slurm)
     (first,), code = make_jobs(tmp_path, "first", work="runs")
     (second,), _ = make_jobs(tmp_path, "second", work="runs", slurm={"gres": "gpu:9"})
     with pytest.raises(Refused):
-        engine.start([first, second], code, {})
+        engine.start_queued([first, second], code, {})
     assert slurm.run("squeue", "-h").stdout == ""
 
 
 def test_a_job_that_waits_says_why(tmp_path):
     jobs, code = make_jobs(tmp_path, "first", "second", work="runs", slurm={"gres": "gpu:2"})
-    engine.start(jobs, code, {})
+    engine.start_queued(jobs, code, {})
     wait_for(lambda: state_of(jobs[0]) == "running")
     wait_for(lambda: "it waits for free nodes" in engine.query(jobs)["second"].get("reason", ""))
     assert engine.query(jobs)["second"]["state"] == "queued"
     (down,), code = make_jobs(tmp_path, "down", slurm={"partition": "closed"})
-    engine.start([down], code, {})
+    engine.start_queued([down], code, {})
     wait_for(lambda: engine.query([down])["down"]["reason"].startswith("its partition is down"))
 
 
 def test_cancel_ends_all_that_a_job_started_and_those_that_wait(tmp_path, slurm):
     jobs, code = make_jobs(tmp_path, "first", "second", work="runs", slurm={"gres": "gpu:2"})
-    engine.start(jobs, code, {})
+    engine.start_queued(jobs, code, {})
     wait_for(lambda: state_of(jobs[0]) == "running" and "sleep 600" in slurm.left_running())
     engine.cancel(jobs)
     assert [state["state"] for state in engine.query(jobs).values()] == ["cancelled", "cancelled"]
@@ -214,14 +214,14 @@ def test_cancel_ends_all_that_a_job_started_and_those_that_wait(tmp_path, slurm)
 
 def test_the_signal_before_the_limit_reaches_the_job_itself(tmp_path, slurm):
     (job,), code = make_jobs(tmp_path, "job", work="runs", time_limit_s=60, signal_before_s=58)
-    engine.start([job], code, {})
+    engine.start_queued([job], code, {})
     wait_for(lambda: state_of(job) == "stopped", 45)  # Slurm looks every half a minute
     assert "stopped by SIGUSR1" in job.log.read_text()
 
 
 def test_jobs_put_themselves_back_into_the_queue_and_go_on(tmp_path):
     jobs, code = make_jobs(tmp_path, "lr-1-ab12cd", "lr-2-ab12cd", work="counts")
-    engine.start(jobs, code, {})
+    engine.start_queued(jobs, code, {})
     wait_for(lambda: {state["state"] for state in engine.query(jobs).values()} == {"done"}, 60)
     assert [(job.path / "kept").read_text() for job in jobs] == ["xx", "xx"]
     assert [job.read_state()["restarts"] for job in jobs] == ["1", "1"]
@@ -249,7 +249,7 @@ def cancel_hard(job: JobFolder, slurm: Cluster) -> None:
 )
 def test_a_job_that_is_gone_without_a_word_has_a_cause_and_leaves_nothing_running(tmp_path, slurm, harm, state, cause):
     (job,), code = make_jobs(tmp_path, "job", work="deaf")
-    engine.start([job], code, {})
+    engine.start_queued([job], code, {})
     wait_for(lambda: state_of(job) == "running" and "sleep 600" in slurm.left_running())
     harm(job, slurm)
     wait_for(lambda: state_of(job) in ENDS)
@@ -260,7 +260,7 @@ def test_a_job_that_is_gone_without_a_word_has_a_cause_and_leaves_nothing_runnin
 
 def test_a_job_that_was_cancelled_in_slurm_does_not_put_itself_back(tmp_path, slurm):
     (job,), code = make_jobs(tmp_path, "job", work="stubborn")
-    engine.start([job], code, {})
+    engine.start_queued([job], code, {})
     wait_for(lambda: job.read_state()["state"] == "running")
     cancel_in_slurm(job, slurm)
     wait_for(lambda: state_of(job) == "cancelled")
@@ -273,13 +273,13 @@ def test_what_a_killed_submission_left_on_hold_goes_with_the_next_one(tmp_path, 
     left, other = [slurm.run("sbatch", "--hold", "--parsable", f"--chdir={folder}", "--wrap=true").stdout.strip()
                    for folder in (job.root, tmp_path)]  # fmt: skip
     (noted,), _ = make_jobs(tmp_path, "noted", slurm={"partition": "closed"})
-    engine.start([noted], code, {})
+    engine.start_queued([noted], code, {})
     slurm.run("scontrol", "hold", noted.read_state()["slurm_id"])
-    engine.start([job], code, {})
+    engine.start_queued([job], code, {})
     assert read_queue().entries[left].state == "PENDING"  # it may be one that is under way
     monkeypatch.setattr(engine, "_ORPHANED", -1.0)
     (last,), _ = make_jobs(tmp_path, "last", slurm={"partition": "closed"})
-    engine.start([last], code, {})
+    engine.start_queued([last], code, {})
     entries = read_queue().entries
     assert entries[left].state == "CANCELLED"
     assert {entries[number].state for number in (other, noted.read_state()["slurm_id"])} == {"PENDING"}
@@ -333,7 +333,7 @@ def test_a_log_that_its_node_could_not_write_is_told_with_the_folder():
 
 def test_a_job_whose_node_fails_is_queued_again_and_goes_on(tmp_path, slurm):
     (job,), code = make_jobs(tmp_path, "job", work="deaf")
-    engine.start([job], code, {})
+    engine.start_queued([job], code, {})
     wait_for(lambda: job.read_state()["state"] == "running")
     slurm.run("scontrol", "update", "node=ALL", "state=down", "reason=test")
     wait_for(lambda: "it starts again in a moment" in engine.query([job])["job"].get("reason", ""))
@@ -343,21 +343,21 @@ def test_a_job_whose_node_fails_is_queued_again_and_goes_on(tmp_path, slurm):
 
 def test_a_job_that_breaks_off_tells_its_last_line(tmp_path):
     (job,), code = make_jobs(tmp_path, "job", work="silent")
-    engine.start([job], code, {})
+    engine.start_queued([job], code, {})
     wait_for(lambda: state_of(job) == "failed")
     assert job.read_state()["cause"].startswith("it broke off: it says no more; `tunelock remote resume job`")
 
 
 def test_a_setup_that_fails_is_named(tmp_path):
     (job,), code = make_jobs(tmp_path, "job", setup="cd /nowhere\n")
-    engine.start([job], code, {})
+    engine.start_queued([job], code, {})
     wait_for(lambda: state_of(job) == "failed")
     assert "`setup` of remote.yaml failed with exit code 1" in job.read_state()["cause"]
 
 
 def test_fifty_jobs_are_asked_for_in_well_below_a_second(tmp_path, slurm):
     jobs, code = make_jobs(tmp_path, *(f"lr-{number}-ab12cd" for number in range(1, 51)), slurm={"partition": "closed"})
-    engine.start(jobs, code, {})
+    engine.start_queued(jobs, code, {})
     start = time.monotonic()
     states = engine.query(jobs)
     assert time.monotonic() - start < 0.5
@@ -366,7 +366,7 @@ def test_fifty_jobs_are_asked_for_in_well_below_a_second(tmp_path, slurm):
 
 def test_a_slurm_that_does_not_answer_leaves_what_is_known(tmp_path, monkeypatch):
     (job,), code = make_jobs(tmp_path, "job", slurm={"partition": "closed"})
-    engine.start([job], code, {})
+    engine.start_queued([job], code, {})
     put_program(tmp_path, "squeue", "echo 'slurm_load_jobs error: Unable to contact slurm controller' >&2; exit 1")
     monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
     found = engine.query([job])["job"]
@@ -378,4 +378,4 @@ def test_without_sbatch_the_sentence_says_where_to_look(tmp_path, monkeypatch):
     jobs, code = make_jobs(tmp_path, "job")
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(Refused, match="there is no `squeue` on the PATH that ssh finds there"):
-        engine.start(jobs, code, {})
+        engine.start_queued(jobs, code, {})

@@ -61,7 +61,7 @@ class _Agent:
                 job.update(state="registered")
             self._start(jobs)
         except BaseException:
-            plain.cancel([job for job in made if job.read_state().get("pid")])
+            plain.cancel_here([job for job in made if job.read_state().get("pid")])
             for job in made:
                 shutil.rmtree(job.path, ignore_errors=True)
                 with suppress(Refused):  # what failed first is told
@@ -84,7 +84,12 @@ class _Agent:
                 raise Refused(f"'{job.id}' is {state}; there is nothing to resume.")
         for job in jobs:
             job.update(state="registered", cause=None, wish=None)
-        self._start(jobs)
+        try:
+            self._start(jobs)
+        except BaseException:
+            for job in jobs:
+                job.update(state="stopped", cause="it could not be started again.")
+            raise
         return {"jobs": [job.id for job in jobs]}
 
     def _start(self, jobs: list[JobFolder]) -> None:

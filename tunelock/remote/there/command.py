@@ -1,4 +1,4 @@
-"""A command of DVC in a process group of its own: it can be asked to stop, and what it failed of is found in the log."""
+"""A command of DVC in a process group of its own: it can be asked to stop, and the log says what it failed of."""
 
 import os
 import re
@@ -33,10 +33,10 @@ class Command:
         """Wait until it has ended; `Refused` with the cause if it failed."""
         code = self._process.wait()
         if code:
-            raise Refused(_find_cause(self.folder.log, self._start, code))
+            raise Refused(_find_failure(self.folder.log, self._start, code))
 
     def stop(self, at_once: bool, patience: float) -> None:
-        """Ask the stage that runs to write a checkpoint and stop, or end everything; kill it after `patience` seconds."""
+        """Ask the stage that runs to write a checkpoint and stop, or end all; kill it after `patience` seconds."""
         if self._process.poll() is not None:
             return
         if at_once:
@@ -63,7 +63,7 @@ def _find_running_stages(locks: Path) -> list[int]:
     return found
 
 
-def _find_cause(log: Path, start: int, code: int) -> str:
+def _find_failure(log: Path, start: int, code: int) -> str:
     """What went wrong, out of the log from a byte on: the sentence of the stage that failed, or else DVC's error."""
     with open(log, "rb") as file:
         file.seek(start)

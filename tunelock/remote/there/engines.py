@@ -12,13 +12,16 @@ _LOOK = 10.0  # seconds between two looks at a queue
 
 def start_jobs(jobs: list[JobFolder], code: Path, environment: dict[str, str]) -> None:
     """Start jobs of one engine, all or none."""
-    _load_engine(jobs[0].read_order()["engine"]).start(jobs, code, environment)
+    if jobs[0].read_order()["engine"] == "slurm":
+        _load_slurm().start_queued(jobs, code, environment)
+    else:
+        plain.start_here(jobs, code, environment)
 
 
 def query_jobs(jobs: list[JobFolder]) -> dict[str, dict[str, Any]]:
     """The state of each job by its id."""
     queued, others = _part(jobs)
-    return plain.query(others) | (_load_engine("slurm").query(queued) if queued else {})
+    return plain.query_here(others) | (_load_slurm().query(queued) if queued else {})
 
 
 def cancel_jobs(jobs: list[JobFolder]) -> list[str]:
@@ -26,9 +29,9 @@ def cancel_jobs(jobs: list[JobFolder]) -> list[str]:
     states = query_jobs(jobs)
     alive = [job for job in jobs if states[job.id]["state"] not in ENDS]
     queued, others = _part(alive)
-    plain.cancel(others)
+    plain.cancel_here(others)
     if queued:
-        _load_engine("slurm").cancel(queued)
+        _load_slurm().cancel(queued)
     return [job.id for job in alive]
 
 
@@ -64,10 +67,8 @@ def _part(jobs: list[JobFolder]) -> tuple[list[JobFolder], list[JobFolder]]:
     return queued, [job for job in jobs if job not in queued]
 
 
-def _load_engine(name: str) -> Any:
-    """The module of an engine; Slurm's is read only where it is needed."""
-    if name != "slurm":
-        return plain
+def _load_slurm() -> Any:
+    """The module of that engine, which is read only where it is needed."""
     from tunelock.remote.there import slurm
 
     return slurm

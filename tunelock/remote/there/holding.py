@@ -29,7 +29,7 @@ def hold_machine(root: Path, keep_failed: float, sleep: Callable[[float], None] 
 
 def _say_why_held(root: Path, keep_failed: float) -> str:
     """Why the machine is still needed, or nothing."""
-    states = plain.query(list_jobs(root))
+    states = plain.query_here(list_jobs(root))
     for job, state in states.items():
         if state.get("state") not in (*ENDS, "registered"):
             return f"{job} is {state['state']}"

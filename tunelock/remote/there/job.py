@@ -16,7 +16,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from tunelock.remote.there import slurm
+from tunelock.remote.there import plain, slurm
 from tunelock.remote.there.command import Command
 from tunelock.remote.there.job_files import JobFolder, list_jobs
 from tunelock.remote.there.locking import count_gpus, hold, is_held, take_place
@@ -27,7 +27,7 @@ _KILL = 10.0  # seconds from SIGTERM to SIGKILL
 _NOT_PROGRESS = (".lock", "timings.json")  # files beside checkpoints that every start writes
 
 
-class Job:
+class _Job:
     """One attempt at a job."""
 
     def __init__(self, folder: JobFolder) -> None:
@@ -44,7 +44,10 @@ class Job:
         """All of it; the state that it ends in is written in any case."""
         attempt, host = self.folder.read_state().get("attempt", 0) + 1, socket.gethostname()
         known = {"attempt": attempt, "started_at": self.started, "host": host, "pid": os.getpgrp()}
-        self.folder.update(state="running", cause=None, wish=None, **known)
+        if self.folder.read_state().get("wish") == "cancel":  # it came while the job was about to start
+            self.wish = "cancel"
+        plain.kill_run(self.folder)  # of an attempt that was killed
+        self.folder.update(state="running", cause=None, run_pid=None, **known)
         for number in (signal.SIGUSR1, signal.SIGTERM):
             signal.signal(number, lambda *_: self.ask_to_stop("cancel" if self._is_cancelled() else "signal"))
         self._set_deadline()
@@ -71,6 +74,7 @@ class Job:
             self.command.wait()
         finally:
             self.folder.update(run_pid=None)
+        if self.wish == "cancel":
             self.refuse_if_asked()
 
     def refuse_if_asked(self) -> None:
@@ -131,7 +135,10 @@ class Job:
         self.say(f"{state}{f': {cause}' if cause else ''}")
         self.folder.update(state=state, cause=cause, ended_at=time.time(), run_pid=None, **facts)
         if state == "queued":
-            slurm.requeue(slurm.read_allocation().slurm_id)
+            try:
+                slurm.requeue(slurm.read_allocation().slurm_id)
+            except Refused as refusal:
+                self.folder.update(state="stopped", cause=str(refusal))
 
     def _describe_stop(self) -> tuple[str, str]:
         """State and cause of a job that stopped because it was asked to."""
@@ -167,4 +174,4 @@ def main(path: str) -> None:
         if state in ("done", "cancelled"):
             print(f"job: it is {state} already.", flush=True)
             return
-        Job(folder).run()
+        _Job(folder).run()

@@ -2,6 +2,7 @@
 
 import fcntl
 import os
+import shutil
 import subprocess
 import time
 from collections.abc import Callable, Iterator
@@ -39,7 +40,8 @@ def is_held(path: Path) -> bool:
 def count_gpus() -> int:
     """The NVIDIA GPUs that the driver shows; 0 without a driver."""
     try:
-        listed = subprocess.run(["nvidia-smi", "-L"], capture_output=True, text=True, timeout=30, check=False)
+        command = [shutil.which("nvidia-smi") or "nvidia-smi", "-L"]
+        listed = subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
     except (OSError, subprocess.TimeoutExpired):
         return 0
     return sum(line.startswith("GPU ") for line in listed.stdout.splitlines())

@@ -19,7 +19,7 @@ _TRACEBACK = 40  # lines at the end of a log in which an error of the job script
 _PATIENCE = 15.0  # seconds from the wish to stop to the kill
 
 
-def start(jobs: list[JobFolder], code: Path, environment: dict[str, str]) -> None:
+def start_here(jobs: list[JobFolder], code: Path, environment: dict[str, str]) -> None:
     """Start each job; `timeout` ends it even where the job itself no longer can."""
     for job in jobs:
         order = job.read_order()
@@ -35,7 +35,7 @@ def start(jobs: list[JobFolder], code: Path, environment: dict[str, str]) -> Non
         job.update(state="queued", pid=process.pid)
 
 
-def query(jobs: list[JobFolder]) -> dict[str, dict[str, Any]]:
+def query_here(jobs: list[JobFolder]) -> dict[str, dict[str, Any]]:
     """The state of each job by id; one whose process is gone without a word has failed."""
     return {job.id: _look_after(job) for job in jobs}
 
@@ -49,7 +49,7 @@ def _look_after(job: JobFolder) -> dict[str, Any]:
     state = job.read_state()  # it may have ended between the two looks
     if state["state"] in ENDS:
         return state
-    _signal(job, state.get("run_pid"), signal.SIGKILL)
+    kill_run(job)
     return job.update(state="failed", cause=_explain_death(job), ended_at=time.time(), run_pid=None)
 
 
@@ -63,7 +63,7 @@ def _explain_death(job: JobFolder) -> str:
     return f"it was killed from outside or the machine went down; {again}"
 
 
-def cancel(jobs: list[JobFolder]) -> None:
+def cancel_here(jobs: list[JobFolder]) -> None:
     """Ask each job to end, then kill what is left of it."""
     for job in jobs:
         job.update(wish="cancel")
@@ -74,10 +74,15 @@ def cancel(jobs: list[JobFolder]) -> None:
     for job in jobs:
         state = job.read_state()
         if is_held(job.path / "lock"):
-            _signal(job, state.get("run_pid"), signal.SIGKILL)
+            kill_run(job)
             _signal(job, state.get("pid"), signal.SIGKILL)
         if job.read_state()["state"] not in ENDS:
             job.update(state="cancelled", cause="cancelled by you.", ended_at=time.time())
+
+
+def kill_run(job: JobFolder) -> None:
+    """Kill what an attempt at the job left running here."""
+    _signal(job, job.read_state().get("run_pid"), signal.SIGKILL)
 
 
 def _signal(job: JobFolder, group: int | None, number: int) -> None:

@@ -1,4 +1,4 @@
-"""Write overrides, given as JSON on stdin, into the files that hold params, as `dvc exp run -S` does; print which files.
+"""Write overrides, given as JSON on stdin, into the files of params, as `dvc exp run -S` does; print which files.
 
 It needs DVC, so it runs in the job's environment.
 """
@@ -10,7 +10,7 @@ from dvc.utils.cli_parse import to_path_overrides
 from dvc.utils.hydra import apply_overrides
 
 
-def set_params(overrides: list[str]) -> list[str]:
+def _set_params(overrides: list[str]) -> list[str]:
     """The files that were written."""
     by_file = to_path_overrides(overrides)
     for path, settings in by_file.items():
@@ -19,4 +19,4 @@ def set_params(overrides: list[str]) -> list[str]:
 
 
 if __name__ == "__main__":
-    print(json.dumps(set_params(json.load(sys.stdin))))
+    print(json.dumps(_set_params(json.load(sys.stdin))))

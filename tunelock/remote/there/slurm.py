@@ -36,7 +36,7 @@ class _Allocation(NamedTuple):
     restarts: int
 
 
-def start(jobs: list[JobFolder], code: Path, environment: dict[str, str]) -> None:
+def start_queued(jobs: list[JobFolder], code: Path, environment: dict[str, str]) -> None:
     """Put the jobs into the queue; those that differ by a number in their ids become one array.
 
     `environment` goes to the job with that of this process, by Slurm.

@@ -14,13 +14,13 @@ from dvc.stage import Stage, cache
 from dvc_data.hashfile.tree import Tree
 
 
-def list_used_objects(repo: Repo) -> list[tuple[str, int]]:
-    """(path below the cache, bytes) of the stages' outs and of their entries in the run cache, as far as they are there."""
+def _list_used_objects(repo: Repo) -> list[tuple[str, int]]:
+    """(path below the cache, bytes) of what is there of the stages' outs and their entries in the run cache."""
     root, paths = Path(repo.cache.local_cache_dir), set()
     for stage in repo.index.stages:
         for out in stage.outs:
             paths.update(f"files/md5/{oid[:2]}/{oid[2:]}" for oid in _list_oids(out))
-        paths.update(_list_runs(root, stage))
+        paths.update(_list_cached_runs(root, stage))
     there = [(path, root / path) for path in sorted(paths)]
     return [(path, file.stat().st_size) for path, file in there if file.exists()]
 
@@ -35,7 +35,7 @@ def _list_oids(out: Output) -> Iterator[str]:
             yield info.value
 
 
-def _list_runs(root: Path, stage: Stage) -> list[str]:
+def _list_cached_runs(root: Path, stage: Stage) -> list[str]:
     """The entries of a stage in the run cache. A stage whose inputs are not here did not run here and has none."""
     try:
         key = cache._get_stage_hash(stage) if stage.cmd and cache._can_hash(stage) else ""
@@ -46,4 +46,4 @@ def _list_runs(root: Path, stage: Stage) -> list[str]:
 
 
 if __name__ == "__main__":
-    print(json.dumps(list_used_objects(Repo())))
+    print(json.dumps(_list_used_objects(Repo())))

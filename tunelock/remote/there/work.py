@@ -86,7 +86,7 @@ def _run_experiment(work: _Work) -> dict[str, Any]:
     if order["common"]:
         with hold(work.root / "locks/common.lock", lambda: work.say("waits for what the tasks of this sweep share")):
             _run_common(work)
-    sets = [word for override in order["overrides"] for word in ("-S", override)]
+    sets = [f"--set-param={override}" for override in order["overrides"]]
     work.run("dvc", "exp", "run", "--name", order["name"], "--allow-missing", *sets)
     ref, commit = _find_experiment(work)
     objects = work.ask_module("used_objects")
