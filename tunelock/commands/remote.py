@@ -43,7 +43,7 @@ def _submit(
     from tunelock.remote.hosts import find_host, load_hosts
     from tunelock.remote.job_hosts import note_jobs
     from tunelock.remote.screens import describe_submission
-    from tunelock.remote.submit import Wish, submit, make_up_name
+    from tunelock.remote.submit import Wish, make_up_name, submit
     from tunelock.run.bars import show_bytes
 
     settings, where = load_hosts(), find_host(host)

@@ -18,7 +18,7 @@ _STYLES = {"ok": "green", "note": "dim", "wrong": "red"}
 _FILES = ("locks/cpu.txt", "locks/cuda.txt", "tunelock/launcher.sh")  # what an environment is made from
 
 
-class _Checked(NamedTuple):
+class _HostLine(NamedTuple):
     """A thing that was looked at: `ok`, `note` (neither good nor bad) or `wrong`, and a sentence."""
 
     topic: str
@@ -26,65 +26,65 @@ class _Checked(NamedTuple):
     sentence: str
 
 
-def check_host(host: Host, install: bool, tell: Callable[[str], None]) -> Iterator[_Checked]:
+def check_host(host: Host, install: bool, tell: Callable[[str], None]) -> Iterator[_HostLine]:
     """Look at a host, from the login on; with `install` make its environment too, `tell` gets how far that is."""
     try:
         read_environment(host)
     except Stop as stop:
-        yield _Checked("variables", "wrong", str(stop))
+        yield _HostLine("variables", "wrong", str(stop))
     with connect(host) as connection:
         start = time.monotonic()
         try:
             connection.ask("status", jobs=None)
         except Stop as stop:
-            yield _Checked("login", "wrong", str(stop))
+            yield _HostLine("login", "wrong", str(stop))
             return
         if host.engine != "local":
-            yield _Checked(
+            yield _HostLine(
                 "login", "ok", f"ssh comes in and Python answers, in {format_duration(time.monotonic() - start)}"
             )
         need = _describe_need(host)
         if install:
-            yield _make_environment(connection, need, tell)
+            yield _install_environment(connection, need, tell)
         yield from _ask_findings(connection, need)
 
 
-def describe_checked(checked: _Checked) -> str:
+def describe_checked(checked: _HostLine) -> str:
     """A line of the doctor."""
     return f"{paint_text(f'{checked.level:5}', _STYLES[checked.level])}  {checked.topic:9}  {checked.sentence}"
 
 
-def _ask_findings(connection: Connection, need: dict[str, Any]) -> Iterator[_Checked]:
+def _ask_findings(connection: Connection, need: dict[str, Any]) -> Iterator[_HostLine]:
     before = time.time()
     try:
         told = connection.ask("doctor", order=describe_host(connection.host), need=need)
     except Stop as stop:
-        yield _Checked("folder", "wrong", str(stop))
+        yield _HostLine("folder", "wrong", str(stop))
         return
     for topic, good, sentence in told["findings"]:
-        yield _Checked(topic, _LEVELS[good], sentence)
+        yield _HostLine(topic, _LEVELS[good], sentence)
     yield _compare_clocks(told["started_at"], before, told["answered_at"], time.time())
 
 
-def _compare_clocks(started: float, before: float, answered: float, after: float) -> _Checked:
+def _compare_clocks(started: float, before: float, answered: float, after: float) -> _HostLine:
     """Its clock beside ours, whatever the way between them takes."""
     behind, ahead = before - started, answered - after
     if max(behind, ahead) > _CLOCK:
         off = f"{format_duration(max(behind, ahead))} {'behind' if behind > ahead else 'ahead of'} this one"
-        return _Checked("clock", "note", f"its clock is {off}; jobs do not mind, but https and make may")
-    return _Checked("clock", "ok", "its clock is right")
+        return _HostLine("clock", "note", f"its clock is {off}; jobs do not mind, but https and make may")
+    return _HostLine("clock", "ok", "its clock is right")
 
 
-def _make_environment(connection: Connection, need: dict[str, Any], tell: Callable[[str], None]) -> _Checked:
+def _install_environment(connection: Connection, need: dict[str, Any], tell: Callable[[str], None]) -> _HostLine:
     """Make the environment; on a cluster that is for a node to do, whose GPUs the login node lacks."""
     if connection.host.engine == "slurm":
-        return _Checked("install", "note", "on a cluster the first job makes the environment, on its node")
+        return _HostLine("install", "note", "on a cluster the first job makes the environment, on its node")
     files = {name: Path(name).read_text(encoding="utf-8") for name in _FILES if Path(name).exists()}
     try:
         made = connection.ask("install", tell=tell, need=need, files=files)
     except Stop as stop:
-        return _Checked("install", "wrong", str(stop))
-    return _Checked("install", "ok", f"jobs find their packages in {made}")
+        return _HostLine("install", "wrong", str(stop))
+    return _HostLine("install", "ok", f"jobs find their packages in {made}")
 
 
 def _describe_need(host: Host) -> dict[str, Any]:

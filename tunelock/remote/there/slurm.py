@@ -48,7 +48,7 @@ def start_queued(jobs: list[JobFolder], code: Path, environment: dict[str, str])
     numbers: list[str] = []
     try:
         for array in _group_jobs(jobs):
-            numbers.append(_submit(array, code, environment))
+            numbers.append(_put_on_hold(array, code, environment))
             for job in array.jobs:
                 job.update(state="queued", slurm_id=array.name_task(numbers[-1], job))
         run_slurm("scontrol", "release", ",".join(numbers))
@@ -110,7 +110,7 @@ def _describe(job: JobFolder) -> str:
     return json.dumps([order[key] for key in ("slurm", "time_limit_s", "signal_before_s", "setup")], sort_keys=True)
 
 
-def _submit(array: _Array, code: Path, environment: dict[str, str]) -> str:
+def _put_on_hold(array: _Array, code: Path, environment: dict[str, str]) -> str:
     """Submit on hold; the number in Slurm."""
     order, jobs = array.jobs[0].read_order(), array.jobs[0].path.parent
     folder = shlex.quote(f"{jobs}/") + array.fill("${SLURM_ARRAY_TASK_ID}")
