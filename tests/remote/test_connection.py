@@ -140,7 +140,7 @@ def test_an_interrupt_leaves_nothing_running_on_either_side(sshd, box, there, se
         return [line for line in _list_commands() if short in line]
 
     add_job(there, "slow-1", log="first line\n")
-    short = tempfile.mkdtemp(prefix="x")  # paths of sockets may not be long
+    short = tempfile.mkdtemp(prefix="x y")  # paths of sockets may not be long
     words = json.dumps([list(box.ssh), box.folder, verb, sent, str(tmp_path)])
     command = [sys.executable, "-c", INTERRUPTED, words]
     process = subprocess.Popen(
@@ -262,6 +262,14 @@ def test_halves_of_yesterday_are_swept(box, there, tmp_path):
     with connect(box, batch=True) as to_host:
         to_host.ask("put", send=[sent], cache=tmp_path)
     assert list_files(there / "cache") == [sent, "incoming/new"]
+
+
+def test_a_long_name_of_the_temporary_folder_is_no_matter(box, tmp_path, monkeypatch):
+    folder = tmp_path / ("long " * 20)
+    folder.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(folder))
+    with connect(box, batch=True) as to_host:
+        assert to_host.ask("prepare")["missing"] == []
 
 
 def test_this_machine_is_asked_without_ssh(tmp_path, monkeypatch):

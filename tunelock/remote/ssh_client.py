@@ -14,6 +14,7 @@ from tunelock.run.errors import Stop
 
 _REACHED = (SshHost, SlurmHost, SkyHost)
 CONNECT_TIMEOUT = 20  # seconds for the connection and ssh's handshake, unless ~/.ssh/config has another
+_SOCKET = 60  # characters of a folder; the path of a socket has at most 104, and ssh makes it longer while it connects
 _ALIVE = 15  # seconds between two signs of life; four without an answer end the connection
 _LOOK = 30  # seconds for a look at which Pythons there are
 _PLACES = "/usr/bin /usr/local/bin /opt/*/bin ~/.local/bin ~/*conda3/bin ~/*forge3/bin ~/.pyenv/versions/*/bin"
@@ -44,8 +45,9 @@ def open_ssh(host: Host, batch: bool = False) -> Iterator[list[str]]:
     if known.get("controlpath", "none") != "none":  # the user shares connections already
         yield options
         return
-    with tempfile.TemporaryDirectory(prefix="tl") as folder:
-        options += ["-o", "ControlMaster=auto", "-o", f"ControlPath={folder}/c", "-o", "ControlPersist=60"]
+    short = None if len(tempfile.gettempdir()) < _SOCKET else "/tmp"  # noqa: S108 (a folder of its own in it)
+    with tempfile.TemporaryDirectory(prefix="tl", dir=short) as folder:
+        options += ["-o", "ControlMaster=auto", "-o", f'ControlPath="{folder}/c"', "-o", "ControlPersist=60"]
         try:
             yield options
         finally:
