@@ -76,6 +76,12 @@ def test_a_table_has_a_line_a_job_and_breaks_no_word(width):
     assert " ".join(" ".join(lines[7:]).split()) == f"lr66-3fa2b1: {CAUSE} far: it does not answer within 20 s."
 
 
+def test_of_many_failures_the_newest_are_explained_and_each_silent_host():
+    jobs = [view(f"bad-{number}", "failed", cause=f"cause {number}") for number in range(30)]
+    told = "\n".join(show([HostView("far", [], "far: it is silent."), HostView("box", jobs)], 80))
+    assert "far: it is silent." in told and "bad-29: cause 29" in told and "cause 3\n" not in told
+
+
 def test_older_jobs_that_ended_are_left_out():
     jobs = [view(f"old-{age}", "done", age_s=float(age)) for age in range(30)] + [view("new-1", "queued", age_s=99.0)]
     choice = leave_out_old([HostView("box", jobs)])

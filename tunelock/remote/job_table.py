@@ -35,7 +35,7 @@ def leave_out_old(views: list[HostView]) -> _ShownJobs:
 
 def lay_out_jobs(views: list[HostView], width: int) -> RenderableType:
     """A line for each job, then a sentence on each that did not end well and on each host that does not answer."""
-    lines, sentences = [_HEAD], []
+    lines, sentences, faults = [_HEAD], [], []
     for view in views:
         lines += [_list_cells(job) for job in view.jobs]
         sentences += [
@@ -43,8 +43,8 @@ def lay_out_jobs(views: list[HostView], width: int) -> RenderableType:
         ]
         if view.fault:
             lines.append(["", view.host, _SILENT, "", ""])
-            sentences.append(view.fault)
-    shown = [Text(sentence) for sentence in sentences[-_TOLD:]]
+            faults.append(view.fault)
+    shown = [Text(sentence) for sentence in [*sentences[-_TOLD:], *faults]]
     return Group(_align(lines, width), *([Text(""), *shown] if shown else []))
 
 
