@@ -236,3 +236,11 @@ def test_looking_at_a_host_loads_no_torch_and_no_dvc():
     code = "import sys, tunelock.commands.remote, tunelock.remote.host_checks, tunelock.remote.job_table\n"
     code += "sys.exit(bool({'torch', 'dvc', 'pandas', 'transformers'} & sys.modules.keys()))"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_a_sentence_of_the_doctor_breaks_between_words():
+    checked = host_checks._HostLine("disk", "ok", "75 GB are free below /a/long folder/of a host, and a run needs 3 GB")
+    lines = host_checks.describe_checked(checked, 60).splitlines()
+    assert max(map(len, lines)) <= 60 and {line[:18] for line in lines[1:]} == {" " * 18}
+    assert " ".join(line[18:] for line in lines) == checked.sentence
+    assert len(host_checks.describe_checked(checked, 10_000).splitlines()) == 1

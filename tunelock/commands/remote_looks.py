@@ -96,14 +96,17 @@ def doctor(
 
     Example: tunelock remote doctor box
     """
+    import shutil
+    import sys
+
     from tunelock.remote.host_checks import check_host, describe_checked
     from tunelock.remote.hosts import find_host
 
-    found = []
+    found, width = [], shutil.get_terminal_size().columns if sys.stdout.isatty() else 10_000
     for checked in check_host(find_host(host), install, lambda line: typer.echo(line, err=True)):
         found.append(checked)
         if not as_json:
-            typer.echo(describe_checked(checked))
+            typer.echo(describe_checked(checked, width))
     if as_json:
         print_json([checked._asdict() for checked in found])
     raise typer.Exit(any(checked.level == "wrong" for checked in found))

@@ -1,5 +1,6 @@
 """`tunelock remote doctor`: whether a host is ready for jobs, a line for each thing, and what to do."""
 
+import textwrap
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -15,6 +16,8 @@ from tunelock.run.terminal import format_duration, paint_text
 _CLOCK = 60.0  # seconds that two clocks may differ
 _LEVELS: dict[bool | None, str] = {True: "ok", None: "note", False: "wrong"}
 _STYLES = {"ok": "green", "note": "dim", "wrong": "red"}
+_MARGIN = " " * 18  # below level and topic
+_LEAST = 40  # columns of a sentence
 _FILES = ("locks/cpu.txt", "locks/cuda.txt", "tunelock/launcher.sh")  # what an environment is made from
 
 
@@ -49,9 +52,12 @@ def check_host(host: Host, install: bool, tell: Callable[[str], None]) -> Iterat
         yield from _ask_findings(connection, need)
 
 
-def describe_checked(checked: _HostLine) -> str:
-    """A line of the doctor."""
-    return f"{paint_text(f'{checked.level:5}', _STYLES[checked.level])}  {checked.topic:9}  {checked.sentence}"
+def describe_checked(checked: _HostLine, width: int) -> str:
+    """What the doctor says of a thing; several lines where the terminal has fewer columns than the sentence needs."""
+    room = max(_LEAST, width - len(_MARGIN))
+    lines = textwrap.wrap(checked.sentence, room, break_long_words=False, break_on_hyphens=False)
+    level = paint_text(f"{checked.level:5}", _STYLES[checked.level])
+    return f"{level}  {checked.topic:9}  " + f"\n{_MARGIN}".join(lines)
 
 
 def _ask_findings(connection: Connection, need: dict[str, Any]) -> Iterator[_HostLine]:

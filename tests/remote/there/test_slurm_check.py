@@ -52,8 +52,8 @@ def test_a_cluster_that_would_take_the_job_is_good(slurm):
     findings = list(check_slurm(ORDER))
     assert [one.sentence for one in findings if one.good is False] == []
     assert find_in(findings, "slurm-wlm ") is True
-    assert find_in(findings, "partition 'gpu' has 1 nodes with gpu:1") is True
-    assert find_in(findings, "1 of them have room now") is None
+    assert find_in(findings, "partition 'gpu' has 1 node with gpu:1") is True
+    assert find_in(findings, "room for a job now: on 1 of 1") is None
     assert find_in(findings, "Slurm would take the job") is True
     assert find_in(findings, "it keeps no accounts") is None
     assert slurm.run("squeue", "-h", "--states=all", "--format=%i").stdout == before

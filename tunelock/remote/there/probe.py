@@ -36,7 +36,7 @@ def _look_for_gpus() -> Line:
     gpus, given = count_gpus(), os.environ.get("CUDA_VISIBLE_DEVICES")
     if gpus:
         return True, f"it has {gpus} GPUs, of which the job may use {given or 'all'}"
-    return None, "nvidia-smi shows no GPU on it" + (f", though Slurm gave the job number {given}" if given else "")
+    return None, "nvidia-smi shows no GPU on it" + (f", though Slurm gave the job GPU {given}" if given else "")
 
 
 def reach_index() -> Line:

@@ -57,11 +57,11 @@ def _check_partition(chosen: list[Nodes], order: dict[str, Any]) -> Iterator[_Do
     fitting = [one for one in chosen if has_gpus(one, order["slurm"])]
     free = sum(one.number for one in fitting if one.state in _FREE)
     with_gpus = f" with {gres}" if gres else ""
-    yield _DoctorLine(bool(fitting), f"partition '{name}' has {sum(one.number for one in fitting)} nodes{with_gpus}")
+    count = sum(one.number for one in fitting)
+    yield _DoctorLine(bool(fitting), f"partition '{name}' has {count} node{'s' * (count != 1)}{with_gpus}")
     if fitting:
-        yield _DoctorLine(
-            None, f"{free} of them have room now" if free else "none of them has room now: a job would wait"
-        )
+        told = f"room for a job now: on {free} of {count}" if free else "room for a job now: on none, so it would wait"
+        yield _DoctorLine(None, told)
 
 
 def probe_node(root: Path, order: dict[str, Any], code: Path, patience: float = 60.0) -> Iterator[_DoctorLine]:
