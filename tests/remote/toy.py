@@ -7,15 +7,16 @@ import sys
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
-STAGE = """import json, pathlib, sys, time
+STAGE = """import json, os, pathlib, sys, time
 name, params = sys.argv[1], json.loads(pathlib.Path("params.json").read_text())
 time.sleep(params["seconds"])
 print(f"{name}: 1 of 1 steps (100%)", file=sys.stderr)
 if params["fail"] == name:
     sys.exit(f"{name}: the learning rate {params['rate']} is too high; set `rate` in params.json.")
+noise = os.environ.get("WOBBLE", "") if name == "train" else ""
 pathlib.Path("out").mkdir(exist_ok=True)
 given = "".join(pathlib.Path(path).read_text() for path in sys.argv[3:])
-pathlib.Path(sys.argv[2]).write_text(given + f"{name} rate={params['rate']}\\n")
+pathlib.Path(sys.argv[2]).write_text(given + f"{name} rate={params['rate']}{noise}\\n")
 if name == "score":
     pathlib.Path("metrics").mkdir(exist_ok=True)
     pathlib.Path("metrics/score.json").write_text(json.dumps({"loss": params["rate"] * 2}))

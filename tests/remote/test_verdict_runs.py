@@ -1,0 +1,45 @@
+"""A locked experiment made again on a host, and what is said of it."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from tests.command_line import run_tunelock, unwrapped
+from tests.remote.toy import copy_project, make_project, run, write_remote_yaml
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory) -> Path:
+    return make_project(tmp_path_factory.mktemp("a b") / "project")
+
+
+@pytest.fixture
+def project(made, tmp_path, monkeypatch) -> Path:
+    """A copy of the project, in which the test stands, and its host `here`."""
+    folder = copy_project(made, tmp_path / "my project")
+    write_remote_yaml(folder, tmp_path / "the host")
+    monkeypatch.chdir(folder)
+    return folder
+
+
+def test_the_same_machine_makes_the_same_and_leaves_nothing_there(project):
+    said = run_tunelock("remote", "verdict", "HEAD")
+    assert said.exit_code == 0 and said.stdout.startswith("Identical.")
+    assert not list((project.parent / "the host/jobs").iterdir())
+    assert not list((project.parent / "the host/cache").iterdir())  # nothing was taken out of a cache
+
+
+def test_what_the_machine_has_a_part_in_is_different_from_the_stage_on_that_it_enters(project):
+    write_remote_yaml(project, project.parent / "the host", setup="export WOBBLE=0.1")
+    said = json.loads(run_tunelock("remote", "verdict", "HEAD", "here", "--json").stdout)
+    assert (said["verdict"], said["first_stage"]) == ("different", "train")
+    assert "no repeats" in said["reason"]
+
+
+def test_a_metric_that_was_edited_by_hand_is_named_before_anything_runs(project):
+    (project / "metrics/score.json").write_text('{"loss": 0.5}')
+    run(["git", "commit", "-qam", "a better loss"], project)
+    said = run_tunelock("remote", "verdict", "HEAD", "here")
+    assert said.exit_code == 1 and "metrics/score.json" in unwrapped(said.stdout) and "score" in said.stdout
+    assert not (project.parent / "the host").exists()
