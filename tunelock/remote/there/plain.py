@@ -103,10 +103,12 @@ def _is_of(job: JobFolder, group: int) -> bool:
 def _list_group(group: int) -> list[int]:
     """The processes of a group."""
     found = []
-    for stat in Path("/proc").glob("[0-9]*/stat"):
-        with suppress(OSError):
-            if int(stat.read_text().rpartition(")")[2].split()[2]) == group:
-                found.append(int(stat.parent.name))
+    for name in os.listdir("/proc"):  # no glob: it stumbles over a process that ends meanwhile
+        if name.isdigit():
+            with suppress(OSError, IndexError):
+                stat = Path("/proc", name, "stat").read_text(errors="replace")
+                if int(stat.rpartition(")")[2].split()[2]) == group:
+                    found.append(int(name))
     return found
 
 
