@@ -2,6 +2,9 @@
 
 from tunelock.remote.pull import Pulled
 from tunelock.remote.submit import Submission
+from tunelock.run.files import read_json
+from tunelock.run.terminal import format_duration
+from tunelock.run.timings import TIMINGS
 
 _NAMED = 4  # jobs that are named one by one
 
@@ -11,11 +14,28 @@ def describe_submission(host: str, done: Submission) -> str:
     lines = [f"{host}: sent {_describe_size(done.sent)}; {_describe_size(done.there_already)} were there already."]
     if done.inputs.not_here:
         lines.append(f"Made again there, for they are not in the cache here: {', '.join(done.inputs.not_here)}.")
+    lines += _describe_work(done)
     lines.append(f"{_join_ids(done.jobs)} registered. What to type next:")
     one = done.jobs[0] if len(done.jobs) == 1 else ""
     return "\n".join(
         [*lines, f"  tunelock remote watch {' '.join(done.jobs[:_NAMED])}".rstrip(), *_suggest(one or "JOB")]
     )
+
+
+def _describe_work(done: Submission) -> list[str]:
+    """Which stages run there, and how long that took where it was last measured."""
+    stages = (*done.inputs.will_run, *done.inputs.may_run)
+    if not stages:
+        return ["No stage has to run: nothing that one reads has changed."]
+    known: dict[str, float] = read_json(TIMINGS) if TIMINGS.exists() else {}
+    seconds = sum(known.get(f"{stage}_seconds", 0.0) for stage in stages)
+    each = " for each job" if len(done.jobs) > 1 else ""
+    took = (
+        f"; they took {format_duration(seconds, rounded=True)}{each} where metrics/timings.json was made"
+        if seconds
+        else ""
+    )
+    return [f"Runs there: {', '.join(stages)}{took}."]
 
 
 def _suggest(job: str) -> list[str]:
