@@ -61,7 +61,8 @@ def test_one_job_runs_at_a_time_and_cancel_leaves_nothing_running(project):
     second = submit("-n", "next")
     assert wait_for(second, "queued")["state"] == "queued"
     wait_for_process(project, "stage.py train")
-    assert run_tunelock("remote", "cancel", "slow").stdout == f"{first} is cancelled.\n"
+    cancelled = run_tunelock("remote", "cancel", "slow")
+    assert cancelled.stdout == f"{first} is cancelled.\n", (cancelled.output, status(first))
     assert status(first)["state"] == "cancelled"
     assert not list_processes(project.parent / "the host", "stage.py train")
     wait_for(second, "done")

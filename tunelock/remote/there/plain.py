@@ -17,6 +17,7 @@ from tunelock.remote.there.logs import read_last_lines
 _GRACE = 120  # seconds that a job may take beyond its limit to hand over and clean up
 _TRACEBACK = 40  # lines at the end of a log in which an error of the job script is looked for
 _PATIENCE = 15.0  # seconds from the wish to stop to the kill
+_START = 60.0  # seconds that a process may take on a busy machine until it holds its job
 
 
 def start_here(jobs: list[JobFolder], code: Path, environment: dict[str, str]) -> None:
@@ -44,7 +45,7 @@ def _look_after(job: JobFolder) -> dict[str, Any]:
     state = job.read_state()
     if state.get("state") in (*ENDS, "registered") or is_held(job.path / "lock"):
         return state
-    if state["state"] == "queued" and 0 <= time.time() - state.get("changed_at", 0) < _PATIENCE:
+    if state["state"] == "queued" and 0 <= time.time() - state.get("changed_at", 0) < _START:
         return state  # it is about to take its lock
     state = job.read_state()  # it may have ended between the two looks
     if state["state"] in ENDS:
