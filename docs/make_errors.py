@@ -1,9 +1,10 @@
-"""Write docs/errors.md: each sentence that a stage can stop with, read from the code.
+"""Write docs/errors.md: each sentence that a stage or `tunelock remote` can stop with, read from the code.
 
 python -m docs.make_errors
 """
 
 import ast
+import re
 from collections import defaultdict
 from collections.abc import Iterator
 
@@ -11,12 +12,17 @@ from tests.walls import ROOT, all_files, reached, room_of, source_of
 from tunelock.run.params import load_yaml
 
 PAGE = ROOT / "docs/errors.md"
-SAYERS = ("Stop", "rule")  # the first argument of each is a sentence
+SAYERS = ("Stop", "rule", "Refused")  # the first argument of each is a sentence
 HEAD = """# Each error that a stage can stop with
 
 A stage that stops prints one of these sentences behind its name and exits with 1. `…` stands for a file, a line or a
 value. `make docs` writes this page from the code. To find where one comes from, search the code for a part of it.
+Those of `tunelock remote` stand at the end.
 """
+REMOTE = {  # heads of rooms that no stage uses
+    "remote": "## `tunelock remote`, on this machine\n",
+    "remote/there": "## `tunelock remote`, on the host\n\nCauses of jobs that fail, beside those of stages.\n",
+}
 
 
 def write_page() -> None:
@@ -32,8 +38,15 @@ def make_page() -> str:
         if room in stages:
             names = ", ".join(f"`{name}`" for name in stages[room])
             parts.append(f"## {title_of(room)}\n\nStages: {names}.\n")
-            parts.append("".join(f"- {sentence}\n" for sentence in sorted(sentences[room])))
+            parts.append(list_lines(sentences[room]))
+    for room, head in REMOTE.items():
+        parts += [head, list_lines(sentences[room])]
     return "\n".join(parts)
+
+
+def list_lines(sentences: set[str]) -> str:
+    """A bullet a sentence."""
+    return "".join(f"- {sentence}\n" for sentence in sorted(sentences))
 
 
 def title_of(room: str) -> str:
@@ -51,7 +64,7 @@ def find_stages_by_room() -> dict[str, list[str]]:
 
 
 def find_sentences() -> dict[str, set[str]]:
-    """The sentences by room: whatever is given to `Stop`, and what the rules about contradictions say."""
+    """The sentences by room: whatever is given to `Stop` or `Refused`, and what the rules about contradictions say."""
     found = defaultdict(set)
     for file in all_files():
         for node in ast.walk(ast.parse(file.read_text())):
@@ -63,7 +76,7 @@ def sentences_in(node: ast.AST) -> Iterator[str]:
     """The sentence of a call of `Stop(…)` or of a decorator `@rule(…)`, if the node is one and says something."""
     says = isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in SAYERS
     if says and node.args:
-        sentence = " ".join(text_of(node.args[0]).split())
+        sentence = re.sub("…+", "…", " ".join(text_of(node.args[0]).split()))
         if len(sentence.replace("…", "").strip(" .,:;()'`")) > 12:
             yield sentence
 

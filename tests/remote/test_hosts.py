@@ -88,10 +88,10 @@ def test_without_the_file_a_stranger_is_shown_four_lines():
 
 def test_an_unknown_host_is_answered_with_those_that_there_are():
     write(BOX + "  here: {engine: local}\n")
-    with pytest.raises(Stop, match=r"^remote.yaml has no host 'bax'; did you mean 'box'\?; it has box, here.$"):
+    with pytest.raises(Stop, match=r"^remote.yaml has no host 'bax'; did you mean 'box'\? It has box, here.$"):
         find_host("bax")
     write("hosts: {}\n")
-    with pytest.raises(Stop, match="it has none; write one"):
+    with pytest.raises(Stop, match="It has none; write one"):
         find_host("box")
 
 

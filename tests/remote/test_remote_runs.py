@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from tests.command_line import run_tunelock
-from tests.remote.toy import copy_project, make_project, run
+from tests.remote.toy import copy_project, list_experiments, make_project, run
 from tests.remote.waiting import submit_all, wait_for
 
 
@@ -34,11 +34,6 @@ def project(made, sshd, slurm, tmp_path, monkeypatch) -> Path:
     (folder / "remote.yaml").write_text(json.dumps({"hosts": {"box": box, "cluster": cluster}}))
     monkeypatch.chdir(folder)
     return folder
-
-
-def list_experiments(project: Path) -> set[str]:
-    shown = json.loads(run(["dvc", "exp", "show", "--json"], project))
-    return {one["name"] for branch in shown for one in branch["experiments"] or [] for one in one["revs"]}
 
 
 def test_over_ssh_a_run_comes_back_and_can_be_taken_over(project):

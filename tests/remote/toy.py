@@ -49,10 +49,10 @@ FILES = {
 }
 
 
-def make_project(folder: Path) -> Path:
-    """The project as a git repository with DVC, run once and committed."""
+def make_project(folder: Path, files: dict[str, str] = FILES) -> Path:
+    """The project as a git repository with DVC, run once and committed; or one of other files."""
     folder.mkdir(parents=True)
-    for name, text in FILES.items():
+    for name, text in files.items():
         (folder / name).write_text(text)
     shutil.copytree(ROOT / "locks", folder / "locks")
     for command in (
@@ -81,6 +81,12 @@ def run(command: list[str], folder: Path) -> str:
     done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
+
+
+def list_experiments(project: Path) -> set[str]:
+    """The names that `dvc exp show` has, on whichever commit they stand."""
+    shown = json.loads(run(["dvc", "exp", "show", "--json", "--all-commits"], project))
+    return {one["name"] for branch in shown for one in branch["experiments"] or [] for one in one["revs"]}
 
 
 def write_remote_yaml(project: Path, host: Path, **keys: str) -> None:

@@ -59,8 +59,8 @@ def find_host(name: str, path: Path = REMOTE_YAML) -> Host:
     hosts = load_hosts(path).hosts
     if name in hosts:
         return hosts[name]
-    known = f"it has {', '.join(sorted(hosts))}" if hosts else f"it has none; write one, such as\n{_EXAMPLE}"
-    raise Stop(f"{path} has no host '{name}'{suggest_name(name, hosts).rstrip('.')}; {known}.")
+    known = f"It has {', '.join(sorted(hosts))}." if hosts else f"It has none; write one, such as\n{_EXAMPLE}"
+    raise Stop(f"{path} has no host '{name}'{suggest_name(name, hosts)} {known}")
 
 
 def _refuse_secrets(path: Path, text: str) -> None:

@@ -27,10 +27,14 @@ def find_host_of(names: list[str], given: str | None) -> Host:
         return find_host(given)
     noted = _read_note()
     hosts = {host for job, host in noted.items() if _is_called(job, names)}
-    hosts = hosts or set(load_hosts().hosts)
-    if len(hosts) != 1:
-        raise Stop(f"'{names[0]}' may be on {' or '.join(sorted(hosts))}; say which by --host.")
-    return find_host(hosts.pop())
+    known = hosts or set(load_hosts().hosts)
+    if len(known) == 1:
+        return find_host(known.pop())
+    if hosts:
+        where = " and ".join(sorted(hosts))
+        raise Stop(f"{', '.join(names)}: on {where}; name the jobs of one host, or say which by --host.")
+    where = ", ".join(sorted(known))
+    raise Stop(f"no job '{names[0]}' was submitted from here; mend the name, or say by --host where it is ({where}).")
 
 
 def group_jobs(names: list[str], given: str | None) -> list[Wanted]:

@@ -24,18 +24,19 @@ def describe_submission(host: str, done: Submission) -> str:
 
 def _describe_work(done: Submission) -> list[str]:
     """Which stages run there, and how long that took where it was last measured."""
-    stages = (*done.inputs.will_run, *done.inputs.may_run)
-    if not stages:
+    surely, perhaps = done.inputs.will_run, done.inputs.may_run
+    if not surely:
         return ["No stage has to run: nothing that one reads has changed."]
     known: dict[str, float] = read_json(TIMINGS) if TIMINGS.exists() else {}
-    seconds = sum(known.get(f"{stage}_seconds", 0.0) for stage in stages)
-    each = " for each job" if len(done.jobs) > 1 else ""
-    took = (
-        f"; they took {format_duration(seconds, rounded=True)}{each} where metrics/timings.json was made"
-        if seconds
-        else ""
-    )
-    return [f"Runs there: {', '.join(stages)}{took}."]
+    seconds = sum(known.get(f"{stage}_seconds", 0.0) for stage in (*surely, *perhaps))
+    lines = [f"Runs there: {', '.join(surely)}."]
+    if perhaps:
+        lines.append(f"Runs too where these make something new: {', '.join(perhaps)}.")
+    if seconds:
+        each = " for each job" if len(done.jobs) > 1 else ""
+        took = format_duration(seconds, rounded=True)
+        lines.append(f"All of them together took {took}{each} where metrics/timings.json was made.")
+    return lines
 
 
 def _suggest(job: str) -> list[str]:
