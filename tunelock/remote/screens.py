@@ -16,10 +16,9 @@ def describe_submission(host: str, done: Submission) -> str:
         lines.append(f"Made again there, for they are not in the cache here: {', '.join(done.inputs.not_here)}.")
     lines += _describe_work(done)
     lines.append(f"{_join_ids(done.jobs)} registered. What to type next:")
-    one = done.jobs[0] if len(done.jobs) == 1 else ""
-    return "\n".join(
-        [*lines, f"  tunelock remote watch {' '.join(done.jobs[:_NAMED])}".rstrip(), *_suggest(one or "JOB")]
-    )
+    all_of_them = done.jobs[0] if len(done.jobs) == 1 else _name_sweep(done.jobs)
+    lines += [f"  tunelock remote watch {all_of_them}", f"  tunelock remote logs -f {done.jobs[0]}"]
+    return "\n".join([*lines, f"  tunelock remote pull {all_of_them}"])
 
 
 def _describe_work(done: Submission) -> list[str]:
@@ -39,8 +38,9 @@ def _describe_work(done: Submission) -> list[str]:
     return lines
 
 
-def _suggest(job: str) -> list[str]:
-    return [f"  tunelock remote logs -f {job}", f"  tunelock remote pull {job}"]
+def _name_sweep(jobs: list[str]) -> str:
+    """The name of the sweep whose tasks are NAME-NUMBER-TOKEN."""
+    return jobs[0].rsplit("-", 2)[0]
 
 
 def _join_ids(jobs: list[str]) -> str:
