@@ -88,3 +88,8 @@ def test_a_job_past_its_time_limit_stops_by_itself(project):
         time.sleep(0.2)
     assert "its time is over" in found["cause"]
     assert not list_processes(project.parent / "the host", "stage.py")
+    write_remote_yaml(project, project.parent / "the host", time_limit="1h")
+    assert run_tunelock("remote", "resume", "slow").exit_code == 0
+    (now,) = json.loads(run_tunelock("remote", "status", "slow", "--json").stdout)
+    assert now["order"]["time_limit_s"] == 3600
+    assert run_tunelock("remote", "cancel", "slow").exit_code == 0

@@ -77,15 +77,18 @@ def _cancel(jobs: Jobs, host: OnHost = None) -> None:
 def _resume(jobs: Jobs, host: OnHost = None) -> None:
     """Start jobs again that were stopped or failed; they go on from their checkpoint.
 
+    Time, memory and what else a job asks for are those that remote.yaml has now.
+
     Example: tunelock remote resume lr64
     """
     from tunelock.remote.connection import connect
     from tunelock.remote.job_hosts import find_host_of
-    from tunelock.remote.orders import read_environment
+    from tunelock.remote.orders import describe_needs, read_environment
 
     where = find_host_of(jobs, host)
     with connect(where) as connection:
-        for job in connection.ask("resume", jobs=jobs, environment=read_environment(where))["jobs"]:
+        told = connection.ask("resume", jobs=jobs, environment=read_environment(where), host=describe_needs(where))
+        for job in told["jobs"]:
             typer.echo(f"{job} is started again.")
 
 

@@ -50,6 +50,11 @@ def describe_host(host: Host) -> dict[str, Any]:
     return {**kept, **limits, "slurm": queue}
 
 
+def describe_needs(host: Host) -> dict[str, Any]:
+    """What a job that starts again takes over from remote.yaml; where its data lies and who starts it stay."""
+    return {key: value for key, value in describe_host(host).items() if key not in ("engine", "host", "storage")}
+
+
 def read_environment(host: Host) -> dict[str, str]:
     """The variables that remote.yaml lets pass; they go through the connection and are written nowhere."""
     missing = [name for name in host.environment if name not in os.environ]

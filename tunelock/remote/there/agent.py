@@ -76,13 +76,14 @@ class _Agent:
                 self.snapshots.drop("jobs", job)
 
     def resume(self) -> dict[str, Any]:
-        """Start jobs again that ended without a result."""
+        """Start jobs again that ended without a result, as remote.yaml has their host now."""
         jobs = find_jobs(self.root, self.request["jobs"])
         for job in jobs:
             state = query_jobs([job])[job.id]["state"]
             if state not in ENDS or state == "done":
                 raise Refused(f"'{job.id}' is {state}; there is nothing to resume.")
         for job in jobs:
+            job.change_order(self.request.get("host", {}))
             job.update(state="registered", cause=None, wish=None)
         try:
             self._start(jobs)

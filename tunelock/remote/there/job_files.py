@@ -1,4 +1,4 @@
-"""A job as files: its order, written once, and what became of it, replaced whole at each step."""
+"""A job as files: its order, which `resume` alone changes, and what became of it, replaced whole at each step."""
 
 import json
 import os
@@ -53,6 +53,10 @@ class JobFolder(NamedTuple):
     def write_order(self, order: dict[str, Any]) -> None:
         self.path.mkdir(parents=True)
         _write(self.path / "job.json", order)
+
+    def change_order(self, news: dict[str, Any]) -> None:
+        """Replace what is asked of the machine, such as time and memory."""
+        _write(self.path / "job.json", self.read_order() | news)
 
     def update(self, **news: Any) -> dict[str, Any]:
         """Replace what is known by the same with `news`; a change of state notes its time."""
