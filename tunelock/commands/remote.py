@@ -83,11 +83,11 @@ def _resume(jobs: Jobs, host: OnHost = None) -> None:
     """
     from tunelock.remote.connection import connect
     from tunelock.remote.job_hosts import find_host_of
-    from tunelock.remote.orders import describe_needs, read_environment
+    from tunelock.remote.orders import describe_resources, read_environment
 
     where = find_host_of(jobs, host)
     with connect(where) as connection:
-        told = connection.ask("resume", jobs=jobs, environment=read_environment(where), host=describe_needs(where))
+        told = connection.ask("resume", jobs=jobs, environment=read_environment(where), host=describe_resources(where))
         for job in told["jobs"]:
             typer.echo(f"{job} is started again.")
 

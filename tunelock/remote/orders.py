@@ -50,7 +50,7 @@ def describe_host(host: Host) -> dict[str, Any]:
     return {**kept, **limits, "slurm": queue}
 
 
-def describe_needs(host: Host) -> dict[str, Any]:
+def describe_resources(host: Host) -> dict[str, Any]:
     """What a job that starts again takes over from remote.yaml; where its data lies and who starts it stay."""
     return {key: value for key, value in describe_host(host).items() if key not in ("engine", "host", "storage")}
 
