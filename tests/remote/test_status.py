@@ -288,3 +288,20 @@ def test_a_process_that_has_the_number_of_a_dead_job_lives(there):
     finally:
         other.kill()
         other.wait()
+
+
+@pytest.mark.parametrize(
+    ("log", "told"),
+    [
+        ("Running stage 'train':\ntrain: 3 of 4 steps\n", {"stage": "train", "last": "train: 3 of 4 steps"}),
+        ("Running stage 'train':\njob: x-1, attempt 2, on vm\n", {"last": "job: x-1, attempt 2, on vm"}),
+        (
+            "Running stage 'train':\nrow 3\nExperiment results have been applied to your workspace.\n",
+            {"stage": "train", "last": "row 3"},
+        ),
+        ("", {}),
+    ],
+)
+def test_the_news_of_a_job_are_those_of_its_stage_or_its_own(tmp_path, log, told):
+    (tmp_path / "log.txt").write_text(log)
+    assert logs.summarise_log(tmp_path / "log.txt") == told

@@ -12,14 +12,16 @@ SILENCE = 120.0  # seconds without a sign of life
 TOO_SILENT = 74  # EX_IOERR of sysexits.h
 _POLL = 0.5  # seconds between two looks
 _TAIL = 1 << 16  # bytes from the end in which the last lines are looked for
+_NO_NEWS = ("Ran experiment(s)", "Experiment results have been applied")  # DVC's last words, of the clone
 _STAGE = re.compile(r"Running stage '([^']+)':")
 
 
 def summarise_log(log: Path) -> dict[str, str]:
-    """`stage` and `last` (the last line) of a log, where it has them."""
+    """`stage` and `last` (the last line) of a log, where it has them; no stage where the job itself had the last word."""
     lines = read_last_lines(log, 200)
-    stages = [found[1] for line in lines if (found := _STAGE.search(line))]
-    told = [line for line in lines if line.strip()]
+    told = [line for line in lines if line.strip() and not line.startswith(_NO_NEWS)]
+    between = not told or told[-1].startswith("job: ")
+    stages = [] if between else [found[1] for line in lines if (found := _STAGE.search(line))]
     return ({"stage": stages[-1]} if stages else {}) | ({"last": told[-1][:300]} if told else {})
 
 
