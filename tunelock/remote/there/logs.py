@@ -17,7 +17,7 @@ _STAGE = re.compile(r"Running stage '([^']+)':")
 
 
 def summarise_log(log: Path) -> dict[str, str]:
-    """`stage` and `last` (the last line) of a log, where it has them; no stage where the job itself had the last word."""
+    """`stage` and `last` (the last line) of a log, where it has them; no stage if the job itself spoke last."""
     lines = read_last_lines(log, 200)
     told = [line for line in lines if line.strip() and not line.startswith(_NO_NEWS)]
     between = not told or told[-1].startswith("job: ")
