@@ -1,4 +1,4 @@
-"""The same path over a real sshd and through a real Slurm: submit, queue, run, pull, apply."""
+"""A sweep through a real Slurm, over a real sshd: submit, queue, run, pull."""
 
 import json
 from pathlib import Path
@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from tests.command_line import run_tunelock
-from tests.remote.toy import copy_project, list_experiments, make_project, run
+from tests.remote.toy import copy_project, list_experiments, make_project
 from tests.remote.waiting import submit_all, wait_for
 
 
@@ -17,12 +17,11 @@ def made(tmp_path_factory) -> Path:
 
 @pytest.fixture
 def project(made, sshd, slurm, tmp_path, monkeypatch) -> Path:
-    """A copy of the project, in which the test stands, with a box and a cluster."""
+    """A copy of the project, in which the test stands, with a cluster."""
     import sys
 
     folder = copy_project(made, tmp_path / "my project")
     shared = {"ssh": ["-F", str(sshd.ssh_config)], "venv": sys.prefix}
-    box = {"engine": "ssh", "address": "box", "folder": str(tmp_path / "the box"), **shared}
     cluster = {
         "engine": "slurm",
         "address": "cluster",
@@ -31,18 +30,9 @@ def project(made, sshd, slurm, tmp_path, monkeypatch) -> Path:
         "cpus": 1,
         **shared,
     }
-    (folder / "remote.yaml").write_text(json.dumps({"hosts": {"box": box, "cluster": cluster}}))
+    (folder / "remote.yaml").write_text(json.dumps({"hosts": {"cluster": cluster}}))
     monkeypatch.chdir(folder)
     return folder
-
-
-def test_over_ssh_a_run_comes_back_and_can_be_taken_over(project):
-    (job,) = submit_all("box", "-n", "fast", "-S", "params.json:rate=3")
-    wait_for(job, "done")
-    assert run_tunelock("remote", "pull", "fast").exit_code == 0
-    run(["dvc", "exp", "apply", "fast"], project)
-    assert "Running stage" not in run(["dvc", "repro"], project)
-    assert "train rate=3" in (project / "out/score.txt").read_text()
 
 
 def test_a_sweep_is_one_array_and_makes_what_its_tasks_share_once(project):

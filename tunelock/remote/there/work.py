@@ -118,8 +118,10 @@ def _make_again(work: _Work) -> dict[str, Any]:
 
 
 def _configure(work: _Work, cache: Path) -> None:
-    for key, value in (("cache.dir", str(cache)), ("cache.type", _LINKS), ("core.analytics", "false")):
-        work.ask("dvc", "config", "--local", key, value)
+    """Write the settings of this clone at once: `dvc config` would take a second for each."""
+    quote = "'" if '"' in str(cache) else '"'
+    settings = f"[core]\n    analytics = false\n[cache]\n    dir = {quote}{cache}{quote}\n    type = \"{_LINKS}\"\n"
+    (work.clone / ".dvc/config.local").write_text(settings, encoding="utf-8")
 
 
 def _pass_storage(work: _Work, verb: str, objects: list[list[Any]]) -> None:
