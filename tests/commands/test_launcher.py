@@ -76,6 +76,6 @@ def test_completion_works_through_the_launcher(launcher, repository):
     assert script.returncode == 0 and "complete -o default -F _tunelock_completion tunelock" in script.stdout
     words = {"_TUNELOCK_COMPLETE": "complete_bash", "COMP_WORDS": "tunelock re", "COMP_CWORD": "1"}
     done = launch(launcher, repository / "mine", **words)
-    assert done.stdout.split() == ["report", "review"]
+    assert done.stdout.split() == ["report", "review", "remote"]
     words |= {"COMP_WORDS": "tunelock configure --preset ", "COMP_CWORD": "3"}
     assert launch(launcher, repository, **words).stdout.split() == ["conservative", "balanced", "aggressive"]

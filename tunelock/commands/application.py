@@ -28,8 +28,7 @@ PANELS = {
     "Look": (chat, preview, report, review),
     "Before a run": (start, configure, estimate, convert),
     "After a run": (harness, seeds, verify),
-    "On other machines": (remote,),
-    "In a pull request": (pr,),
+    "Beyond this machine": (remote, pr),
 }
 
 
