@@ -22,7 +22,7 @@ def made(tmp_path_factory) -> Path:
 def project(made, tmp_path, monkeypatch) -> Path:
     """A copy of the project, in which the test stands, and its host `here`."""
     folder = copy_project(made, tmp_path / "my project")
-    write_remote_yaml(folder, tmp_path / "the host")
+    write_remote_yaml(folder, tmp_path / "the höst")
     monkeypatch.chdir(folder)
     return folder
 
@@ -64,7 +64,7 @@ def test_one_job_runs_at_a_time_and_cancel_leaves_nothing_running(project):
     cancelled = run_tunelock("remote", "cancel", "slow")
     assert cancelled.stdout == f"{first} is cancelled.\n", (cancelled.output, status(first))
     assert status(first)["state"] == "cancelled"
-    assert not list_processes(project.parent / "the host", "stage.py train")
+    assert not list_processes(project.parent / "the höst", "stage.py train")
     wait_for(second, "done")
 
 
@@ -74,22 +74,51 @@ def test_a_job_that_was_killed_is_found_dead_and_goes_on(project):
     os.killpg(status(job)["pid"], signal.SIGKILL)
     dead = status(job)
     assert dead["state"] == "failed" and f"`tunelock remote resume {job}`" in dead["cause"]
-    assert not list_processes(project.parent / "the host", "stage.py")
+    assert not list_processes(project.parent / "the höst", "stage.py")
     assert run_tunelock("remote", "resume", "slow").exit_code == 0
     assert wait_for(job, "done")["attempt"] == 2
 
 
 def test_a_job_past_its_time_limit_stops_by_itself(project):
-    write_remote_yaml(project, project.parent / "the host", time_limit="3s", signal_before="1s")
+    write_remote_yaml(project, project.parent / "the höst", time_limit="3s", signal_before="1s")
     job = submit("-n", "slow", "-S", "params.json:seconds=60")
     until = time.monotonic() + 60
     while (found := status(job))["state"] != "stopped":
         assert time.monotonic() < until
         time.sleep(0.2)
     assert "its time is over" in found["cause"]
-    assert not list_processes(project.parent / "the host", "stage.py")
-    write_remote_yaml(project, project.parent / "the host", time_limit="1h")
+    assert not list_processes(project.parent / "the höst", "stage.py")
+    write_remote_yaml(project, project.parent / "the höst", time_limit="1h")
     assert run_tunelock("remote", "resume", "slow").exit_code == 0
     (now,) = json.loads(run_tunelock("remote", "status", "slow", "--json").stdout)
     assert now["order"]["time_limit_s"] == 3600
     assert run_tunelock("remote", "cancel", "slow").exit_code == 0
+
+
+def test_a_setup_that_fails_ends_the_job_and_says_so(project):
+    write_remote_yaml(project, project.parent / "the höst", setup="no_such_program")
+    job = submit("-n", "loaded")
+    assert "`setup` of remote.yaml failed with exit code 127" in wait_for(job, "failed")["cause"]
+
+
+def test_a_stage_does_not_outlive_dvc(project):
+    job = submit("-n", "slow", "-S", "params.json:seconds=60")
+    wait_for_process(project, "stage.py train")
+    os.kill(status(job)["run_pid"], signal.SIGKILL)
+    assert "was killed there by SIGKILL" in wait_for(job, "failed")["cause"]
+    assert not list_processes(project.parent / "the höst", "stage.py")
+
+
+@pytest.mark.parametrize("name", ["a/b", "with space", "a..b", "-x", "x.lock", "a;rm", "x" * 61])
+def test_a_name_that_would_be_lost_is_refused_before_anything_is_sent(project, name):
+    refused = run_tunelock("remote", "submit", "here", f"--name={name}")
+    assert refused.exit_code == 1 and f"-n {name}: a name has letters" in refused.stderr
+    assert not (project.parent / "the höst").exists()
+
+
+def test_a_folder_with_jobs_of_another_repository_is_refused(project, tmp_path):
+    wait_for(submit("-n", "mine"), "done")
+    run(["git", "checkout", "-q", "--orphan", "another"], project)
+    run(["git", "commit", "-qm", "another first commit"], project)
+    refused = run_tunelock("remote", "submit", "here")
+    assert refused.exit_code == 1 and "holds jobs of another repository" in refused.stderr

@@ -43,6 +43,6 @@ def wait_for(job: str, *states: str, seconds: float = 90) -> dict:
 def wait_for_process(project: Path, word: str) -> None:
     """Wait until a process runs below the folder of the host beside the project."""
     until = time.monotonic() + 90
-    while not list_processes(project.parent / "the host", word):
+    while not list_processes(project.parent / "the höst", word):
         assert time.monotonic() < until
         time.sleep(0.1)

@@ -66,11 +66,15 @@ def _cancel(jobs: Jobs, host: OnHost = None) -> None:
     Example: tunelock remote cancel lr64
     """
     from tunelock.remote.connection import connect
-    from tunelock.remote.job_hosts import find_host_of
+    from tunelock.remote.job_hosts import group_jobs
 
-    with connect(find_host_of(jobs, host)) as connection:
-        for job in connection.ask("cancel", jobs=jobs):
+    for wanted in group_jobs(jobs, host):
+        with connect(wanted.host) as connection:
+            ended = connection.ask("cancel", jobs=wanted.jobs)
+        for job in ended:
             typer.echo(f"{job} is cancelled.")
+        if not ended:
+            typer.echo(f"{', '.join(wanted.jobs)}: ended already.")
 
 
 @remote.command("resume")
@@ -98,15 +102,16 @@ def _pull(jobs: Jobs, host: OnHost = None, as_json: Json = False) -> None:
 
     Example: tunelock remote pull lr64 && dvc exp show
     """
-    from tunelock.remote.job_hosts import find_host_of
+    from tunelock.remote.job_hosts import group_jobs
     from tunelock.remote.pull import pull
     from tunelock.remote.screens import describe_pulled
     from tunelock.run.bars import show_bytes
 
-    where = find_host_of(jobs, host)
-    with say_at_interrupt("What came stays; the same command goes on from there."), show_bytes("fetch") as seen:
-        found = pull(where, jobs, seen)
-    print_json([one._asdict() for one in found]) if as_json else typer.echo(describe_pulled(where.name, found))
+    found = []
+    for wanted in group_jobs(jobs, host):
+        with say_at_interrupt("What came stays; the same command goes on from there."), show_bytes("fetch") as seen:
+            found += pull(wanted.host, wanted.jobs, seen)
+    print_json([one._asdict() for one in found]) if as_json else typer.echo(describe_pulled(found))
 
 
 remote.command()(doctor)

@@ -1,5 +1,6 @@
 """Which host a job of this repository went to: a note beside the checkpoints; the host itself knows the rest."""
 
+import re
 from pathlib import Path
 
 from tunelock.remote.hosts import Host, find_host, load_hosts
@@ -57,7 +58,7 @@ def read_noted_jobs() -> list[str]:
 
 def _is_called(job: str, names: list[str]) -> bool:
     """Whether one of the names is the job's id, or that of its experiment or sweep."""
-    return any(job == name or job.startswith(f"{name}-") for name in names)
+    return any(job == name or re.fullmatch(rf"{re.escape(name)}(-[0-9]+)?-[0-9a-f]{{6}}", job) for name in names)
 
 
 def _read_note() -> dict[str, str]:

@@ -8,6 +8,7 @@ from typing import Any
 from tunelock.remote.connection import connect
 from tunelock.remote.host_models import LocalHost
 from tunelock.remote.hosts import REMOTE_YAML, Host, find_host, load_hosts
+from tunelock.remote.job_hosts import note_jobs
 from tunelock.remote.orders import Work, write_orders
 from tunelock.remote.pull import fetch_commit
 from tunelock.remote.submit import Seen, dispatch
@@ -54,7 +55,8 @@ def make_again(host: Host, commit: str, seen: Seen, waiting: Callable[[dict[str,
         waiting(state)
         time.sleep(_LOOK)
     if state["state"] != "done":
-        raise Stop(f"{job} on {host.name} is {state['state']}: {state.get('cause')}")
+        more = f"`tunelock remote logs {job} --host {host.name}` has all"
+        raise Stop(f"{job} on {host.name} is {state['state']}: {state.get('cause')} {more}.")
     with connect(host) as connection:
         fetch_commit(connection, connection.ask("result", jobs=[job])["root"], job, state["commit"])
         connection.ask("forget", jobs=[job])
@@ -65,6 +67,7 @@ def _start_job(host: Host, commit: str, seen: Seen) -> str:
     objects = _list_data(commit)
     orders = write_orders(host, Work("verdict", commit, commit, inputs=objects), {f"verdict-{commit[:7]}": []})
     dispatch(host, orders, objects, seen)
+    note_jobs(host.name, [orders[0]["id"]])
     return orders[0]["id"]
 
 

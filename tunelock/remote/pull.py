@@ -20,6 +20,7 @@ class Pulled(NamedTuple):
     """What came: the experiment's name and commit, and bytes fetched and those that were here."""
 
     name: str
+    host: str
     commit: str
     fetched: int
     here_already: int
@@ -54,7 +55,7 @@ def _pull_one(connection: Connection, root: str, result: dict[str, Any], seen: C
     moved = _fetch_objects(connection, objects, cache, seen)
     fetch_commit(connection, root, job, state["commit"])
     run_git("update-ref", state["exp"], state["commit"])
-    return Pulled(name, state["commit"], moved.size, moved.there_already)
+    return Pulled(name, connection.host.name, state["commit"], moved.size, moved.there_already)
 
 
 def _fetch_objects(

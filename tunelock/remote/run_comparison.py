@@ -69,13 +69,14 @@ def compare_runs(theirs: RunRecord, again: RunRecord, repeats: Sequence[RunRecor
         repeats: runs among which those of the same run on the hardware of `again` say what noise is.
     """
     like = select_like(again, repeats)
-    known = [*like, again] if len(like) >= FEWEST else []
+    comparable = [*like, again] if len(like) >= FEWEST else []
     names = [*theirs.stages, *(name for name in again.stages if name not in theirs.stages)]
-    stages = tuple(_compare_stage(name, theirs, again, known) for name in names)
+    stages = tuple(_compare_stage(name, theirs, again, comparable) for name in names)
     environment = tuple(compare_environments(theirs, again))
     first = next((stage for stage in stages if stage.diverges), None)
     word, reason = _judge(theirs, stages, len(like))
-    cause = _find_divergence(first, environment, theirs.edited) if first else None
+    known = any(run.stages[first.stage].machine for run in (theirs, again) if first and first.stage in run.stages)
+    cause = _find_divergence(first, environment, theirs.edited, known) if first else None
     name = first.stage if first else None
     edited, where = tuple(theirs.edited), (name_machine(theirs), name_machine(again))
     return Verdict(word, reason, name, cause, edited, stages, environment, len(like), where)
@@ -138,7 +139,7 @@ def _find_given_inputs(stages: Sequence[StageComparison]) -> list[str]:
 
 
 def _find_divergence(
-    first: StageComparison, environment: Sequence[EnvironmentDifference], edited: Sequence[EditedFile]
+    first: StageComparison, environment: Sequence[EnvironmentDifference], edited: Sequence[EditedFile], known: bool
 ) -> str:
     """Where the first difference comes from: a hand, what went into the stage, or else the machine it ran on."""
     if not first.outs and (changed := [one.path for one in edited if one.stage == first.stage]):
@@ -151,6 +152,8 @@ def _find_divergence(
         return f"{first.stage} is the first stage with another result, and {'; '.join(unlike)}."
     start = f"{first.stage} is the first stage with another result. Its params, code and inputs are the same"
     facts = [f"{one.what}: {one.theirs}, now {one.again}" for one in environment if first.stage in one.stages]
+    if not known:
+        return f"{start}. Nothing was recorded of the machines, so it cannot be told where that comes from."
     if not facts:
         return f"{start}, and nothing that was recorded of the machines differs: the stage itself gives other bits."
     return f"{start}, so the cause lies in its machine or packages ({'; '.join(facts)})."

@@ -49,10 +49,10 @@ def _join_ids(jobs: list[str]) -> str:
     return f"{jobs[0]} to {jobs[-1]} ({len(jobs)} jobs) are"
 
 
-def describe_pulled(host: str, found: list[Pulled]) -> str:
+def describe_pulled(found: list[Pulled]) -> str:
     """A line on each experiment that came, and what to type next."""
     lines = [
-        f"{one.name} is an experiment here: fetched {_describe_size(one.fetched)} from {host}; "
+        f"{one.name} is an experiment here: fetched {_describe_size(one.fetched)} from {one.host}; "
         f"{_describe_size(one.here_already)} were here already."
         for one in found
     ]

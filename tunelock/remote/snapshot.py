@@ -41,6 +41,7 @@ def take_snapshot(max_file_mb: float, allowed: Sequence[str] = ()) -> Snapshot:
         _refuse_conflicts(git)
         stop_at_refused(find_refused_early(git, max_file_mb, allowed), max_file_mb)
         git.run("add", "--all")
+        git.run("rm", "-r", "--cached", "--quiet", "--ignore-unmatch", "--", ":/.ckpt")  # also where git ignores it not
         tree = git.run("write-tree").decode().strip()
         changes = _list_changed_files(git, head, tree)
         stop_at_refused(find_refused_files(git, changes, max_file_mb, allowed), max_file_mb)

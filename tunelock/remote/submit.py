@@ -1,10 +1,12 @@
 """From the workspace to jobs on a host: snapshot, inputs, orders; what is there already is not sent."""
 
+import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from tunelock.privacy.credentials import find_secrets
 from tunelock.remote.connection import Connection, connect
 from tunelock.remote.hosts import Host
 from tunelock.remote.inputs import Inputs, list_inputs
@@ -18,6 +20,7 @@ from tunelock.run.errors import Stop
 from tunelock.run.revisions import run_git
 
 Seen = Callable[[int, int], None]
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,59}")
 JOBS = "refs/tunelock/jobs"  # of the snapshots, here and on the host
 
 
@@ -48,6 +51,7 @@ def submit(host: Host, wish: Wish, allowed: Sequence[str], max_file_mb: float, s
     """
     tasks = expand_overrides(wish.overrides)
     names = name_tasks(wish.name, len(tasks))
+    _refuse_unusable(names, wish.overrides)
     _refuse_taken(names)
     snapshot = take_snapshot(max_file_mb, allowed)
     inputs = list_inputs(tasks, snapshot, allowed)
@@ -69,7 +73,7 @@ def dispatch(host: Host, orders: list[dict[str, Any]], objects: Sequence[tuple[s
     """
     jobs, environment = [order["id"] for order in orders], read_environment(host)
     with keep_rented(host), connect(host) as connection:
-        told = connection.ask("prepare", objects=[] if host.storage else objects)
+        told = connection.ask("prepare", objects=[] if host.storage else objects, roots=_list_roots())
         moved = _send_inputs(connection, objects, told, seen)
         with _leave_nothing_behind(connection, jobs):
             refs = [f"{orders[0]['snapshot']}:{JOBS}/{job}" for job in jobs]
@@ -103,11 +107,31 @@ def _leave_nothing_behind(connection: Connection, jobs: list[str]) -> Iterator[N
         raise
 
 
+def _list_roots() -> list[str]:
+    """The first commits of this repository, by which a host knows it; none where the clone is shallow."""
+    shallow = run_git("rev-parse", "--is-shallow-repository").strip() == "true"
+    return [] if shallow else run_git("rev-list", "--max-parents=0", "HEAD").split()
+
+
 def find_cache() -> Path:
     """DVC's cache of this repository, wherever it is."""
     from dvc.repo import Repo
 
     return Path(Repo().cache.local_cache_dir)
+
+
+def _refuse_unusable(names: list[str], overrides: list[str]) -> None:
+    """Stop at a name that git, a folder or a shell would take for something else, and at a token in an override."""
+    for name in names:
+        if not _NAME.fullmatch(name) or ".." in name or name.endswith((".", ".lock")):
+            raise Stop(
+                f"-n {name}: a name has letters, digits, `-`, `_` and `.`, at most 60, and begins with a letter "
+                "or digit; give another one."
+            )
+    for override in overrides:
+        if any(find_secrets(override)):
+            key = override.partition("=")[0]
+            raise Stop(f"-S {key}: its value looks like a token; name a variable in `environment` of remote.yaml.")
 
 
 def _refuse_taken(names: list[str]) -> None:

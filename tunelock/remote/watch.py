@@ -60,12 +60,13 @@ def watch_jobs(wanted: list[Wanted], show: Callable[[list[HostView]], None]) -> 
     falls silent keeps its jobs as they were, and is asked ever less often.
 
     Raises:
-        Stop: a host does not answer at the first look.
+        Stop: a host of the named jobs, or every host, does not answer at the first look.
     """
     with ExitStack() as stack:
         connections = _connect_all(wanted, stack)
         views = _ask_all(connections, [one.jobs for one in wanted])
-        if faults := [view.fault for view in views if view.fault]:
+        faults = [view.fault for view in views if view.fault]
+        if faults and (len(faults) == len(views) or any(one.jobs for one in wanted)):
             raise Stop("\n".join(faults))
         chosen = _choose_jobs(views, wanted)
         pause = least = max((_LOOKS.get(one.host.engine, 3.0) for one in wanted), default=0)
@@ -80,7 +81,7 @@ def watch_jobs(wanted: list[Wanted], show: Callable[[list[HostView]], None]) -> 
                 old._replace(fault=new.fault) if new.fault else new
                 for old, new in zip(views, _ask_all(connections, [None] * len(wanted)), strict=True)
             ]
-            pause = min(2 * pause, _SLOWEST) if any(view.fault for view in views) else least
+            pause = min(2 * pause, _SLOWEST) if all(view.fault for view in views) else least
 
 
 def list_job_views(views: list[HostView]) -> list[JobView]:

@@ -33,6 +33,7 @@ class _Agent:
         for name in ("cache", "jobs", "locks", "env"):
             (self.root / name).mkdir(parents=True, exist_ok=True)
         self.snapshots.make()
+        self.snapshots.refuse_another(self.request.get("roots", []))
         self.snapshots.drop_those_without_job()
         missing = find_missing(self.root / "cache", self.request.get("objects", []))
         return {"root": str(self.root), "missing": missing, "free": measure_free(self.root)}

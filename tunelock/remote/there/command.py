@@ -5,6 +5,7 @@ import re
 import signal
 import subprocess
 import threading
+from contextlib import suppress
 from pathlib import Path
 
 from tunelock.remote.there.job_files import JobFolder
@@ -32,6 +33,8 @@ class Command:
     def wait(self) -> None:
         """Wait until it has ended; `Refused` with the cause if it failed."""
         code = self._process.wait()
+        with suppress(ProcessLookupError):  # a stage lives on where DVC itself was killed
+            os.killpg(self.group, signal.SIGKILL)
         if code:
             raise Refused(_find_failure(self.folder.log, self._start, code))
 
@@ -73,6 +76,8 @@ def _find_failure(log: Path, start: int, code: int) -> str:
     errors = [line.removeprefix("ERROR: ") for line in lines if line.startswith("ERROR:")]
     if told:
         return told[-1]
+    if code < 0 and not failed:
+        return f"DVC was killed there by {signal.Signals(-code).name}; was the memory full?"
     where = f"the stage '{failed}' " if failed else "it "
     last = errors[0] if errors else lines[-1] if lines else "it said nothing"
     return f"{where}ended with exit code {code}: {last}"

@@ -24,6 +24,7 @@ from tunelock.remote.there.refusal import Refused
 from tunelock.remote.there.work import work_in_clone
 
 _KILL = 10.0  # seconds from SIGTERM to SIGKILL
+_DONE = "Updating lock file"  # what DVC says when a stage is done
 _NOT_PROGRESS = (".lock", "timings.json")  # files beside checkpoints that every start writes
 
 
@@ -32,7 +33,7 @@ class _Job:
 
     def __init__(self, folder: JobFolder) -> None:
         self.folder, self.order = folder, folder.read_order()
-        self.wish = ""  # why it is to stop: "time", "signal" or "cancel"
+        self.wish = ""  # why it is to stop: "time", "signal", "end" or "cancel"
         self.command: Command | None = None  # what runs now
         self.started = time.time()
 
@@ -48,8 +49,8 @@ class _Job:
             self.wish = "cancel"
         plain.kill_run(self.folder)  # of an attempt that was killed
         self.folder.update(state="running", cause=None, run_pid=None, **known)
-        for number in (signal.SIGUSR1, signal.SIGTERM):
-            signal.signal(number, lambda *_: self.ask_to_stop("cancel" if self._is_cancelled() else "signal"))
+        for number, why in ((signal.SIGUSR1, "signal"), (signal.SIGTERM, "end")):
+            signal.signal(number, lambda *_, why=why: self.ask_to_stop("cancel" if self._is_cancelled() else why))
         self._set_deadline()
         self.say(f"{self.folder.id}, attempt {attempt}, on {host}")
         try:
@@ -144,18 +145,24 @@ class _Job:
         """State and cause of a job that stopped because it was asked to."""
         if self.wish == "cancel":
             return "cancelled", "cancelled by you."
+        again = f"`tunelock remote resume {self.folder.id}` goes on from its checkpoint"
+        if self.wish == "end":
+            who = "Slurm ended it, by scancel or for another job" if self.order["engine"] == "slurm" else "it was ended"
+            return "stopped", f"{who}; {again}."
         why = "its time is over" if self.wish == "time" else "it got a signal to stop"
         if self.order["engine"] == "slurm":
             if self._came_on():
                 return "queued", f"{why}; it waits to go on."
             return "stopped", f"{why}, and it came no further in it; set a longer `time_limit` in remote.yaml."
-        return "stopped", f"{why}; `tunelock remote resume {self.folder.id}` goes on from its checkpoint."
+        return "stopped", f"{why}; {again}."
 
     def _came_on(self) -> bool:
         """Whether this attempt finished a stage or wrote a checkpoint: one that did neither would start for ever."""
         kept = [path for path in (self.folder.path / "ckpt").rglob("*") if not path.name.endswith(_NOT_PROGRESS)]
-        runs = (self.folder.root / "cache/runs").rglob("*")
-        return any(path.is_file() and path.stat().st_mtime > self.started for path in (*kept, *runs))
+        if any(path.is_file() and path.stat().st_mtime > self.started for path in kept):
+            return True
+        said = self.folder.log.read_text(encoding="utf-8", errors="replace")
+        return _DONE in said.rpartition(f"job: {self.folder.id}, attempt ")[2]
 
 
 def _list_places(gpus: str | list[int]) -> list[str]:

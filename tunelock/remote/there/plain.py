@@ -16,6 +16,9 @@ from tunelock.remote.there.logs import read_last_lines
 
 _GRACE = 120  # seconds that a job may take beyond its limit to hand over and clean up
 _TRACEBACK = 40  # lines at the end of a log in which an error of the job script is looked for
+_FAILED_SETUP = "job: `setup` of remote.yaml failed"
+# As under Slurm: a login shell, for `module`, and an end where it fails.
+_SETUP = "{{ {setup}\n}} || {{ echo '" + _FAILED_SETUP + ' with exit code \'$?; exit 78; }}\nexec "$@"'
 _PATIENCE = 15.0  # seconds from the wish to stop to the kill
 _START = 60.0  # seconds that a process may take on a busy machine until it holds its job
 
@@ -25,7 +28,7 @@ def start_here(jobs: list[JobFolder], code: Path, environment: dict[str, str]) -
     for job in jobs:
         order = job.read_order()
         limit, setup = order["time_limit_s"], order["setup"]
-        shell = ["sh", "-c", f'{setup}\nexec "$@"', "sh"] if setup else []
+        shell = [shutil.which("bash") or "sh", "-l", "-c", _SETUP.format(setup=setup), "sh"] if setup else []
         guard = ["timeout", "--kill-after=30", str(int(limit + _GRACE))] if limit and shutil.which("timeout") else []
         with open(job.log, "ab") as log:
             process = subprocess.Popen(
@@ -59,6 +62,8 @@ def _explain_death(job: JobFolder) -> str:
     again = f"`tunelock remote resume {job.id}` goes on from its checkpoint."
     lines = read_last_lines(job.log, _TRACEBACK)
     said = [line for line in lines if line.strip()]
+    if said and said[-1].startswith(_FAILED_SETUP):
+        return f"{said[-1].removeprefix('job: ')}; mend it, then `tunelock remote resume {job.id}`."
     if any(line.startswith("Traceback (most recent") for line in said) and not said[-1].startswith("job: "):
         return f"the job script broke there ({said[-1].strip()}); {again}"
     return f"it was killed from outside or the machine went down; {again}"

@@ -23,6 +23,17 @@ class Snapshots:
                 self._call_git("init", "--quiet", "--bare", str(self.path))
                 self._call_git("-C", str(self.path), "config", "receive.shallowUpdate", "true")  # a CI's checkout
 
+    def refuse_another(self, roots: list[str]) -> None:
+        """Refuse a repository that has no first commit in common with the one whose jobs lie here."""
+        note = self.root / "first_commits.txt"
+        known = set(note.read_text(encoding="utf-8").split()) if note.exists() else set()
+        if known and roots and not known & set(roots):
+            raise Refused(
+                f"{self.root} holds jobs of another repository; set another `folder` for this host in remote.yaml."
+            )
+        if roots:
+            note.write_text("\n".join(sorted(known | set(roots))), encoding="utf-8")
+
     def drop(self, kind: str, job: str) -> None:
         """Forget what a ref of a job keeps; `kind` is `jobs` or `results`."""
         self._call_git("-C", str(self.path), "update-ref", "-d", f"refs/tunelock/{kind}/{job}")

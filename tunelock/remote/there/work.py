@@ -65,7 +65,7 @@ def work_in_clone(
     shutil.rmtree(folder.clone, ignore_errors=True)
     set_up_clone(folder.root / "repo.git", folder.clone, order["snapshot"], order["head"])
     (folder.path / "ckpt").mkdir(exist_ok=True)
-    (folder.clone / ".ckpt").symlink_to(folder.path / "ckpt")
+    _link_checkpoints(folder)
     tools = ensure_environment(folder.root, folder.clone, order["python"], order["venv"], say)
     ours = {"PATH": f"{tools}{os.pathsep}{os.environ['PATH']}", "TUNELOCK_MACHINE": order["host"]}
     kept = {name: value for name, value in os.environ.items() if name not in ("PYTHONPATH", "VIRTUAL_ENV")}
@@ -76,6 +76,16 @@ def work_in_clone(
     for path in (folder.clone, folder.path / "ckpt", folder.path / "cache"):
         shutil.rmtree(path, ignore_errors=True)
     return facts
+
+
+def _link_checkpoints(folder: JobFolder) -> None:
+    """Let checkpoints lie beside the clone, whatever git has or ignores in their place."""
+    place = folder.clone / ".ckpt"
+    shutil.rmtree(place, ignore_errors=True)
+    place.symlink_to(folder.path / "ckpt")
+    information = folder.clone / ".git/info"
+    information.mkdir(exist_ok=True)
+    (information / "exclude").write_text("/.ckpt\n", encoding="utf-8")
 
 
 def _run_experiment(work: _Work) -> dict[str, Any]:
@@ -111,6 +121,7 @@ def _make_again(work: _Work) -> dict[str, Any]:
         if not (cache / path).exists():
             shutil.copy2(work.root / "cache" / path, cache / path)
     _configure(work, cache)
+    work.run("dvc", "checkout", "--quiet", "--allow-missing")  # of that data: `dvc repro` does not do so itself
     work.run("dvc", "repro", "--force")
     work.ask("git", "add", "--all")
     work.ask("git", "commit", "--quiet", "--allow-empty", "--no-verify", "-m", f"made again on {work.order['host']}")
@@ -120,7 +131,7 @@ def _make_again(work: _Work) -> dict[str, Any]:
 def _configure(work: _Work, cache: Path) -> None:
     """Write the settings of this clone at once: `dvc config` would take a second for each."""
     quote = "'" if '"' in str(cache) else '"'
-    settings = f"[core]\n    analytics = false\n[cache]\n    dir = {quote}{cache}{quote}\n    type = \"{_LINKS}\"\n"
+    settings = f'[core]\n    analytics = false\n[cache]\n    dir = {quote}{cache}{quote}\n    type = "{_LINKS}"\n'
     (work.clone / ".dvc/config.local").write_text(settings, encoding="utf-8")
 
 
