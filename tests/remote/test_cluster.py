@@ -13,6 +13,9 @@ from tests.remote.cluster import ROOT
 from tests.remote.keeper import descendants, parents
 
 STARTS = """
+import signal
+
+signal.signal(signal.SIGINT, signal.default_int_handler)  # who started the tests may ignore it
 import time
 from tests.remote.cluster import running
 with running("sshd", "slurm") as cluster:

@@ -21,8 +21,10 @@ from tunelock.run.errors import Stop
 
 SIZE = 20_000_000  # bytes of an object: more than the pipes hold
 INTERRUPTED = """
-import json, sys
+import json, signal, sys
 from pathlib import Path
+
+signal.signal(signal.SIGINT, signal.default_int_handler)  # who started the tests may ignore it
 from tests.remote.test_connection import make_host
 from tunelock.remote.connection import connect
 options, folder, verb, path, cache = json.loads(sys.argv[1])

@@ -48,13 +48,25 @@ def _look_after(job: JobFolder) -> dict[str, Any]:
     state = job.read_state()
     if state.get("state") in (*ENDS, "registered") or is_held(job.path / "lock"):
         return state
-    if state["state"] == "queued" and 0 <= time.time() - state.get("changed_at", 0) < _START:
+    young = 0 <= time.time() - state.get("changed_at", 0) < _START
+    if state["state"] == "queued" and young and _is_alive(state.get("pid")):
         return state  # it is about to take its lock
     state = job.read_state()  # it may have ended between the two looks
     if state["state"] in ENDS:
         return state
     kill_run(job)
     return job.update(state="failed", cause=_explain_death(job), ended_at=time.time(), run_pid=None)
+
+
+def _is_alive(group: int | None) -> bool:
+    """Whether a process group has a process left."""
+    try:
+        os.killpg(group or 0, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        pass
+    return True
 
 
 def _explain_death(job: JobFolder) -> str:
