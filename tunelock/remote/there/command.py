@@ -12,6 +12,8 @@ from tunelock.remote.there.job_files import JobFolder
 from tunelock.remote.there.locking import is_held
 from tunelock.remote.there.refusal import Refused
 
+_MOST_LINES = 6  # of a stage's sentence
+_PROGRESS = re.compile(r"\w+: [\d,.]+ (?:of [\d,.]+ )?\w+ ")
 _FAILED = re.compile(r"failed to reproduce '([^']+)'")
 
 
@@ -72,12 +74,28 @@ def _find_failure(log: Path, start: int, code: int) -> str:
         file.seek(start)
         lines = [line.strip() for line in file.read().decode(errors="replace").splitlines() if line.strip()]
     failed = next((match[1] for line in reversed(lines) if (match := _FAILED.search(line))), "")
-    told = [line for line in lines if failed and line.startswith(f"{failed.split('@')[0]}: ")]
     errors = [line.removeprefix("ERROR: ") for line in lines if line.startswith("ERROR:")]
-    if told:
-        return told[-1]
+    if sentence := _find_sentence(lines, failed.split("@")[0]):
+        return sentence
     if code < 0 and not failed:
         return f"DVC was killed there by {signal.Signals(-code).name}; was the memory full?"
     where = f"the stage '{failed}' " if failed else "it "
     last = errors[0] if errors else lines[-1] if lines else "it said nothing"
     return f"{where}ended with exit code {code}: {last}"
+
+
+def _find_sentence(lines: list[str], stage: str) -> str:
+    """The last sentence of a stage, of several lines where it lists problems, or the error that it broke with.
+
+    Empty if it said none: what it is for, which follows its command, and its progress are no reason.
+    """
+    starts = [number for number, line in enumerate(lines) if stage and _says_why(line, stage, lines[number - 1])]
+    end = next((number for number, line in enumerate(lines) if line.startswith("ERROR:")), len(lines))
+    broke = [number for number, line in enumerate(lines[:end]) if line.startswith("Traceback (most recent")]
+    if broke and broke[-1] > max(starts, default=-1):
+        return f"the stage '{stage}' broke: {lines[end - 1]}"
+    return " ".join(lines[starts[-1] : end][:_MOST_LINES]) if starts else ""
+
+
+def _says_why(line: str, stage: str, before: str) -> bool:
+    return line.startswith(f"{stage}: ") and not _PROGRESS.match(line) and not before.startswith("> ")
