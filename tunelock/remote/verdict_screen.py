@@ -54,7 +54,10 @@ def _tabulate_stages(stages: Sequence[StageComparison]) -> Table:
 
 
 def _tabulate_metrics(metrics: Sequence[MetricDifference]) -> Table:
-    table = Table("metric", "made", "again", "difference", "repeats", box=None, header_style="bold", pad_edge=False)
+    table = Table(box=None, header_style="bold", pad_edge=False)
+    table.add_column("metric", overflow="fold")  # a name that is cut would stand for several
+    for column in ("made", "again", "difference", "repeats"):
+        table.add_column(column, no_wrap=True)
     for metric in metrics:
         both = is_number(metric.theirs) and is_number(metric.again)
         apart = f"{metric.again - metric.theirs:+.4g}" if both else ""
