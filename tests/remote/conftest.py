@@ -1,12 +1,14 @@
-"""The real sshd, the real Slurm and the S3 of the tests; each test process has its own."""
+"""The real sshd, the real Slurm, the S3 and the toy project of the tests; each test process has its own."""
 
 import os
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.remote.cluster import Cluster, make_cluster
+from tests.remote.toy import copy_project, make_project, write_remote_yaml
 
 NOBODY = {"AWS_SHARED_CREDENTIALS_FILE": "/none", "AWS_CONFIG_FILE": "/none", "AWS_EC2_METADATA_DISABLED": "true"}
 AWS_KEYS = {"AWS_ACCESS_KEY_ID": "testing", "AWS_SECRET_ACCESS_KEY": "made up", "AWS_DEFAULT_REGION": "us-east-1"}
@@ -61,3 +63,18 @@ def aws(s3_server, monkeypatch) -> Iterator[Any]:
     bucket = boto3.resource("s3").create_bucket(Bucket="data")
     yield bucket
     bucket.objects.all().delete()
+
+
+@pytest.fixture(scope="session")
+def made(tmp_path_factory) -> Path:
+    """The toy project, run once and committed; tests copy it."""
+    return make_project(tmp_path_factory.mktemp("a b") / "project")
+
+
+@pytest.fixture
+def project(made, tmp_path, monkeypatch) -> Path:
+    """A copy of the project, in which the test stands, and its host `here`."""
+    folder = copy_project(made, tmp_path / "my project")
+    write_remote_yaml(folder, tmp_path / "the höst")
+    monkeypatch.chdir(folder)
+    return folder

@@ -4,27 +4,12 @@ import json
 import os
 import signal
 import time
-from pathlib import Path
 
 import pytest
 
 from tests.command_line import run_tunelock
-from tests.remote.toy import copy_project, list_processes, make_project, run, write_remote_yaml
+from tests.remote.toy import list_processes, run, write_remote_yaml
 from tests.remote.waiting import status, submit, wait_for, wait_for_process
-
-
-@pytest.fixture(scope="module")
-def made(tmp_path_factory) -> Path:
-    return make_project(tmp_path_factory.mktemp("a b") / "project")
-
-
-@pytest.fixture
-def project(made, tmp_path, monkeypatch) -> Path:
-    """A copy of the project, in which the test stands, and its host `here`."""
-    folder = copy_project(made, tmp_path / "my project")
-    write_remote_yaml(folder, tmp_path / "the höst")
-    monkeypatch.chdir(folder)
-    return folder
 
 
 def test_a_dirty_workspace_goes_out_and_comes_back_as_an_experiment(project):

@@ -6,13 +6,8 @@ from pathlib import Path
 import pytest
 
 from tests.command_line import run_tunelock
-from tests.remote.toy import copy_project, list_experiments, make_project
+from tests.remote.toy import copy_project, list_experiments
 from tests.remote.waiting import submit_all, wait_for
-
-
-@pytest.fixture(scope="module")
-def made(tmp_path_factory) -> Path:
-    return make_project(tmp_path_factory.mktemp("a b") / "project")
 
 
 @pytest.fixture

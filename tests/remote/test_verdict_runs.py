@@ -1,26 +1,9 @@
 """A locked experiment made again on a host, and what is said of it."""
 
 import json
-from pathlib import Path
-
-import pytest
 
 from tests.command_line import run_tunelock, unwrapped
-from tests.remote.toy import copy_project, make_project, run, write_remote_yaml
-
-
-@pytest.fixture(scope="module")
-def made(tmp_path_factory) -> Path:
-    return make_project(tmp_path_factory.mktemp("a b") / "project")
-
-
-@pytest.fixture
-def project(made, tmp_path, monkeypatch) -> Path:
-    """A copy of the project, in which the test stands, and its host `here`."""
-    folder = copy_project(made, tmp_path / "my project")
-    write_remote_yaml(folder, tmp_path / "the höst")
-    monkeypatch.chdir(folder)
-    return folder
+from tests.remote.toy import run, write_remote_yaml
 
 
 def test_the_same_machine_makes_the_same_and_leaves_nothing_there(project):

@@ -7,7 +7,9 @@ import typer
 from tunelock.commands.options import Json, print_json
 from tunelock.commands.remote_options import SomeHost, say_at_interrupt
 
-_LEFT = "The run goes on; the same command waits for it again. `tunelock remote cancel` ends it."
+_LEFT = (
+    "The run goes on; the same command waits for it again. `tunelock remote status` names its job, which `cancel` ends."
+)
 
 
 def verdict(

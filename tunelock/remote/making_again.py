@@ -51,13 +51,13 @@ def make_again(host: Host, commit: str, seen: Seen, waiting: Callable[[dict[str,
         Stop: the job failed, with its cause.
     """
     job = _find_job(host, commit) or _start_job(host, commit, seen)
-    while (state := _read_state(host, job))["state"] not in ENDS:
-        waiting(state)
-        time.sleep(_LOOK)
-    if state["state"] != "done":
-        more = f"`tunelock remote logs {job} --host {host.name}` has all"
-        raise Stop(f"{job} on {host.name} is {state['state']}: {state.get('cause')} {more}.")
-    with connect(host) as connection:
+    with connect(host) as connection:  # one login for all looks
+        while (state := connection.ask("status", jobs=[job])[0]["state"])["state"] not in ENDS:
+            waiting(state)
+            time.sleep(_LOOK)
+        if state["state"] != "done":
+            more = f"`tunelock remote logs {job} --host {host.name}` has all"
+            raise Stop(f"{job} on {host.name} is {state['state']}: {state.get('cause')} {more}.")
         fetch_commit(connection, connection.ask("result", jobs=[job])["root"], job, state["commit"])
         connection.ask("forget", jobs=[job])
     return state["commit"]
@@ -80,11 +80,6 @@ def _find_job(host: Host, commit: str) -> str | None:
             if order["kind"] == "verdict" and order["snapshot"] == commit and is_usable:
                 return order["id"]
     return None
-
-
-def _read_state(host: Host, job: str) -> dict[str, Any]:
-    with connect(host) as connection:
-        return connection.ask("status", jobs=[job])[0]["state"]
 
 
 def _list_data(commit: str) -> list[tuple[str, int]]:
